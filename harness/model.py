@@ -1,0 +1,523 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Frozen values handed from stage to stage, and the two protocols that stages talk through.
+
+The flow, one way:
+
+    RunSpec → SourceTree → PatchedTree → KernelConfig → BuildArtifacts → GuestImage → Guest
+            → Event… → Verdict → RunRecord
+
+Standard library only; nothing here has an effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol, TypeAlias
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+NOTHING: Mapping[str, JSON] = MappingProxyType({})
+
+
+class Outcome(StrEnum):
+    """What a run says in the end. Each has one exit code (``EXIT_CODES``)."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    CRASH = "CRASH"  # a splat, panic or oops of the kernel under test
+    HANG = "HANG"  # the guest went silent, or a deadline passed
+    LOST = "LOST"  # the virtual machine went away
+    INCONSISTENT = "INCONSISTENT"  # two witnesses of one count disagree
+    SKIP = "SKIP"  # a capability was probed and is absent
+    INFRA = "INFRA"  # our own fault, or the host's
+
+
+EXIT_USAGE = 2
+EXIT_PATCH = 7
+EXIT_BUILD = 8
+EXIT_CODES: Mapping[Outcome, int] = MappingProxyType(
+    {
+        Outcome.PASS: 0,
+        Outcome.FAIL: 1,
+        Outcome.CRASH: 3,
+        Outcome.HANG: 4,
+        Outcome.LOST: 5,
+        Outcome.INCONSISTENT: 6,
+        Outcome.INFRA: 9,
+        Outcome.SKIP: 10,
+    }
+)
+
+
+# ---------------------------------------------------------------------------------------------
+# What is asked for
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What one run was asked to do; written to ``run.json`` and enough to ask for it again.
+
+    ``tree`` and ``series`` are the user's words: a path, ``GIT@REF``, or a name such as
+    ``fixed``; the stage that resolves them says what is wrong with them. ``params`` are the
+    scenario's own (see its ``PARAMS``), already converted to their types.
+    """
+
+    scenario: str
+    kernel: str
+    arch: str
+    series: tuple[str, ...]
+    profile: str
+    seed: int
+    tree: str | None = None
+    jobs: int = 1
+    keep: Path | None = None
+    toolchain: str = "gcc"  # "gcc", "gcc-12", "llvm" or "llvm-15"
+    accel: str = "auto"  # "auto", "kvm" or "tcg"
+    params: Mapping[str, int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SourceOption:
+    """One way to get a kernel's source, as its YAML lists them, tried in order.
+
+    kind: ``deb`` (location is a package name) or ``tarball`` (an https URL, ``sha256`` pinned).
+    """
+
+    kind: str
+    location: str
+    sha256: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What ``kernel-config/kernels/<name>.yaml`` says of a kernel.
+
+    patches: folder below ``patches/`` that holds its series. make: extra make variables by
+    architecture name (or ``all``), for example ``{"x86_64": {"CC": "gcc -std=gnu89"}}``.
+    cannot: capability → why this kernel lacks it, for reports.
+    """
+
+    name: str
+    version: str
+    sources: tuple[SourceOption, ...]
+    patches: str
+    arches: tuple[str, ...]
+    make: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    fragments: tuple[str, ...] = ()
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the kernel is built to notice: fragments on top of base, arch and feature ones.
+
+    slowdown: factor on boot and command deadlines relative to ``fast`` on one accelerator.
+    """
+
+    name: str
+    summary: str
+    fragments: tuple[str, ...] = ()
+    slowdown: float = 1.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How QEMU makes one machine type of an architecture usable for a kernel."""
+
+    machine: str  # value of -machine, without accel
+    cpu_tcg: str  # value of -cpu under TCG
+    cpu_kvm: str
+    devices: tuple[str, ...] = ()  # further argv that the machine needs (e.g. a watchdog)
+
+
+@dataclass(frozen=True)
+class Arch:
+    """One architecture: every fact that differs between two of them, in one frozen value.
+
+    kernel_arch: make's ARCH. image: the bootable image's path in the build folder.
+    cross: prefix of Debian's cross compiler. deb: Debian's architecture name.
+    machines: names that ``uname -m`` gives. triplet: Debian's multiarch library folder.
+    """
+
+    name: str
+    kernel_arch: str
+    image: str
+    image_target: str
+    cross: str
+    deb: str
+    triplet: str
+    machines: tuple[str, ...]
+    qemu: str
+    qemu_package: str
+    machine: Machine
+    console: str
+    cmdline: tuple[str, ...] = ()
+    compiler_package: str = ""
+    # Boot images that stand beside the main one: "firmware" guests etc. name→value, free use.
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------------------------------
+# What the stages make
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SourceTree:
+    """An unchanged kernel tree in the cache (or the user's folder, never written to).
+
+    digest: content digest of the whole tree (``sha256:…`` of a tarball, ``git:…`` tree id, or
+    ``tree:…`` of paths, modes and contents). git: a repository whose objects 3-way merges may
+    use. version: what ``make kernelversion`` would say, read from the Makefile.
+    """
+
+    path: Path
+    digest: str
+    version: str
+    origin: str
+    git: Path | None = None
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch of a series. text is the file as bytes, never re-encoded."""
+
+    name: str
+    subject: str
+    text: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Series:
+    """An ordered list of patches. digest covers the order and every byte."""
+
+    name: str
+    patches: tuple[Patch, ...]
+    digest: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class PatchedTree:
+    """A source tree and what a series makes of it, as an overlay of changed files.
+
+    changed: path inside the tree → its new content, or None where the series deletes it.
+    executable: the paths of ``changed`` whose mode is 755. digest: of source and result, so two
+    series that end in the same files share a build.
+    touched_by: path → names of the patches that touched it, in order (for blame).
+    """
+
+    source: SourceTree
+    series: Series
+    changed: Mapping[str, bytes | None] = field(repr=False)
+    executable: frozenset[str]
+    touched_by: Mapping[str, tuple[str, ...]]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A configuration fragment: its name (for messages) and its text."""
+
+    name: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class KernelConfig:
+    """What is asked of Kconfig: fragments merged in order on tinyconfig.
+
+    requested: symbol (without CONFIG_) → the value it must have after olddefconfig.
+    """
+
+    fragments: tuple[Fragment, ...]
+    requested: Mapping[str, str]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A compiler as found on this machine. make: variables for make (CC, LLVM, …)."""
+
+    name: str
+    version: str
+    make: Mapping[str, str]
+    ccache: bool = False
+
+
+@dataclass(frozen=True)
+class BuildArtifacts:
+    """A built kernel in the cache, never changed after it is published.
+
+    folder holds ``image``, ``vmlinux``, ``config``, ``System.map``, ``build.log``,
+    ``build.json`` and ``modules/*.ko``. seconds and cpu_seconds are of the build that made it;
+    cached says that this run did not build.
+    """
+
+    folder: Path
+    image: Path
+    vmlinux: Path
+    config: Path
+    modules: Mapping[str, Path]
+    key: str
+    release: str
+    arch: str
+    toolchain: Toolchain
+    seconds: float
+    cpu_seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True)
+class GuestImage:
+    """An initramfs of Debian's busybox and dropbear for one architecture.
+
+    packages: name → version, as unpacked. digest is of the file's content.
+    """
+
+    path: Path
+    digest: str
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """The accelerator taken and why. speed: factor on deadlines (kvm 1, tcg slower)."""
+
+    name: str
+    why: str
+    speed: float
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """A command in the guest: exit status (None: killed by a signal), stdout and stderr apart."""
+
+    command: str
+    status: int | None
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+
+class Guest(Protocol):
+    """A booted virtual machine, as scenarios see it.
+
+    Every method raises GuestCrash, GuestHang or GuestLost (errors.py) when that is what
+    happened instead; a scenario never has to ask.
+    """
+
+    @property
+    def arch(self) -> str: ...
+
+    def run(self, command: str, *, timeout: float = 30, stdin: bytes = b"") -> CommandResult:
+        """Run a shell command; timeout in seconds before the host's scaling. No check."""
+        ...
+
+    def must(self, command: str, *, timeout: float = 30, stdin: bytes = b"") -> str:
+        """Run a command that has to exit 0 and return its stdout; GuestCommandError if not."""
+        ...
+
+    def read(self, path: str, *, timeout: float = 30) -> bytes: ...
+
+    def write(self, path: str, data: bytes, *, timeout: float = 30) -> None:
+        """Write data to a file in one write(2), as sysfs and debugfs want it."""
+        ...
+
+    def put(self, local: Path, remote: str) -> None: ...
+
+    def module(self, name: str) -> Path:
+        """Host path of a guest module built for this kernel; CannotRun when there is none."""
+        ...
+
+    def console_text(self) -> str:
+        """The serial console so far, decoded with replacement."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------
+# Evidence and verdict
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Event:
+    """One piece of evidence, a line of events.jsonl.
+
+    arm: which arm it was seen in ("" outside one). source: the witness (``pinner``,
+    ``vmstat``, ``trace``, ``dmesg``, ``pageflags``, ``buddyinfo``, ``harness``). name: what it
+    is, in the kernel's own words where it has one. data: plain JSON.
+    """
+
+    arm: str
+    source: str
+    name: str
+    data: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Splat:
+    """One kernel report in a console text. first_line and last_line count from 1.
+
+    kind: ``panic``, ``oops``, ``BUG``, ``WARN``, ``lockdep``, ``rcu-stall``, ``soft-lockup``,
+    ``hung-task``, ``KASAN``, … (parse/splat.py lists all). title: the report's headline without
+    timestamps and addresses. function: the guilty function, "" where none is named.
+    fatal: the machine cannot go on after it.
+    """
+
+    kind: str
+    title: str
+    function: str
+    first_line: int
+    last_line: int
+    report: str
+    fatal: bool = False
+
+
+class PageState(StrEnum):
+    """Outcome of one pinned page in the ledger."""
+
+    MIGRATED = "migrated"
+    STAYED = "stayed"
+    FAILED = "failed"
+    LOST = "lost"
+    CORRUPT = "corrupt"
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One pinned page. pfns are decimal; errno is the owner's last refusal (0: none)."""
+
+    arm: str
+    handle: int
+    pfn_before: int
+    pfn_after: int
+    moves: int
+    state: PageState
+    errno: int = 0
+    reason: str = ""
+    holder: str = ""
+
+
+@dataclass(frozen=True)
+class ArmPlan:
+    """One side of an experiment. role: ``control`` (pages should stay) or ``treated``."""
+
+    name: str
+    role: str
+    mode: str  # the pinner's mode
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """Counts of one arm, pages; the order-9 counts are free huge pages that could be had."""
+
+    name: str
+    role: str
+    mode: str
+    pinned: int
+    migrated: int
+    stayed: int
+    failed: int
+    lost: int
+    corrupt: int
+    order9_before: int | None = None
+    order9_after: int | None = None
+    seconds: float = 0.0
+    reasons: Mapping[str, int] = field(default_factory=dict)  # why pages failed or stayed → pages
+    free_before: tuple[int, ...] = ()  # free blocks by order
+    free_after: tuple[int, ...] = ()
+    fragmentation_before: float | None = None  # extfrag index at order 9, 0..1; -1: would succeed
+    fragmentation_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Witness:
+    """One independent count of a claim, for the report and for INCONSISTENT."""
+
+    claim: str  # "migrated", "stayed", …
+    arm: str
+    source: str
+    count: int
+    agrees: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The run's answer. reason is one sentence; next_step one that says what to do."""
+
+    outcome: Outcome
+    reason: str
+    next_step: str
+    arms: tuple[ArmResult, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    splats: tuple[Splat, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.outcome]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that ``run.json`` holds; see report/run.schema.json for the written form."""
+
+    id: str
+    spec: RunSpec
+    verdict: Verdict
+    started: str  # ISO 8601, UTC
+    seconds: float
+    stages: Mapping[str, float]  # stage → wall seconds
+    digests: Mapping[str, str]  # tree, series, config, build, image
+    toolchain: Mapping[str, str]
+    accelerator: Accelerator | None
+    argv: tuple[str, ...]  # QEMU's, of the treated arm
+    host: Mapping[str, str]
+    exit_code: int
+    interrupted: bool = False
+    ledger: tuple[LedgerRow, ...] = ()
+    events: tuple[Event, ...] = ()
+    console: Mapping[str, str] = field(default_factory=dict)  # arm → console text
+    error: Mapping[str, str] = field(default_factory=dict)  # class, message, log, of an error
+
+
+# ---------------------------------------------------------------------------------------------
+# Progress
+# ---------------------------------------------------------------------------------------------
+
+
+class Progress(Protocol):
+    """What long work reports through. Stages get one and never print."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins: ``source``, ``apply``, ``config``, ``build``, ``image``, ``boot``…"""
+        ...
+
+    def advance(self, done: int, total: int | None, text: str = "") -> None:
+        """So many units (objects, bytes) are done, of an expected total if one is known."""
+        ...
+
+    def note(self, text: str) -> None:
+        """One line that the user should see: what was taken and why, what is waited for."""
+        ...
+
+
+class Silent:
+    """A Progress that says nothing (tests, ``--quiet``)."""
+
+    def stage(self, name: str) -> None:
+        return
+
+    def advance(self, done: int, total: int | None, text: str = "") -> None:
+        return
+
+    def note(self, text: str) -> None:
+        return

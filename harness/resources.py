@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where the patches, configurations and guest modules are.
+
+An installed package carries them in ``harness/data/``; a checkout has them at its top.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+
+from harness.errors import InfraError
+
+_HERE = Path(__file__).resolve().parent
+
+
+def _folder(name: str) -> Path:
+    for top in (_HERE / "data", _HERE.parent):
+        if (top / name).is_dir():
+            return top / name
+    raise InfraError(
+        f"the folder {name}/ is missing from this installation of pinpage",
+        hint="install the package again, or run from a checkout",
+    )
+
+
+def patches() -> Path:
+    return _folder("patches")
+
+
+def kernel_config() -> Path:
+    return _folder("kernel-config")
+
+
+def guest_modules() -> Path:
+    return _folder("guest-modules")
+
+
+def cache() -> Path:
+    """The user's cache folder ($XDG_CACHE_HOME/pinpage), created."""
+    path = platformdirs.user_cache_path("pinpage")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def state() -> Path:
+    """The user's state folder ($XDG_STATE_HOME/pinpage), created; runs/ stands in it."""
+    path = platformdirs.user_state_path("pinpage")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
