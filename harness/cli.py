@@ -1,0 +1,538 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command ``pinpage``: words of the user in, a verdict and an exit code out."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+from rich.console import Console
+from rich.markup import escape
+
+from harness import __version__, arch, doctor, pipeline, report, resources, scenario, spec
+from harness.errors import InputError, PinpageError
+from harness.model import EXIT_CODES, Outcome, RunSpec
+from harness.parse import splat
+from harness.terminal import TerminalProgress
+from harness.vm import console as vm_console
+
+EXIT_HELP = """\b
+Exit codes: 0 PASS, 1 FAIL, 2 bad usage or input, 3 CRASH, 4 HANG, 5 LOST,
+6 INCONSISTENT, 7 a patch does not apply, 8 build failed, 9 INFRA, 10 SKIP
+(nothing could run), 130 and 143 interrupted. 0 means PASS and nothing else."""
+
+_err = Console(stderr=True)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def main() -> NoReturn:
+    """Entry point: every PinpageError becomes its lines on stderr and its exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminated)
+    try:
+        cli.main(standalone_mode=False)
+    except PinpageError as error:
+        first, *rest = error.lines()
+        _err.print(f"[bold red]error:[/] {escape(first)}", highlight=False, soft_wrap=True)
+        for line in rest:
+            _err.print(escape(line), highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _err.print("interrupted", style="bold")
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        # The reader of our output went away (a pager, head): nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    sys.exit(0)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM and SIGHUP unwind like an interruption, so that no guest outlives us."""
+    raise SystemExit(128 + number)
+
+
+# ---------------------------------------------------------------------------------------------
+# Options that several commands share
+# ---------------------------------------------------------------------------------------------
+
+
+def _complete(names: Callable[[], list[str]]) -> Callable[..., list[CompletionItem]]:
+    def found(ctx: click.Context, param: click.Parameter, text: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in names() if name.startswith(text)]
+
+    return found
+
+
+def _host_arch() -> str:
+    return arch.host().name
+
+
+TREE_OPTIONS = (
+    click.option(
+        "--kernel",
+        default="6.12",
+        show_default=True,
+        help="Kernel, as 'pinpage kernels' lists them.",
+        shell_complete=_complete(lambda: [k.name for k in spec.kernels()]),
+    ),
+    click.option(
+        "--tree",
+        metavar="DIR|TARBALL|GIT[@REF]",
+        help="Your own tree instead of the kernel's source; it is never written to.",
+    ),
+    click.option(
+        "--series",
+        "series",
+        multiple=True,
+        default=("fixed",),
+        show_default=True,
+        metavar="NAME|FILE...|DIR|MBOX|GITRANGE",
+        help="Patches to apply: none, posted, fixed, or your own. Further FILEs may follow.",
+    ),
+)
+BUILD_OPTIONS = (
+    click.option(
+        "--arch",
+        "arch_name",
+        default=_host_arch,
+        show_default="this machine's",
+        help="Architecture of the guest.",
+        shell_complete=_complete(lambda: list(arch.all_arches())),
+    ),
+    click.option(
+        "--profile",
+        default="fast",
+        show_default=True,
+        help="What the kernel is built to notice.",
+        shell_complete=_complete(lambda: [p.name for p in spec.profiles()]),
+    ),
+    click.option("--jobs", "-j", type=click.IntRange(1), help="make -j [default: the cores]"),
+    click.option(
+        "--toolchain",
+        default="gcc",
+        show_default=True,
+        help="gcc, gcc-12, llvm, llvm-15 and so on.",
+    ),
+)
+GUEST_OPTIONS = (
+    click.option(
+        "--accel",
+        type=click.Choice(["auto", "kvm", "tcg"]),
+        default="auto",
+        show_default=True,
+        help="Accelerator; auto takes KVM only if a guest has run on it.",
+    ),
+)
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+MORE_PATCHES = click.argument("more", nargs=-1, metavar="[FILE]...")
+
+
+def _options(*groups: tuple[Callable[[_F], _F], ...]) -> Callable[[_F], _F]:
+    def decorate(function: _F) -> _F:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The options of a command as click gives them, before a RunSpec is made."""
+
+    options: dict[str, Any]
+    more: tuple[str, ...] = ()
+
+    def spec(self, scenario_name: str = "", **extra: Any) -> RunSpec:
+        given = self.options
+        named = click.get_current_context().get_parameter_source("series")
+        if self.more and named is click.core.ParameterSource.DEFAULT:
+            raise InputError(
+                f"{self.more[0]!r} is no scenario and there is no --series that it could belong to",
+                hint=f"scenarios: {', '.join(scenario.names())}",
+            )
+        return RunSpec(
+            scenario=scenario_name,
+            kernel=given["kernel"],
+            arch=given.get("arch_name") or _host_arch(),
+            series=(*given["series"], *self.more),
+            profile=given.get("profile", "fast"),
+            tree=given["tree"],
+            jobs=given.get("jobs") or len(os.sched_getaffinity(0)),
+            toolchain=given.get("toolchain", "gcc"),
+            accel=given.get("accel", "auto"),
+            **{"seed": 0, **extra},
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[TerminalProgress]:
+    with TerminalProgress(_err) as progress:
+        yield progress
+
+
+def _out(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2))
+
+
+# ---------------------------------------------------------------------------------------------
+# Commands
+# ---------------------------------------------------------------------------------------------
+
+
+@click.group(epilog=EXIT_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pinpage")
+def cli() -> None:
+    """Boot real kernels and say, from their own evidence, which pages migrated and why not.
+
+    \b
+    Example:
+      pinpage run compaction
+    """
+
+
+@cli.command(epilog=EXIT_HELP)
+@click.argument("words", nargs=-1, metavar="SCENARIO [FILE]...")
+@_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed [default: a new one]")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the run's folder under this one instead of the state folder's runs/.",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter of the scenario."
+)
+@JSON_OPTION
+def run(
+    words: tuple[str, ...],
+    seed: int | None,
+    keep: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Build, boot and drive SCENARIO, and give a verdict.
+
+    The series is applied to the kernel, which is built with the guest modules and booted once
+    for each arm of the experiment. The run's folder keeps the evidence.
+
+    \b
+    Examples:
+      pinpage run compaction
+      pinpage run compaction --series none
+      pinpage run compaction --tree ~/linux@v6.12 --series 000*.patch --json
+    """
+    known = scenario.names()
+    chosen = [word for word in words if word in known]
+    if not chosen:
+        raise InputError(
+            "no scenario is named" if not words else f"{words[0]!r} is no scenario",
+            hint=f"scenarios: {', '.join(known)}; for example: pinpage run {known[0]}",
+        )
+    name = chosen[0]
+    more = list(words)
+    more.remove(name)
+    wanted = _Words(options, tuple(more)).spec(
+        name,
+        seed=secrets.randbelow(2**32) if seed is None else seed,
+        keep=keep.absolute() if keep is not None else None,
+        params=scenario.params(name, settings),
+    )
+    with _progress() as progress:
+        record, folder = pipeline.run(wanted, progress)
+    if as_json:
+        click.echo((folder / "run.json").read_text(), nl=False)
+    else:
+        Console().print(report.terminal(record))
+        click.echo(f"run: {folder}")
+    sys.exit(record.exit_code)
+
+
+@cli.command()
+@_options(TREE_OPTIONS)
+@JSON_OPTION
+def fetch(as_json: bool, **options: Any) -> None:
+    """Get a kernel's source into the cache and print where it is.
+
+    \b
+    Example:
+      pinpage fetch --kernel 6.12
+    """
+    chosen = pipeline.choose(_Words(options).spec())
+    with _progress() as progress:
+        tree = pipeline.fetch(chosen, progress)
+    if as_json:
+        _out(
+            {
+                "path": str(tree.path),
+                "digest": tree.digest,
+                "version": tree.version,
+                "origin": tree.origin,
+            }
+        )
+    else:
+        click.echo(f"{tree.path}\n  version {tree.version}, {tree.digest}\n  from {tree.origin}")
+
+
+@cli.command()
+@_options(TREE_OPTIONS)
+@MORE_PATCHES
+@JSON_OPTION
+def apply(more: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Apply a series to a copy of the kernel's tree, or show which hunk does not fit.
+
+    \b
+    Example:
+      pinpage apply --series my/*.patch --tree ~/linux
+    """
+    chosen = pipeline.choose(_Words(options, more).spec())
+    with _progress() as progress:
+        patched = pipeline.apply(chosen, pipeline.fetch(chosen, progress), progress)
+    if as_json:
+        _out(
+            {
+                "series": patched.series.name,
+                "patches": [p.name for p in patched.series.patches],
+                "touched": {path: list(names) for path, names in patched.touched_by.items()},
+                "digest": patched.digest,
+            }
+        )
+        return
+    for patch in patched.series.patches:
+        click.echo(f"applied {patch.name}: {patch.subject}")
+    click.echo(
+        f"{len(patched.series.patches)} patches apply to {patched.source.origin}, "
+        f"{len(patched.changed)} files change"
+    )
+
+
+def _built(words: RunSpec, progress: TerminalProgress) -> pipeline.BuildArtifacts:
+    chosen = pipeline.choose(words)
+    patched = pipeline.apply(chosen, pipeline.fetch(chosen, progress), progress)
+    return pipeline.build(chosen, patched, progress)
+
+
+@cli.command()
+@_options(TREE_OPTIONS, BUILD_OPTIONS)
+@MORE_PATCHES
+@JSON_OPTION
+def build(more: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Build the kernel and the guest modules, and print where they are.
+
+    \b
+    Example:
+      pinpage build --series posted --toolchain gcc-12
+    """
+    with _progress() as progress:
+        built = _built(_Words(options, more).spec(), progress)
+    facts = {
+        "image": str(built.image),
+        "vmlinux": str(built.vmlinux),
+        "config": str(built.config),
+        "modules": {name: str(path) for name, path in built.modules.items()},
+        "release": built.release,
+        "toolchain": built.toolchain.version,
+        "key": built.key,
+        "cached": built.cached,
+        "seconds": round(built.seconds, 1),
+        "cpu_seconds": round(built.cpu_seconds, 1),
+    }
+    if as_json:
+        _out(facts)
+        return
+    for key, value in facts.items():
+        click.echo(f"{key:<12} {json.dumps(value) if isinstance(value, dict) else value}")
+
+
+@contextmanager
+def _guest(words: RunSpec, folder: Path) -> Iterator[pipeline.machine.Machine]:
+    with _progress() as progress:
+        built = _built(words, progress)
+        ready = pipeline.bootable(pipeline.choose(words), built, progress)
+        progress.stage("boot")
+        context = pipeline.boot(ready, folder, progress)
+        guest = context.__enter__()
+    try:
+        yield guest
+    finally:
+        context.__exit__(*sys.exc_info())
+
+
+def _boots() -> Path:
+    folder = resources.state() / "boots" / secrets.token_hex(4)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@cli.command()
+@_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def boot(command: tuple[str, ...], **options: Any) -> None:
+    """Build and boot the kernel, run COMMAND in the guest if one is given, and power off.
+
+    Ends with PASS (0) if the guest got ready, COMMAND exited 0 and the console shows no splat.
+
+    \b
+    Example:
+      pinpage boot --series none -- cat /proc/version
+    """
+    folder = _boots()
+    status = 0
+    with _guest(_Words(options).spec(), folder) as guest:
+        if command:
+            result = guest.run(" ".join(command), timeout=300)
+            sys.stdout.buffer.write(result.stdout)
+            sys.stdout.flush()
+            sys.stderr.buffer.write(result.stderr)
+            status = 0 if result.status == 0 else EXIT_CODES[Outcome.FAIL]
+            if status:
+                _err.print(f"the command ended with status {result.status}", highlight=False)
+        else:
+            click.echo(guest.must("cat /proc/version").strip())
+        splats = list(splat.find(guest.console_text().splitlines()))
+    for each in splats:
+        _err.print(f"[bold red]{each.kind}[/] {escape(each.title)}", highlight=False)
+    _err.print(f"console: {folder / 'console.log'}", highlight=False, soft_wrap=True)
+    sys.exit(EXIT_CODES[Outcome.CRASH] if splats else status)
+
+
+@cli.command()
+@_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
+def shell(**options: Any) -> None:
+    """Build and boot the kernel, and put you on the guest's serial console.
+
+    Ctrl-] leaves and powers the guest off. The guest modules are in /modules.
+
+    \b
+    Example:
+      pinpage shell --series fixed
+    """
+    folder = _boots()
+    with _guest(_Words(options).spec(), folder) as guest:
+        vm_console.interact(guest)
+    _err.print(f"console: {folder / 'console.log'}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+@JSON_OPTION
+def kernels(as_json: bool) -> None:
+    """List the kernels: their series, architectures, sources and what each cannot do.
+
+    \b
+    Example:
+      pinpage kernels --json
+    """
+    rows = []
+    for kernel in spec.kernels():
+        folder = resources.patches() / kernel.patches
+        found = sorted(path.parent.name for path in folder.glob("*/series"))
+        rows.append(
+            {
+                "name": kernel.name,
+                "version": kernel.version,
+                "arches": list(kernel.arches),
+                "series": ["none", *found],
+                "sources": [f"{s.kind} {s.location}" for s in kernel.sources],
+                "cannot": dict(kernel.cannot),
+                "note": kernel.note,
+            }
+        )
+    if as_json:
+        _out(rows)
+        return
+    for row in rows:
+        click.echo(f"{row['name']}  (version {row['version']})")
+        for key in ("arches", "series", "sources"):
+            click.echo(f"  {key:<8} {', '.join(str(item) for item in row[key])}")
+        for what, why in kernel_cannot(row):
+            click.echo(f"  cannot   {what}: {why}")
+
+
+def kernel_cannot(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """(capability, reason) pairs of a row of ``pinpage kernels``."""
+    return list(row["cannot"].items())
+
+
+@cli.command(name="doctor")
+@JSON_OPTION
+def doctor_command(as_json: bool) -> None:
+    """Check what this machine has of each need, and how to get the rest.
+
+    The accelerator is probed by running a tiny guest on it. Ends with 9 (INFRA) if a need
+    that nothing can do without is missing.
+
+    \b
+    Example:
+      pinpage doctor
+    """
+    with _progress() as progress:
+        needs = doctor.examine(resources.cache(), progress)
+    if as_json:
+        _out([need.as_json() for need in needs])
+    else:
+        Console().print(doctor.table(needs))
+    if any(need.required and not need.found for need in needs):
+        sys.exit(EXIT_CODES[Outcome.INFRA])
+
+
+@cli.command()
+@click.argument("log", type=click.Path(allow_dash=True))
+@JSON_OPTION
+def parse(log: str, as_json: bool) -> None:
+    """Find the kernel's reports (splats) in any console LOG; '-' reads standard input.
+
+    Prints the title of each on a line. Ends with 3 (CRASH) if there is one, with 0 if none.
+
+    \b
+    Example:
+      dmesg | pinpage parse - --json
+    """
+    try:
+        with click.open_file(log, "r", encoding="utf-8", errors="replace") as lines:
+            splats = list(splat.find(lines))
+    except OSError as error:
+        raise InputError(f"{log} cannot be read: {error.strerror}") from error
+    if as_json:
+        _out(splat.to_json(splats))
+    else:
+        for each in splats:
+            click.echo(each.title)
+    if splats:
+        sys.exit(EXIT_CODES[Outcome.CRASH])
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(["bash", "zsh", "fish"]), metavar="bash|zsh|fish")
+def completion(name: str) -> None:
+    """Print the completion script of a shell.
+
+    \b
+    Example:
+      pinpage completion bash >> ~/.bashrc
+    """
+    kind = get_completion_class(name)
+    if kind is None:
+        raise InputError(f"click knows no completion for {name}")
+    click.echo(kind(cli, {}, "pinpage", "_PINPAGE_COMPLETE").source())
+
+
+if __name__ == "__main__":
+    main()

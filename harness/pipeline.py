@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The order of the stages, and nothing else: what each makes is handed to the next."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness import __version__, arch, report, resources, scenario, spec, verdict
+from harness.build import image, kconfig, kernel, series, source
+from harness.errors import GuestError, InfraError, PinpageError
+from harness.model import (
+    Accelerator,
+    Arch,
+    ArmPlan,
+    BuildArtifacts,
+    Event,
+    GuestImage,
+    Kernel,
+    LedgerRow,
+    Outcome,
+    PatchedTree,
+    Profile,
+    Progress,
+    RunRecord,
+    RunSpec,
+    SourceTree,
+    Splat,
+    Verdict,
+)
+from harness.parse import splat
+from harness.vm import accel, machine
+
+PINPAGE_HEADER = "include/linux/pinpage.h"
+PINPAGE_SYMBOL = "config PINPAGE"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A RunSpec with its names looked up."""
+
+    spec: RunSpec
+    kernel: Kernel
+    arch: Arch
+    profile: Profile
+
+
+def choose(wanted: RunSpec) -> Chosen:
+    """Look the spec's names up; InputError for an unknown one, before any work is done."""
+    return Chosen(
+        wanted,
+        spec.load_kernel(wanted.kernel),
+        arch.get(wanted.arch),
+        spec.load_profile(wanted.profile),
+    )
+
+
+def fetch(chosen: Chosen, progress: Progress) -> SourceTree:
+    progress.stage("source")
+    return source.resolve(
+        chosen.kernel, chosen.spec.tree, cache=resources.cache(), progress=progress
+    )
+
+
+def apply(chosen: Chosen, tree: SourceTree, progress: Progress) -> PatchedTree:
+    progress.stage("apply")
+    wanted = series.load(chosen.spec.series, chosen.kernel, tree)
+    return series.apply(tree, wanted, cache=resources.cache(), progress=progress)
+
+
+def _text(tree: PatchedTree, path: str) -> str:
+    """A file of the patched tree, "" where it has none."""
+    if path in tree.changed:
+        return (tree.changed[path] or b"").decode(errors="replace")
+    file = tree.source.path / path
+    return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def has_pinpage(tree: PatchedTree) -> bool:
+    """Whether the tree has the pin page subsystem (probed by its header)."""
+    return bool(_text(tree, PINPAGE_HEADER))
+
+
+def _features(tree: PatchedTree) -> tuple[str, ...]:
+    """Features of all scenarios together, so that one kernel serves every one of them."""
+    wanted = {name for each in scenario.names() for name in scenario.get(each).FEATURES}
+    if PINPAGE_SYMBOL in _text(tree, "mm/Kconfig").splitlines():
+        wanted.add("pinpage")
+    return tuple(sorted(wanted))
+
+
+def _modules() -> Mapping[str, Path]:
+    names = {name for each in scenario.names() for name in scenario.get(each).MODULES}
+    return {name: resources.guest_modules() / name for name in sorted(names)}
+
+
+def build(chosen: Chosen, tree: PatchedTree, progress: Progress) -> BuildArtifacts:
+    progress.stage("config")
+    config = kconfig.compose(
+        chosen.kernel,
+        chosen.arch,
+        chosen.profile,
+        _features(tree),
+        resources.kernel_config(),
+    )
+    progress.stage("build")
+    return kernel.build(
+        tree,
+        config,
+        chosen.arch,
+        chosen.kernel,
+        chosen.spec.toolchain,
+        _modules(),
+        jobs=chosen.spec.jobs,
+        cache=resources.cache(),
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True)
+class Bootable:
+    """What a boot needs beside a folder of its own."""
+
+    chosen: Chosen
+    artifacts: BuildArtifacts
+    image: GuestImage
+    accelerator: Accelerator
+
+
+def bootable(chosen: Chosen, artifacts: BuildArtifacts, progress: Progress) -> Bootable:
+    progress.stage("image")
+    guest_image = image.build(chosen.arch, cache=resources.cache(), progress=progress)
+    accelerator = accel.choose(chosen.arch, chosen.spec.accel, cache=resources.cache())
+    progress.note(f"accelerator {accelerator.name}: {accelerator.why}")
+    return Bootable(chosen, artifacts, guest_image, accelerator)
+
+
+@contextmanager
+def boot(ready: Bootable, folder: Path, progress: Progress) -> Iterator[machine.Machine]:
+    """A booted guest; folder gets its console and logs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with machine.boot(
+        ready.chosen.arch,
+        ready.artifacts.image,
+        ready.image,
+        accel=ready.accelerator,
+        profile_slowdown=ready.chosen.profile.slowdown,
+        folder=folder,
+        modules=ready.artifacts.modules,
+        progress=progress,
+    ) as guest:
+        yield guest
+
+
+# ---------------------------------------------------------------------------------------------
+# A run
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Run:
+    """What a run has so far; its record can be made at any moment."""
+
+    chosen: Chosen
+    id: str
+    folder: Path
+    started: str
+    begun: float = field(default_factory=time.monotonic)
+    stages: dict[str, float] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    toolchain: dict[str, str] = field(default_factory=dict)
+    accelerator: Accelerator | None = None
+    argv: tuple[str, ...] = ()
+    arms: tuple[ArmPlan, ...] = ()
+    events: list[Event] = field(default_factory=list)
+    splats: list[Splat] = field(default_factory=list)
+    rows: tuple[LedgerRow, ...] = ()
+    console: dict[str, str] = field(default_factory=dict)
+
+    def record(
+        self,
+        answer: Verdict,
+        *,
+        exit_code: int,
+        error: Mapping[str, str],
+        interrupted: bool = False,
+    ) -> RunRecord:
+        return RunRecord(
+            id=self.id,
+            spec=self.chosen.spec,
+            verdict=answer,
+            started=self.started,
+            seconds=time.monotonic() - self.begun,
+            stages=dict(self.stages),
+            digests=dict(self.digests),
+            toolchain=dict(self.toolchain),
+            accelerator=self.accelerator,
+            argv=self.argv,
+            host=_host(),
+            exit_code=exit_code,
+            interrupted=interrupted,
+            ledger=self.rows,
+            events=tuple(self.events),
+            console=dict(self.console),
+            error=dict(error),
+        )
+
+
+class _Timed:
+    """Passes progress on and notes how long each stage took."""
+
+    def __init__(self, inner: Progress, stages: dict[str, float]) -> None:
+        self._inner, self._stages = inner, stages
+        self._name, self._since = "", time.monotonic()
+
+    def stage(self, name: str) -> None:
+        self.end()
+        self._name, self._since = name, time.monotonic()
+        self._inner.stage(name)
+
+    def end(self) -> None:
+        if self._name:
+            took = time.monotonic() - self._since
+            self._stages[self._name] = self._stages.get(self._name, 0.0) + round(took, 3)
+        self._name = ""
+
+    def advance(self, done: int, total: int | None, text: str = "") -> None:
+        self._inner.advance(done, total, text)
+
+    def note(self, text: str) -> None:
+        self._inner.note(text)
+
+
+def _host() -> dict[str, str]:
+    return {
+        "machine": platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "cpus": str(os.cpu_count() or 1),
+        "pinpage": __version__,
+    }
+
+
+def _new_run(chosen: Chosen) -> _Run:
+    now = datetime.now(UTC)
+    words = chosen.spec
+    name = "-".join(
+        [
+            now.strftime("%Y%m%dT%H%M%SZ"),
+            words.scenario,
+            words.kernel,
+            words.arch,
+            chosen.spec.series[0] if len(words.series) == 1 and _plain(words.series[0]) else "own",
+            secrets.token_hex(2),
+        ]
+    )
+    top = words.keep if words.keep is not None else resources.state() / "runs"
+    folder = top / name
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InfraError(
+            f"the run's folder {folder} cannot be made: {error.strerror}",
+            hint="name another folder with --keep DIR",
+        ) from error
+    return _Run(chosen, name, folder, now.isoformat(timespec="seconds"))
+
+
+def _plain(word: str) -> bool:
+    return word.replace("-", "").replace("_", "").isalnum()
+
+
+def run(wanted: RunSpec, progress: Progress) -> tuple[RunRecord, Path]:
+    """Do a whole run and leave its folder; whatever goes wrong is in the record.
+
+    Only InputError (nothing was started) and an interruption come out as exceptions; the
+    folder of an interrupted run says so. Returns the record and its folder.
+    """
+    chosen = choose(wanted)
+    plan = scenario.get(wanted.scenario)
+    state = _new_run(chosen)
+    timed = _Timed(progress, state.stages)
+    report.write(_interrupted(state), state.folder)
+    try:
+        answer, code, error = _judged(plan, state, timed)
+    except BaseException:
+        timed.end()
+        report.write(_interrupted(state), state.folder)
+        raise
+    timed.end()
+    record = state.record(answer, exit_code=code, error=error)
+    report.write(record, state.folder)
+    _point_latest(state.folder)
+    return record, state.folder
+
+
+def _interrupted(state: _Run) -> RunRecord:
+    answer = Verdict(
+        Outcome.INFRA,
+        "the run was interrupted before it came to a verdict",
+        "run it again: the file 'reproduce' beside this one does",
+    )
+    return state.record(answer, exit_code=answer.exit_code, interrupted=True, error={})
+
+
+def _point_latest(folder: Path) -> None:
+    """``latest`` beside the run points at it; a file system without links goes without."""
+    link = folder.parent / "latest"
+    temporary = folder.parent / f".latest.{secrets.token_hex(4)}"
+    try:
+        temporary.symlink_to(folder.name)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def _judged(
+    plan: scenario.Scenario, state: _Run, progress: Progress
+) -> tuple[Verdict, int, Mapping[str, str]]:
+    """The verdict, the exit code and the error, if one ended the run."""
+    try:
+        _experiment(plan, state, progress)
+    except PinpageError as error:
+        if isinstance(error, GuestError):
+            state.splats += [s for s in error.splats if s not in state.splats]
+        answer = verdict.from_error(error, state.arms, state.events, state.splats)
+        kind = type(error).__name__
+        log = str(error.log) if error.log else ""
+        return answer, error.exit_code, {"kind": kind, "message": str(error), "log": log}
+    state.rows = verdict.ledger(state.events)
+    answer = verdict.judge(state.arms, state.events, state.rows, state.splats)
+    return answer, answer.exit_code, {}
+
+
+def _experiment(plan: scenario.Scenario, state: _Run, progress: Progress) -> None:
+    chosen = state.chosen
+    tree = fetch(chosen, progress)
+    state.digests["tree"] = tree.digest
+    patched = apply(chosen, tree, progress)
+    state.digests |= {"series": patched.series.digest, "patched": patched.digest}
+    artifacts = build(chosen, patched, progress)
+    state.digests["build"] = artifacts.key
+    state.toolchain = {"name": artifacts.toolchain.name, "version": artifacts.toolchain.version}
+    ready = bootable(chosen, artifacts, progress)
+    state.digests["image"] = ready.image.digest
+    state.accelerator = ready.accelerator
+    state.arms = plan.arms(has_pinpage(patched))
+    for arm in state.arms:
+        _one_arm(plan, arm, ready, state, progress)
+
+
+def _one_arm(
+    plan: scenario.Scenario, arm: ArmPlan, ready: Bootable, state: _Run, progress: Progress
+) -> None:
+    """Boot a fresh guest, drive one arm in it, and keep its console whatever happens."""
+    folder = state.folder / arm.name
+    progress.stage(f"boot {arm.name}")
+    words = state.chosen.spec
+    try:
+        with boot(ready, folder, progress) as guest:
+            state.argv = tuple(guest.argv)
+            progress.stage(f"drive {arm.name}")
+            plan.drive(guest, arm, words.seed, words.params, state.events.append)
+    finally:
+        log = folder / "console.log"
+        text = log.read_text(errors="replace") if log.is_file() else ""
+        state.console[arm.name] = text
+        state.splats += splat.find(text.splitlines())
+
+

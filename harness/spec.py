@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""YAML → values: kernels and profiles as kernel-config/ describes them. The only user of yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness import resources
+from harness.errors import InputError
+from harness.model import Kernel, Profile, SourceOption
+
+
+def kernels() -> list[Kernel]:
+    """Every kernel that has a YAML, in the order of their versions."""
+    folder = resources.kernel_config() / "kernels"
+    found = [_kernel(path) for path in folder.glob("*.yaml")]
+    return sorted(found, key=lambda k: [int(p) for p in k.version.split(".") if p.isdigit()])
+
+
+def load_kernel(name: str) -> Kernel:
+    """The kernel of this name; InputError lists the known ones."""
+    known = {kernel.name: kernel for kernel in kernels()}
+    if name not in known:
+        raise InputError(
+            f"unknown kernel {name!r}",
+            hint=f"one of: {', '.join(known)} (--kernel); for a tree of your own name the kernel "
+            "it is nearest to and give the tree with --tree",
+        )
+    return known[name]
+
+
+def profiles() -> list[Profile]:
+    """Every profile that has a YAML, by name."""
+    folder = resources.kernel_config() / "profiles"
+    return [_profile(path) for path in sorted(folder.glob("*.yaml"))]
+
+
+def load_profile(name: str) -> Profile:
+    """The profile of this name; InputError lists the known ones."""
+    known = {profile.name: profile for profile in profiles()}
+    if name not in known:
+        raise InputError(
+            f"unknown profile {name!r}", hint=f"one of: {', '.join(known)} (--profile)"
+        )
+    return known[name]
+
+
+class _Fields:
+    """A YAML mapping read field by field; anything unread at the end is an error."""
+
+    def __init__(self, path: Path, data: Mapping[str, Any], where: str = "") -> None:
+        self._path, self._data, self._where = path, dict(data), where
+
+    def error(self, field: str, problem: str) -> InputError:
+        place = f"{self._where}.{field}" if self._where else field
+        return InputError(
+            f"{self._path}: {place}: {problem}", hint="kernel-config/README.md lists the fields"
+        )
+
+    def text(self, field: str, default: str | None = None) -> str:
+        value = self._data.pop(field, default)
+        if not isinstance(value, str):
+            raise self.error(field, "a text is needed (quote a version number)")
+        return value.strip()
+
+    def number(self, field: str, default: float) -> float:
+        value = self._data.pop(field, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.error(field, "a number is needed")
+        return float(value)
+
+    def texts(self, field: str) -> tuple[str, ...]:
+        value = self._data.pop(field, None) or []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(field, "a list of texts is needed")
+        return tuple(value)
+
+    def mapping(self, field: str) -> dict[str, Any]:
+        value = self._data.pop(field, None) or {}
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise self.error(field, "a mapping with text keys is needed")
+        return value
+
+    def words(self, field: str) -> dict[str, str]:
+        value = self.mapping(field)
+        if not all(isinstance(item, str) for item in value.values()):
+            raise self.error(field, "a mapping of texts to texts is needed")
+        return value
+
+    def items(self, field: str) -> list[_Fields]:
+        value = self._data.pop(field, None) or []
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise self.error(field, "a list of mappings is needed")
+        return [_Fields(self._path, item, f"{field}[{i}]") for i, item in enumerate(value)]
+
+    def end(self) -> None:
+        for field in self._data:
+            raise self.error(str(field), "unknown field")
+
+
+def _load(path: Path) -> _Fields:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: a mapping is needed at the top")
+    return _Fields(path, data)
+
+
+def _kernel(path: Path) -> Kernel:
+    fields = _load(path)
+    kernel = Kernel(
+        name=fields.text("name"),
+        version=fields.text("version"),
+        sources=tuple(_source(item) for item in fields.items("sources")),
+        patches=fields.text("patches"),
+        arches=fields.texts("arches"),
+        make={
+            arch: {str(name): str(value) for name, value in variables.items()}
+            for arch, variables in fields.mapping("make").items()
+            if isinstance(variables, dict) or _reject(fields, arch)
+        },
+        fragments=fields.texts("fragments"),
+        cannot=fields.words("cannot"),
+        note=fields.text("note", ""),
+    )
+    fields.end()
+    if kernel.name != path.stem:
+        raise InputError(f"{path}: name is {kernel.name!r}, the file's name says {path.stem!r}")
+    return kernel
+
+
+def _reject(fields: _Fields, arch: str) -> bool:
+    raise fields.error(f"make.{arch}", "a mapping of make variables is needed")
+
+
+def _source(fields: _Fields) -> SourceOption:
+    kind = fields.text("kind")
+    if kind not in ("deb", "tarball"):
+        raise fields.error("kind", f"{kind!r} is neither 'deb' nor 'tarball'")
+    sha256 = fields.text("sha256", "") or None
+    option = SourceOption(kind, fields.text("location"), sha256, fields.text("note", ""))
+    fields.end()
+    return option
+
+
+def _profile(path: Path) -> Profile:
+    fields = _load(path)
+    profile = Profile(
+        name=fields.text("name"),
+        summary=fields.text("summary"),
+        fragments=fields.texts("fragments"),
+        slowdown=fields.number("slowdown", 1.0),
+    )
+    fields.end()
+    if profile.name != path.stem:
+        raise InputError(f"{path}: name is {profile.name!r}, the file's name says {path.stem!r}")
+    return profile
