@@ -373,5 +373,3 @@ def _one_arm(
         text = log.read_text(errors="replace") if log.is_file() else ""
         state.console[arm.name] = text
         state.splats += splat.find(text.splitlines())
-
-

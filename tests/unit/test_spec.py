@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernels and profiles: what the repository ships loads, and a wrong file names its fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import resources, spec
+from harness.errors import InputError
+
+KERNEL = """
+name: "9.9"
+version: "9.9.1"
+sources:
+  - {kind: deb, location: linux-source-9.9}
+patches: "9.9"
+arches: [x86_64]
+"""
+
+
+@pytest.fixture
+def config_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "profiles").mkdir()
+    monkeypatch.setattr(resources, "kernel_config", lambda: tmp_path)
+    return tmp_path
+
+
+def test_shipped_kernels_and_profiles_load() -> None:
+    assert "6.12" in [kernel.name for kernel in spec.kernels()]
+    assert "fast" in [profile.name for profile in spec.profiles()]
+    for kernel in spec.kernels():
+        assert (resources.patches() / kernel.patches).is_dir()
+
+
+def test_kernel_fields(config_root: Path) -> None:
+    (config_root / "kernels/9.9.yaml").write_text(KERNEL)
+    kernel = spec.load_kernel("9.9")
+    assert kernel.sources[0].location == "linux-source-9.9"
+    assert kernel.arches == ("x86_64",)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("version:", "versoin:"), "version"),
+        (('"9.9.1"', "9.9"), "version"),
+        (("kind: deb", "kind: rpm"), "sources[0].kind"),
+        (("arches: [x86_64]", "arches: x86_64"), "arches"),
+        (("arches:", "extra: 1\narches:"), "extra"),
+        (('name: "9.9"', 'name: "9.8"'), "9.8"),
+        (("sources:", "sources: ["), "YAML"),
+        (("patches:", "make: {x86_64: gcc}\npatches:"), "make.x86_64"),
+    ],
+)
+def test_wrong_kernel_names_field_and_file(
+    config_root: Path, change: tuple[str, str], named: str
+) -> None:
+    file = config_root / "kernels/9.9.yaml"
+    file.write_text(KERNEL.replace(*change))
+    with pytest.raises(InputError) as caught:
+        spec.load_kernel("9.9")
+    assert named in caught.value.message
+    assert str(file) in caught.value.message
+
+
+def test_unknown_names_list_the_known(config_root: Path) -> None:
+    (config_root / "kernels/9.9.yaml").write_text(KERNEL)
+    with pytest.raises(InputError, match="'6\\.1'") as caught:
+        spec.load_kernel("6.1")
+    assert "9.9" in caught.value.hint
+    with pytest.raises(InputError):
+        spec.load_profile("slow")

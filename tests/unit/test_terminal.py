@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Progress: plain lines off a terminal, an estimate only when there is a rate to go by."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness import terminal
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    return now
+
+
+def _plain() -> tuple[io.StringIO, Console]:
+    out = io.StringIO()
+    return out, Console(file=out, width=80)
+
+
+def test_plain_lines_are_few(clock: list[float]) -> None:
+    out, console = _plain()
+    with terminal.TerminalProgress(console) as progress:
+        progress.stage("build")
+        for done in range(0, 600, 10):
+            clock[0] += 1
+            progress.advance(done, 600, "mm/migrate.o")
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("build")
+    assert lines[-1].split() == ["build", "1m00s", "done"]
+    middle = lines[1:-1]
+    assert len(middle) == 60 // terminal.PLAIN_EVERY
+    assert "150/600 (25%)" not in middle[0]
+    assert "140/600 (23%)" in middle[0] and "mm/migrate.o" in middle[0]
+    assert "about 46.0s left" in middle[0]
+
+
+def test_estimate_needs_a_rate(clock: list[float]) -> None:
+    meter = terminal._Meter("build", clock[0])
+    assert meter.left(clock[0]) is None
+    meter.advance(0, 100, "", 100)
+    meter.advance(10, 100, "", 102)
+    assert meter.left(102) is None  # two seconds say nothing yet
+    assert meter.left(110) == pytest.approx(90)
+    meter.advance(10, None, "", 111)
+    assert meter.left(111) is None
+
+
+def test_a_failed_stage_is_not_called_done() -> None:
+    out, console = _plain()
+    with pytest.raises(ZeroDivisionError), terminal.TerminalProgress(console) as progress:
+        progress.stage("apply")
+        raise ZeroDivisionError
+    assert "stopped" in out.getvalue() and "done" not in out.getvalue()
+
+
+def test_text_of_others_is_no_markup(clock: list[float]) -> None:
+    out, console = _plain()
+    with terminal.TerminalProgress(console) as progress:
+        progress.note("[red]mm/[bold]x[/]")
+        progress.stage("build")
+        clock[0] += 20
+        progress.advance(1, 2, "[/nonsense]")
+    assert "[red]mm/[bold]x[/]" in out.getvalue()
+    assert "[/nonsense]" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(7.51, "7.5s"), (75.2, "1m15s"), (3600, "1h00m"), (59.99, "60.0s")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert terminal.duration(seconds) == text
