@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +139,23 @@ GUEST_OPTIONS = (
         show_default=True,
         help="Accelerator; auto takes KVM only if a guest has run on it.",
     ),
+    click.option(
+        "--memory",
+        type=click.IntRange(128),
+        default=1024,
+        show_default=True,
+        metavar="MIB",
+        help="The guest's memory.",
+    ),
+    click.option(
+        "--smp", type=click.IntRange(1), default=1, show_default=True, help="The guest's CPUs."
+    ),
+    click.option(
+        "--append",
+        multiple=True,
+        metavar="WORDS",
+        help="Further words on the guest's kernel command line.",
+    ),
 )
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 MORE_PATCHES = click.argument("more", nargs=-1, metavar="[FILE]...")
@@ -178,6 +195,9 @@ class _Words:
             jobs=given.get("jobs") or len(os.sched_getaffinity(0)),
             toolchain=given.get("toolchain", "gcc"),
             accel=given.get("accel", "auto"),
+            memory_mib=given.get("memory", 1024),
+            smp=given.get("smp", 1),
+            append=tuple(given.get("append", ())),
             **{"seed": 0, **extra},
         )
 
@@ -505,11 +525,20 @@ def parse(log: str, as_json: bool) -> None:
     Example:
       dmesg | pinpage parse - --json
     """
+    read = 0
+
+    def counted(lines: Iterable[str]) -> Iterator[str]:
+        nonlocal read
+        for read, line in enumerate(lines, 1):  # noqa: B007 - the count is what is wanted
+            yield line
+
     try:
         with click.open_file(log, "r", encoding="utf-8", errors="replace") as lines:
-            splats = list(splat.find(lines))
+            splats = list(splat.find(counted(lines)))
     except OSError as error:
         raise InputError(f"{log} cannot be read: {error.strerror}") from error
+    if not read:
+        raise InputError(f"{log} is empty", hint="an empty log says nothing about a kernel")
     if as_json:
         _out(splat.to_json(splats))
     else:

@@ -78,6 +78,9 @@ class RunSpec:
     keep: Path | None = None
     toolchain: str = "gcc"  # "gcc", "gcc-12", "llvm" or "llvm-15"
     accel: str = "auto"  # "auto", "kvm" or "tcg"
+    memory_mib: int = 1024
+    smp: int = 1
+    append: tuple[str, ...] = ()  # further words on the guest's kernel command line
     params: Mapping[str, int | str] = field(default_factory=dict)
 
 

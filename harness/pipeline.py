@@ -154,6 +154,9 @@ def boot(ready: Bootable, folder: Path, progress: Progress) -> Iterator[machine.
         profile_slowdown=ready.chosen.profile.slowdown,
         folder=folder,
         modules=ready.artifacts.modules,
+        memory_mib=ready.chosen.spec.memory_mib,
+        smp=ready.chosen.spec.smp,
+        append=ready.chosen.spec.append,
         progress=progress,
     ) as guest:
         yield guest

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Real builds, made once and shared through the user's cache."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import pytest
+
+from harness import arch, pipeline, resources
+from harness.build import image
+from harness.model import BuildArtifacts, GuestImage, PatchedTree, RunSpec, Silent
+
+
+@dataclass(frozen=True)
+class Build:
+    tree: PatchedTree
+    artifacts: BuildArtifacts
+
+
+def words(series: str, **extra: object) -> RunSpec:
+    """A RunSpec of the default kernel for this machine's architecture."""
+    values: dict[str, object] = {
+        "scenario": "compaction",
+        "kernel": "6.12",
+        "arch": arch.host().name,
+        "series": (series,),
+        "profile": "fast",
+        "seed": 1,
+        "jobs": len(os.sched_getaffinity(0)),
+    }
+    return RunSpec(**{**values, **extra})  # type: ignore[arg-type]
+
+
+def build(series: str) -> Build:
+    chosen = pipeline.choose(words(series))
+    progress = Silent()
+    tree = pipeline.apply(chosen, pipeline.fetch(chosen, progress), progress)
+    return Build(tree, pipeline.build(chosen, tree, progress))
+
+
+@pytest.fixture(scope="session")
+def fixed() -> Build:
+    return build("fixed")
+
+
+@pytest.fixture(scope="session")
+def fast_build(fixed: Build) -> BuildArtifacts:
+    return fixed.artifacts
+
+
+@pytest.fixture(scope="session")
+def guest_image() -> GuestImage:
+    return image.build(arch.host(), cache=resources.cache(), progress=Silent())

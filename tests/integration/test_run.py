@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The main job on real kernels, and that the harness can say no: each verdict is provoked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from harness import report
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
+
+PINPAGE = (sys.executable, "-m", "harness.cli")
+
+
+def run(keep: Path, *words: str) -> tuple[int, dict[str, Any], str]:
+    """``pinpage run compaction``: exit code, run.json and stderr."""
+    argv = [*PINPAGE, "run", "compaction", "--seed", "7", "--json", "--keep", str(keep), *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, dict[str, Any], Path]]:
+    keep = tmp_path_factory.mktemp("runs")
+    code, record, _ = run(keep)
+    yield code, record, keep / "latest"
+
+
+def test_the_main_job_passes(passed: tuple[int, dict[str, Any], Path]) -> None:
+    code, record, _ = passed
+    assert (code, record["verdict"]) == (0, "PASS"), record["reason"]
+    control, treated = record["arms"]["control"], record["arms"]["treated"]
+    assert control["pinned"] >= 2000 and treated["pinned"] >= 2000
+    assert control["migrated"] == 0 and control["stayed"] == control["pinned"]
+    assert treated["migrated"] > 0
+    for arm in (control, treated):
+        assert arm["lost"] == arm["corrupt"] == 0
+    assert treated["order9_after"] > control["order9_after"]
+
+
+def test_its_folder_is_whole(passed: tuple[int, dict[str, Any], Path]) -> None:
+    _, record, folder = passed
+    names = {path.name for path in folder.iterdir()}
+    wanted = {"run.json", "junit.xml", "events.jsonl", "ledger.csv", "console.log", "reproduce"}
+    assert wanted <= names
+    schema = json.loads((Path(report.__file__).parent / "run.schema.json").read_text())
+    jsonschema.validate(record, schema)
+    assert os.access(folder / "reproduce", os.X_OK)
+    rows = (folder / "ledger.csv").read_text().splitlines()
+    pinned = sum(arm["pinned"] for arm in record["arms"].values())
+    assert len(rows) == pinned + 1
+    assert "Linux version" in (folder / "console.log").read_text(errors="replace")
+
+
+def test_unpatched_kernel_has_the_control_arm_alone(tmp_path: Path) -> None:
+    code, record, _ = run(tmp_path, "--series", "none")
+    assert list(record["arms"]) == ["control"]
+    assert (code, record["verdict"]) == (0, "PASS"), record["reason"]
+    assert record["arms"]["control"]["migrated"] == 0
+
+
+def test_posted_series_crashes(tmp_path: Path) -> None:
+    code, record, _ = run(tmp_path, "--series", "posted")
+    assert (code, record["verdict"]) == (3, "CRASH"), record["reason"]
+    assert any(s["title"].startswith("kernel BUG at mm/compaction.c") for s in record["splats"])
+
+
+@pytest.mark.parametrize("lie", ["nocopy", "ghost", "keep"])
+def test_a_lying_owner_is_caught(tmp_path: Path, lie: str) -> None:
+    code, record, _ = run(tmp_path, "--set", f"lie={lie}")
+    assert record["verdict"] in ("FAIL", "INCONSISTENT", "CRASH"), record["reason"]
+    assert code in (1, 3, 6)
+    assert record["arms"]["control"]["migrated"] == 0
+
+
+def test_a_guest_that_never_boots_hangs(tmp_path: Path) -> None:
+    code, record, _ = run(tmp_path, "--append", "rdinit=/bin/yes")
+    assert (code, record["verdict"]) == (4, "HANG"), record["reason"]
+    assert record["error"]["message"]
+
+
+def _children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(word) for word in found]
+
+
+def _qemu_below(pid: int) -> int | None:
+    for child in _children(pid):
+        argv = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        if argv[0].rsplit(b"/", 1)[-1].startswith(b"qemu-system-"):
+            return child
+        below = _qemu_below(child)
+        if below is not None:
+            return below
+    return None
+
+
+def _until_driving(folder: Path, child: subprocess.Popen[str]) -> int:
+    """The pid of QEMU once the guest under it is ready."""
+    end = time.monotonic() + 1200
+    while time.monotonic() < end:
+        assert child.poll() is None, "the run ended before its guest was up"
+        consoles = list(folder.glob("*/*/console.log"))
+        if consoles and b"pinpage: guest ready" in consoles[0].read_bytes():
+            qemu = _qemu_below(child.pid)
+            assert qemu is not None
+            return qemu
+        time.sleep(0.05)  # polling for the guest's own line, under a deadline
+    raise AssertionError("no guest came up")
+
+
+def _start(keep: Path) -> subprocess.Popen[str]:
+    argv = [*PINPAGE, "run", "compaction", "--json", "--keep", str(keep)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_qemu_is_lost(tmp_path: Path, passed: object) -> None:
+    child = _start(tmp_path)
+    os.kill(_until_driving(tmp_path, child), signal.SIGKILL)
+    out, _ = child.communicate()
+    record = json.loads(out)
+    assert (child.returncode, record["verdict"]) == (5, "LOST"), record["reason"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so_and_leaves_no_guest(
+    tmp_path: Path, passed: object, number: signal.Signals
+) -> None:
+    child = _start(tmp_path)
+    qemu = _until_driving(tmp_path, child)
+    child.send_signal(number)
+    child.communicate()
+    assert child.returncode == 128 + number
+    assert not Path(f"/proc/{qemu}").exists()
+    (record,) = [json.loads(p.read_text()) for p in tmp_path.glob("2*/run.json")]
+    assert record["interrupted"] is True

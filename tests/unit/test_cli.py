@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command as a shell sees it: exit codes, one clear message, JSON alone on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LOG = """\
+[    1.0] Linux version 6.12.0
+[    2.5] ------------[ cut here ]------------
+[    2.5] kernel BUG at mm/compaction.c:1042!
+[    2.5] Oops: invalid opcode: 0000 [#1] SMP
+[    2.5] RIP: 0010:isolate_migratepages_block+0x5c8/0x9f0
+[    2.5] Call Trace:
+[    2.5]  compact_zone+0x1f0/0x9b0
+[    2.5] ---[ end trace 0000000000000000 ]---
+"""
+
+
+@pytest.fixture
+def pinpage(tmp_path: Path):  # type: ignore[no-untyped-def]
+    env = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+
+    def call(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "harness.cli", *words]
+        return subprocess.run(
+            argv, input=stdin, capture_output=True, text=True, env=env, timeout=60, check=False
+        )
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["run"], "no scenario"),
+        (["run", "compactoin"], "compactoin"),
+        (["run", "compaction", "--kernel", "6.99"], "6.99"),
+        (["run", "compaction", "--arch", "vax"], "vax"),
+        (["run", "compaction", "--profile", "slow"], "slow"),
+        (["run", "compaction", "--seed", "x"], "x"),
+        (["run", "compaction", "--set", "nonsense"], "nonsense"),
+        (["run", "compaction", "stray.patch"], "stray.patch"),
+        (["run", "compaction", "--jobs", "0"], "0"),
+        (["parse", "/no/such/log"], "/no/such/log"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_bad_words_are_named_and_exit_2(pinpage, words: list[str], named: str) -> None:  # type: ignore[no-untyped-def]
+    done = pinpage(*words)
+    assert done.returncode == 2, done.stderr
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_parse_prints_titles_and_says_crash(pinpage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    log = tmp_path / "console.log"
+    log.write_text(LOG)
+    done = pinpage("parse", str(log))
+    assert done.returncode == 3
+    assert done.stdout.strip() == "kernel BUG at mm/compaction.c:1042!"
+    as_json = json.loads(pinpage("parse", "-", "--json", stdin=LOG).stdout)
+    (splat,) = as_json["splats"]
+    assert splat["function"] == "isolate_migratepages_block"
+    assert (splat["first_line"], splat["last_line"]) == (2, 8)
+
+
+def test_parse_of_a_quiet_log_passes_and_of_an_empty_one_does_not(pinpage) -> None:  # type: ignore[no-untyped-def]
+    quiet = pinpage("parse", "-", stdin="[    1.0] Linux version 6.12.0\n")
+    assert (quiet.returncode, quiet.stdout) == (0, "")
+    assert pinpage("parse", "-", stdin="").returncode == 2
+
+
+def test_help_has_an_example_each(pinpage) -> None:  # type: ignore[no-untyped-def]
+    top = pinpage("--help")
+    assert top.returncode == 0
+    listed = top.stdout.split("Commands:")[1].split("Exit codes")[0]
+    names = [line.split()[0] for line in listed.splitlines() if line.strip()]
+    assert {"run", "doctor", "kernels", "fetch", "apply", "build", "boot", "shell", "parse"} <= set(
+        names
+    )
+    for name in names:
+        text = pinpage(name, "--help").stdout
+        assert "Example" in text, name
+
+
+def test_version_kernels_and_completion(pinpage) -> None:  # type: ignore[no-untyped-def]
+    assert pinpage("--version").stdout.startswith("pinpage")
+    rows = json.loads(pinpage("kernels", "--json").stdout)
+    (row,) = [row for row in rows if row["name"] == "6.12"]
+    assert {"none", "posted", "fixed"} <= set(row["series"])
+    assert "_PINPAGE_COMPLETE" in pinpage("completion", "bash").stdout
