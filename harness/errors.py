@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import join
 
-from harness.model import EXIT_BUILD, EXIT_CODES, EXIT_PATCH, EXIT_USAGE, Outcome, Splat
+from harness.model import EXIT_CODES, EXIT_USAGE, Outcome, Splat
 
 
 class PinpageError(Exception):
@@ -75,11 +75,13 @@ class CannotRun(PinpageError):
 class PatchError(PinpageError):
     """patch: its name; file and hunk: what failed; detail: the hunk and the nearest match."""
 
-    exit_code = EXIT_PATCH
+    outcome = Outcome.PATCH
+    exit_code = EXIT_CODES[Outcome.PATCH]
 
 
 class BuildError(PinpageError):
-    exit_code = EXIT_BUILD
+    outcome = Outcome.BUILD
+    exit_code = EXIT_CODES[Outcome.BUILD]
 
 
 class ConfigError(BuildError):

@@ -33,12 +33,12 @@ class Outcome(StrEnum):
     LOST = "LOST"  # the virtual machine went away
     INCONSISTENT = "INCONSISTENT"  # two witnesses of one count disagree
     SKIP = "SKIP"  # a capability was probed and is absent
+    PATCH = "PATCH"  # a patch of the series does not apply
+    BUILD = "BUILD"  # the kernel or a module does not build
     INFRA = "INFRA"  # our own fault, or the host's
 
 
 EXIT_USAGE = 2
-EXIT_PATCH = 7
-EXIT_BUILD = 8
 EXIT_CODES: Mapping[Outcome, int] = MappingProxyType(
     {
         Outcome.PASS: 0,
@@ -47,6 +47,8 @@ EXIT_CODES: Mapping[Outcome, int] = MappingProxyType(
         Outcome.HANG: 4,
         Outcome.LOST: 5,
         Outcome.INCONSISTENT: 6,
+        Outcome.PATCH: 7,
+        Outcome.BUILD: 8,
         Outcome.INFRA: 9,
         Outcome.SKIP: 10,
     }

@@ -191,7 +191,6 @@ class _Run:
         self,
         answer: Verdict,
         *,
-        exit_code: int,
         error: Mapping[str, str],
         interrupted: bool = False,
     ) -> RunRecord:
@@ -207,7 +206,7 @@ class _Run:
             accelerator=self.accelerator,
             argv=self.argv,
             host=_host(),
-            exit_code=exit_code,
+            exit_code=answer.exit_code,
             interrupted=interrupted,
             ledger=self.rows,
             events=tuple(self.events),
@@ -292,13 +291,13 @@ def run(wanted: RunSpec, progress: Progress) -> tuple[RunRecord, Path]:
     timed = _Timed(progress, state.stages)
     report.write(_interrupted(state), state.folder)
     try:
-        answer, code, error = _judged(plan, state, timed)
+        answer, error = _judged(plan, state, timed)
     except BaseException:
         timed.end()
         report.write(_interrupted(state), state.folder)
         raise
     timed.end()
-    record = state.record(answer, exit_code=code, error=error)
+    record = state.record(answer, error=error)
     report.write(record, state.folder)
     _point_latest(state.folder)
     return record, state.folder
@@ -310,7 +309,7 @@ def _interrupted(state: _Run) -> RunRecord:
         "the run was interrupted before it came to a verdict",
         "run it again: the file 'reproduce' beside this one does",
     )
-    return state.record(answer, exit_code=answer.exit_code, interrupted=True, error={})
+    return state.record(answer, interrupted=True, error={})
 
 
 def _point_latest(folder: Path) -> None:
@@ -326,8 +325,8 @@ def _point_latest(folder: Path) -> None:
 
 def _judged(
     plan: scenario.Scenario, state: _Run, progress: Progress
-) -> tuple[Verdict, int, Mapping[str, str]]:
-    """The verdict, the exit code and the error, if one ended the run."""
+) -> tuple[Verdict, Mapping[str, str]]:
+    """The verdict, and the error if one ended the run."""
     try:
         _experiment(plan, state, progress)
     except PinpageError as error:
@@ -336,10 +335,10 @@ def _judged(
         answer = verdict.from_error(error, state.arms, state.events, state.splats)
         kind = type(error).__name__
         log = str(error.log) if error.log else ""
-        return answer, error.exit_code, {"kind": kind, "message": str(error), "log": log}
+        return answer, {"kind": kind, "message": str(error), "log": log}
     state.rows = verdict.ledger(state.events)
     answer = verdict.judge(state.arms, state.events, state.rows, state.splats)
-    return answer, answer.exit_code, {}
+    return answer, {}
 
 
 def _experiment(plan: scenario.Scenario, state: _Run, progress: Progress) -> None:
