@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Find the kernel's reports (panic, oops, BUG, WARN, lockdep, KASAN, …) in a console text.
+
+    for splat in find(open_log):
+        print(summary(splat))
+
+Pure and streaming: every line is looked at once, and nothing is kept but the reports that are
+still open, each bounded. What stands in front of a message (timestamps, caller ids, log levels,
+a journal's prefix, colours, CR) does not matter; with caller ids the interleaved reports of two
+CPUs are told apart, and a report then holds its own lines only.
+
+**One crash is one splat**: the text of a WARN or BUG and its header line, the oops that follows a
+"kernel BUG at", the register dump after the end marker, and the panic that is the consequence.
+Two reports of the kernel are two splats, also where one caused the other.
+
+**title** is the kernel's own headline without what differs from boot to boot (timestamps,
+addresses, offsets, pids, CPU numbers, durations) and without a module's name: ``BUG: KASAN:
+slab-use-after-free in foo``, ``kernel BUG at mm/compaction.c:123!``, ``WARNING: at mm/slab.c:12
+foo``. A WARN or BUG that says what is wrong in the kernel's standard words (``list_add
+corruption…``, ``refcount_t: underflow; use-after-free``, ``ODEBUG: …``) has these words as its
+title and a kind of its own. **function** is the guilty one, as far as the report tells
+(splat_trace.py). **kind** is one of ``KINDS``. **fatal** says that the machine
+panicked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from harness.model import JSON, Splat
+from harness.parse.splat_formats import Headline, Role
+from harness.parse.splat_headline import CONSEQUENCE, CUT_HERE, KINDS, headline
+from harness.parse.splat_report import CLOSING, Frame, Report
+from harness.parse.splat_text import clean, split
+
+__all__ = ["KINDS", "clean", "find", "summary", "to_json"]
+
+# A report of one caller that has been silent for so many lines of others is over.
+_SILENCE = 600
+_STALLS = frozenset({"rcu-stall", "soft-lockup", "hard-lockup", "workqueue-lockup", "hung-task"})
+
+
+def find(lines: Iterable[str]) -> Iterator[Splat]:
+    """The reports in a log, in the order of their first lines."""
+    finder = _Finder()
+    for number, line in enumerate(lines, 1):
+        finder.feed(number, line)
+        if finder.closed:
+            yield from finder.ready()
+    finder.end()
+    yield from finder.ready()
+
+
+def summary(splat: Splat) -> str:
+    """A splat on one line: its title, and the guilty function where the title does not say it."""
+    if not splat.function or splat.function in splat.title:
+        return splat.title
+    return f"{splat.title} in {splat.function}"
+
+
+def to_json(splats: Iterable[Splat]) -> dict[str, JSON]:
+    """The splats as plain JSON, the shape that ``pinpage parse --json`` prints."""
+    return {
+        "splats": [
+            {
+                "kind": splat.kind,
+                "title": splat.title,
+                "function": splat.function,
+                "first_line": splat.first_line,
+                "last_line": splat.last_line,
+                "fatal": splat.fatal,
+                "report": splat.report,
+            }
+            for splat in splats
+        ]
+    }
+
+
+class _Finder:
+    """Reads lines; ``closed`` holds finished reports until ``ready`` may give them out."""
+
+    def __init__(self) -> None:
+        self.closed: list[Splat] = []
+        self._open: dict[str, Report] = {}  # by caller id; "" for a log without
+        self._frames: dict[str, Frame] = {}
+
+    # --- in and out -------------------------------------------------------------------------
+
+    def feed(self, number: int, raw: str) -> None:
+        text, caller = split(raw)
+        report = self._open.get(caller)
+        if CUT_HERE.match(text):
+            self._cut(report, number, raw, caller)
+        elif (found := headline(text)) is not None:
+            self._headline(found, report, number, raw, text, caller)
+        elif report is not None or caller in self._frames or text[:1] in "=RpNsSd-":
+            self._other(report, number, raw, text, caller)
+        if number % 128 == 0 and self._open:
+            self._expire(number)
+
+    def end(self) -> None:
+        for report in list(self._open.values()):
+            self._finish(report)
+        for caller in list(self._frames):
+            self._drop_frame(caller)
+
+    def ready(self) -> Iterator[Splat]:
+        """Closed reports that no open one can precede any more."""
+        waiting = [r.first for r in self._open.values()] + [f.first for f in self._frames.values()]
+        limit = min(waiting, default=None)
+        self.closed.sort(key=lambda splat: splat.first_line)
+        while self.closed and (limit is None or self.closed[0].first_line < limit):
+            yield self.closed.pop(0)
+
+    # --- opening and closing ----------------------------------------------------------------
+
+    def _start(self, found: Headline, number: int, raw: str, text: str, caller: str) -> Report:
+        old = self._open.get(caller)
+        if old is not None:
+            self._finish(old)
+        report = Report(found, self._frames.pop(caller, None), number, raw, text)
+        if found.role is Role.LINE:
+            self._emit(report)
+        else:
+            self._open[caller] = report
+        return report
+
+    def _finish(self, report: Report) -> None:
+        for caller in [c for c, r in self._open.items() if r is report]:
+            del self._open[caller]
+        self._emit(report)
+
+    def _emit(self, report: Report) -> None:
+        splat = report.splat()
+        if splat is not None:
+            self.closed.append(splat)
+
+    def _drop_frame(self, caller: str) -> None:
+        """A frame that no headline followed: a report all the same if it was cut here."""
+        frame = self._frames.pop(caller)
+        if frame.cut:
+            self._emit(frame.report())
+
+    def _expire(self, number: int) -> None:
+        for report in list(self._open.values()):
+            if number - report.touched > _SILENCE:
+                self._finish(report)
+
+    # --- lines ------------------------------------------------------------------------------
+
+    def _cut(self, report: Report | None, number: int, raw: str, caller: str) -> None:
+        if report is not None and report.expects_header():
+            report.commit(number, raw)
+            return
+        if report is not None:
+            self._finish(report)
+        frame = self._frames.get(caller)
+        if frame is not None and frame.cut:
+            self._drop_frame(caller)
+            frame = None
+        frame = frame or self._frames.setdefault(caller, Frame())
+        frame.cut = True
+        frame.add(number, raw)
+
+    def _headline(
+        self,
+        found: Headline,
+        report: Report | None,
+        number: int,
+        raw: str,
+        text: str,
+        caller: str,
+    ) -> None:
+        frame = self._frames.get(caller)
+        if found.role is Role.MAYBE and frame is not None and frame.cut:
+            frame.add(number, raw, text)
+            return
+        if found.role is Role.PANIC and report is None and CONSEQUENCE.match(text):
+            report = max(self._open.values(), key=lambda r: r.touched, default=None)
+        if report is not None and (frame is None or not frame.cut):
+            if report.joins(found, text):
+                self._frames.pop(caller, None)
+                report.join(found, number, raw, text)
+                return
+            if found.role is Role.LINE:
+                self._emit(Report(found, None, number, raw, text))
+                return
+            if found.role is Role.MAYBE and report.unfinished():
+                self._other(report, number, raw, text, caller)
+                return
+        self._start(found, number, raw, text, caller)
+
+    def _other(self, report: Report | None, number: int, raw: str, text: str, caller: str) -> None:
+        """A line that is no headline: of the open report, of a frame, or of nobody."""
+        if report is None and text.startswith("NMI backtrace for cpu") and self._open:
+            latest = max(self._open.values(), key=lambda r: r.touched)
+            if latest.kind in _STALLS:
+                report = self._open[caller] = latest
+        if report is not None:
+            if report.add(number, raw, text):
+                self._frames.pop(caller, None)
+                if report.over or CLOSING.match(text):
+                    self._finish(report)
+                return
+            if report.over:
+                self._finish(report)
+                report = None
+        frame = self._frames.get(caller)
+        if frame is not None and frame.cut:
+            frame.add(number, raw, text)
+            if frame.full:
+                self._drop_frame(caller)
+        elif Frame.may_open(text):
+            self._frames.setdefault(caller, Frame()).add(number, raw, text)
+            if self._frames[caller].full:
+                self._drop_frame(caller)
+        elif frame is not None and text.strip():
+            self._drop_frame(caller)
+        if report is None and frame is None and (lost := Report.headless(text)) is not None:
+            self._start(lost, number, raw, text, caller)

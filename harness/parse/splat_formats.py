@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The headlines of the kernel's reports: one table, from the format strings of its sources.
+
+A new format is a new row. The first row that matches wins, so the special stand before the
+general. die() and panic() have their own in splat_headline.py.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Role(Enum):
+    """What a headline does when a report is already open."""
+
+    START = "start"  # always a report of its own
+    MESSAGE = "message"  # the text of a WARN or BUG: its header line may stand before or behind
+    HEADER = "header"  # "WARNING: CPU: …", "kernel BUG at …": joins the message in front of it
+    DIE = "die"  # "… [#1]": joins the headline that announced it
+    PANIC = "panic"  # joins the report that led to it
+    MORE = "more"  # goes on with an open report of its kind, starts one otherwise
+    DETAIL = "detail"  # says more exactly what the open report is; starts one when cut off
+    LINE = "line"  # a report of one line
+    MAYBE = "maybe"  # a report only if a register dump or a stack trace follows
+
+
+@dataclass(frozen=True)
+class Format:
+    """One headline. title: template over the pattern's groups; "" is the line, scrubbed.
+
+    needle: for a pattern that begins with anything (a task's name), a word that must be there.
+    """
+
+    kind: str
+    pattern: re.Pattern[str]
+    title: str = ""
+    role: Role = Role.START
+    needle: str = ""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A headline found in a line. text is its title before scrubbing."""
+
+    kind: str
+    text: str
+    role: Role
+    fatal: bool = False
+
+
+def _row(
+    kind: str, pattern: str, title: str = "", role: Role = Role.START, needle: str = ""
+) -> Format:
+    return Format(kind, re.compile(pattern), title, role, needle)
+
+
+_RCU = r"(?:rcu: )?INFO: (?P<flavour>rcu\w*|\w+)"
+_DOG = r"(?:(?:NMI )?watchdog: )?"
+_LOCKDEP = r"(?:\[ )?(?P<level>WARNING|INFO|BUG): "
+
+FORMATS = (
+    # Sanitizers
+    _row("KASAN", r"BUG: KASA[Nn]: (?P<what>.+ in \S+)", "BUG: KASAN: {what}"),
+    _row("KASAN", r"BUG: KASA[Nn]: (?P<what>.+)", "BUG: KASAN: {what}"),
+    _row(
+        "KASAN",
+        r"KASAN: (?P<what>(?:probably |maybe )?[\w-]+) in range \[",
+        "KASAN: {what}",
+        Role.DETAIL,
+    ),
+    _row("KFENCE", r"BUG: KFENCE: (?P<what>.+)", "BUG: KFENCE: {what}"),
+    _row("KCSAN", r"BUG: KCSAN: (?P<what>.+)", "BUG: KCSAN: {what}"),
+    _row("KMSAN", r"BUG: KMSAN: (?P<what>.+)", "BUG: KMSAN: {what}"),
+    _row("UBSAN", r"UBSAN: (?P<what>.+ in [^\s:]+:\d+)(?::\d+)?$", "UBSAN: {what}"),
+    _row(
+        "kmemleak",
+        r"kmemleak: \d+ new suspected memory leaks",
+        "kmemleak: new suspected memory leaks",
+        Role.LINE,
+    ),
+    _row(
+        "kmemleak",
+        r"(?:kmemleak: )?unreferenced object (?:\(percpu\) )?0x[0-9a-f]+ \(size \d+\)",
+        "unreferenced object",
+    ),
+    # Locks
+    _row("lockdep", _LOCKDEP + r"(?P<what>possible [\w ]+ detected)", "{level}: {what}"),
+    _row(
+        "lockdep",
+        _LOCKDEP + r"(?P<what>inconsistent (?:\{[^}]*\} -> \{[^}]*\} )?lock state"
+        r"|suspicious (?:RCU|rcu_dereference_check\(\)) usage|bad unlock balance detected"
+        r"|bad contention detected|held lock freed|[Ii]nvalid wait context"
+        r"|Nested lock was not taken|chain_key collision|lock held when returning to user space"
+        r"|[\w-]+-safe -> [\w-]+-unsafe lock order detected"
+        r"|soft-safe -> soft-unsafe lock order detected)",
+        "{level}: {what}",
+    ),
+    _row("lockdep", _LOCKDEP + r"\S+/\d+ (?P<what>still has locks held)", "{level}: {what}"),
+    _row("lockdep", r"INFO: trying to register non-static key"),
+    _row("lockdep", r"BUG: MAX_(?:LOCK|STACK_TRACE)\w* too low"),
+    _row("lockdep", r"BUG: key \S+ (?P<what>.+)", "BUG: key {what}", Role.MESSAGE),
+    _row("lockdep", r"BUG: looking up invalid subclass: \d+", "BUG: looking up invalid subclass"),
+    _row("lockdep", r"DEBUG_LOCKS_WARN_ON\(", "", Role.MESSAGE),
+    _row("spinlock", r"BUG: (?P<what>(?:spin|rw)lock [\w ]+) on CPU", "BUG: {what}"),
+    # Stalls
+    _row(
+        "rcu-stall",
+        _RCU + r" (?P<what>self-detected stalls? on CPU|detected (?:expedited )?stalls?"
+        r"(?: on [\w/]+)?)",
+        "INFO: {flavour} {what}",
+    ),
+    _row("soft-lockup", _DOG + r"BUG: soft lockup", "BUG: soft lockup"),
+    _row(
+        "hard-lockup",
+        _DOG + r"(?:Watchdog detected hard LOCKUP|BUG: NMI Watchdog detected LOCKUP)",
+        "Watchdog detected hard LOCKUP",
+    ),
+    _row(
+        "hung-task",
+        r"INFO: task (?P<comm>.{1,64}):\d+ blocked for more",
+        "INFO: task {comm} blocked",
+    ),
+    _row(
+        "hung-task", r"INFO: task (?P<comm>.{1,64}):\d+ blocked in I/O", "INFO: task {comm} blocked"
+    ),
+    _row("workqueue-lockup", r"BUG: workqueue lockup", "BUG: workqueue lockup"),
+    _row("workqueue-leak", r"BUG: workqueue leaked [\w, ]+", "BUG: workqueue leaked lock"),
+    # Context
+    _row(
+        "sched-atomic",
+        r"BUG: scheduling (?P<what>while atomic|in a non-blocking section)",
+        "BUG: scheduling {what}",
+    ),
+    _row("atomic-sleep", r"BUG: sleeping function called from (?:invalid|illegal) context at \S+"),
+    _row("atomic-sleep", r"BUG: assuming (?:atomic|non migratable) context at \S+"),
+    _row(
+        "preemptible",
+        r"BUG: using (?P<what>\S+\(\)) in preemptible",
+        "BUG: using {what} in preemptible code",
+    ),
+    # Memory
+    _row("bad-page", r"BUG: Bad page (?:state|map|cache): \d+ messages suppressed", "", Role.MORE),
+    _row("bad-page", r"BUG: Bad page (?P<what>state|map|cache)", "BUG: Bad page {what}"),
+    _row(
+        "bad-page",
+        r".{1,32}: Corrupted page table at address",
+        "Corrupted page table",
+        Role.MESSAGE,
+        needle="Corrupted page table",
+    ),
+    _row(
+        "bad-rss",
+        r"BUG: Bad rss-counter state mm:\S+ (?:type|idx):(?P<what>\w+)",
+        "BUG: Bad rss-counter state {what}",
+        Role.LINE,
+    ),
+    _row(
+        "bad-rss",
+        r"BUG: non-zero (?P<what>\w+) on freeing mm",
+        "BUG: non-zero {what} on freeing mm",
+        Role.LINE,
+    ),
+    _row(
+        "negative-counter",
+        r"vmstat_refresh: (?P<what>\w+) -\d+",
+        "vmstat_refresh: {what} is negative",
+        Role.LINE,
+    ),
+    _row(
+        "SLUB",
+        r"BUG (?P<cache>[^\s(]{1,64}) ?\((?:Not tainted|Tainted)[^)]*\): (?P<what>.+)",
+        "BUG {cache}: {what}",
+    ),
+    _row("SLUB", r"slab error in (?P<what>[^:]+: .+)", "slab error in {what}"),
+    _row(
+        "list-corruption",
+        r"(?:list_(?:add|del)|plist|klist)(?: \w+)? (?:corruption|double add)",
+        "",
+        Role.MESSAGE,
+    ),
+    _row("list-corruption", r"list_(?:add|del) corruption", "", Role.MESSAGE),
+    _row("refcount", r"refcount_t: .+", "", Role.MESSAGE),
+    _row(
+        "ODEBUG",
+        r"ODEBUG: (?P<what>.+?) object(?: type|:).*?(?: type: (?P<type>\S+).*)?$",
+        "ODEBUG: {what} object type: {type}",
+        Role.MESSAGE,
+    ),
+    _row(
+        "usercopy",
+        r"(?:usercopy: )?Kernel memory (?P<what>exposure|overwrite) attempt",
+        "usercopy: Kernel memory {what} attempt",
+        Role.MESSAGE,
+    ),
+    _row(
+        "fortify",
+        r"(?:[\w: ]{1,64}: )?detected buffer overflow",
+        "",
+        Role.MESSAGE,
+        needle="detected buffer overflow",
+    ),
+    _row(
+        "fortify",
+        r"memcpy: detected field-spanning write .*?\bof (?P<what>single field.*)",
+        "memcpy: detected field-spanning write of {what}",
+        Role.MESSAGE,
+    ),
+    _row("OOM", r".{1,32} invoked oom-killer: ", "invoked oom-killer", needle="oom-killer"),
+    _row("OOM", r"oom-kill:constraint=", "oom-kill", Role.MORE),
+    _row(
+        "OOM",
+        r"(?P<what>(?:Memory cgroup o|O)ut of memory.*?): Kill(?:ed)? process \d+ "
+        r"(?P<comm>\([^)]*\))",
+        "{what}: Killed process {comm}",
+        Role.DETAIL,
+    ),
+    _row("OOM", r"Out of memory and no killable processes", "", Role.DETAIL),
+    _row(
+        "alloc-failure",
+        r".{1,64}: page allocation failure[.:] ?(?P<what>order:\d+)",
+        "page allocation failure: {what}",
+        needle="page allocation failure",
+    ),
+    _row(
+        "alloc-failure",
+        r".{1,64}: (?P<what>page allocation stalls|vmalloc error)",
+        "{what}",
+        needle="alloc",
+    ),
+    _row(
+        "alloc-failure",
+        r"SLUB: Unable to allocate memory on (?:CPU|node)",
+        "SLUB: Unable to allocate memory",
+    ),
+    # Stacks
+    _row(
+        "stack-overflow",
+        r"BUG: (?P<what>.+) stack guard page was hit",
+        "BUG: {what} stack guard page was hit",
+        Role.MESSAGE,
+    ),
+    _row(
+        "stack-overflow",
+        r"Insufficient stack space to handle exception",
+        "Insufficient stack space to handle exception!",
+        Role.MESSAGE,
+    ),
+    _row(
+        "stack-overflow", r"(?:do_IRQ|irq): .{1,64} has overflown the kernel stack", "", Role.MAYBE
+    ),
+    # Faults and traps
+    _row(
+        "oops",
+        r"BUG: unable to handle (?P<what>kernel NULL pointer dereference|"
+        r"kernel paging request|page fault)",
+        "BUG: unable to handle {what}",
+        Role.MESSAGE,
+    ),
+    _row(
+        "oops",
+        r"BUG: kernel NULL pointer dereference",
+        "BUG: kernel NULL pointer dereference",
+        Role.MESSAGE,
+    ),
+    _row(
+        "oops",
+        r"(?:BUG: )?Unable to handle (?P<what>kernel [\w /-]+?|unknown paging fault)"
+        r"(?: at| on|,| in virtual|$)",
+        "Unable to handle {what}",
+        Role.MESSAGE,
+    ),
+    _row("oops", r"kernel tried to execute|unable to execute userspace code", "", Role.MAYBE),
+    _row(
+        "unhandled-fault",
+        r"Unhandled (?P<what>fault|prefetch abort): (?P<more>[^(]+)",
+        "Unhandled {what}: {more}",
+        Role.MESSAGE,
+    ),
+    _row(
+        "bad-mode",
+        r"Bad mode in (?P<what>.+?) (?:handler )?detected",
+        "Bad mode in {what}",
+        Role.MESSAGE,
+    ),
+    _row(
+        "bad-mode",
+        r"Unhandled (?P<what>.+?) exception on CPU",
+        "Unhandled {what} exception",
+        Role.MESSAGE,
+    ),
+    _row("SError", r"SError Interrupt on CPU", "SError Interrupt", Role.MESSAGE),
+    _row("double-fault", r"PANIC: double fault", "PANIC: double fault", Role.MESSAGE),
+    _row("oops", r"PANIC: early exception", "PANIC: early exception", Role.MESSAGE),
+    _row("CFI", r"CFI failure at (?P<what>\S+)", "CFI failure at {what}", Role.MESSAGE),
+    _row("CFI", r"Missing ENDBR: (?P<what>\S+)", "Missing ENDBR: {what}", Role.MESSAGE),
+    _row(
+        "MSR",
+        r"unchecked MSR access error: (?P<what>\w+ \w+ \w+)",
+        "unchecked MSR access error: {what}",
+    ),
+    _row(
+        "MCE",
+        r"(?:mce: )?\[Hardware Error\]: CPU \d+: (?P<what>Machine Check(?: Exception)?)",
+        "[Hardware Error]: {what}",
+        Role.MORE,
+        needle="[Hardware Error]",
+    ),
+    _row(
+        "MCE",
+        r"(?:mce: |\{\d+\}|[\w. ]{1,32}: )?\[Hardware Error\]: ?(?P<what>[^:]*)",
+        "[Hardware Error]: {what}",
+        Role.MORE,
+        needle="[Hardware Error]",
+    ),
+    _row("irq", r"irq \d+: nobody cared", "irq: nobody cared"),
+    _row("irq", r"irq event \d+: bogus return value", "irq event: bogus return value"),
+    _row(
+        "NMI",
+        r"Uhhuh\. NMI received for unknown reason",
+        "NMI received for unknown reason",
+        Role.LINE,
+    ),
+    # WARN and BUG
+    _row(
+        "WARN",
+        r"WARNING: (?:CPU: \d+ PID: \d+ at (?P<what>\S+(?: \S+)?)|at (?P<old>\S+:\d+ \S+))",
+        "WARNING: at {what}{old}",
+        Role.HEADER,
+    ),
+    _row(
+        "WARN",
+        r"WARNING: (?P<where>\S+:\d+) at (?P<what>\S+?),? CPU#\d+",
+        "WARNING: at {where} {what}",
+        Role.HEADER,
+    ),
+    _row("BUG", r"[Kk]ernel BUG at (?P<what>\S+)", "kernel BUG at {what}", Role.HEADER),
+    _row("BUG", r"BUG: failure at (?P<what>\S+)", "BUG: failure at {what}", Role.HEADER),
+    # The rest, believed when a stack trace follows
+    _row("BUG", r"BUG: \S.*", "", Role.MAYBE),
+    _row(
+        "lockdep",
+        r"\[ (?P<level>BUG|INFO|WARNING): (?P<what>.+?)[!.]? \]$",
+        "{level}: {what}",
+        Role.MAYBE,
+    ),
+    _row("WARN", r"WARNING: \S.*", "", Role.MAYBE),
+)
