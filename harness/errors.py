@@ -14,6 +14,7 @@ PinpageError
 │   ├── GuestLost              5
 │   └── GuestCommandError      1   a command in the guest failed that had to succeed
 └── InfraError                 9   ours or the host's
+    ├── EvidenceError              what a guest wrote cannot be read as what it should be
     ├── MissingTool                a program or package is not installed
     ├── SourceUnavailable          no source of a kernel can be had
     └── ToolError                  a program of the host failed
@@ -133,6 +134,10 @@ class GuestCommandError(GuestError):
 
 class InfraError(PinpageError):
     outcome = Outcome.INFRA
+
+
+class EvidenceError(InfraError):
+    """Text or bytes from a guest that a parser refuses; the message names source and line."""
 
 
 class MissingTool(InfraError):

@@ -441,11 +441,17 @@ class ArmResult:
     free_after: tuple[int, ...] = ()
     fragmentation_before: float | None = None  # extfrag index at order 9, 0..1; -1: would succeed
     fragmentation_after: float | None = None
+    unusable_before: float | None = None  # share of free memory that order 9 cannot use, 0..1
+    unusable_after: float | None = None
 
 
 @dataclass(frozen=True)
 class Witness:
-    """One independent count of a claim, for the report and for INCONSISTENT."""
+    """One independent count of a claim, for the report and for INCONSISTENT.
+
+    complete: False where it is absent or lost some of what it should have seen (detail says
+    how much); it then supports nothing and contradicts nothing.
+    """
 
     claim: str  # "migrated", "stayed", …
     arm: str
@@ -453,6 +459,7 @@ class Witness:
     count: int
     agrees: bool
     detail: str = ""
+    complete: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory compaction: pinned pages strewn over memory, and all zones compacted.
+
+Plain pages stay where they are and keep the free memory in pieces; pages that the subsystem
+knows move together, and free blocks of the size of a huge page come of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from harness.errors import CannotRun
+from harness.model import ArmPlan, Guest
+from harness.scenario.base import Default, Emit
+from harness.scenario.recorder import Recorder, mount
+from harness.scenario.tracing import Window
+
+ORDER = 9
+COMPACT = "/proc/sys/vm/compact_memory"
+_NODES = "/sys/devices/system/node/node*/compact"
+_DRIVE = 300.0  # seconds that one compaction of everything may take
+
+
+class Compaction:
+    name = "compaction"
+    summary = "pinned pages strewn over memory, then all of it compacted"
+    FEATURES = ("compaction",)
+    MODULES = ("pinner",)
+    PARAMS: Mapping[str, tuple[Default, str]] = MappingProxyType(
+        {
+            "pages": (4000, "pinned pages in each arm (2000 at least for a verdict)"),
+            "every": (32, "of so many neighbouring pages one is pinned, at a place by the seed"),
+            "rounds": (2, "writes to compact_memory"),
+            "huge": (4096, "most blocks of order 9 to ask for"),
+            "lie": ("none", "have the treated arm's owner lie (the harness's own tests)"),
+        }
+    )
+
+    def arms(self, series_has_pinpage: bool) -> tuple[ArmPlan, ...]:
+        control = ArmPlan("control", "control", "plain")
+        if not series_has_pinpage:
+            return (control,)
+        return (control, ArmPlan("treated", "treated", "pinpage"))
+
+    def drive(
+        self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
+    ) -> None:
+        values = {name: default for name, (default, _) in self.PARAMS.items()} | dict(params)
+        pages, every, rounds, huge = (
+            int(values[name]) for name in ("pages", "every", "rounds", "huge")
+        )
+        record = Recorder(guest, arm, emit)
+        record.event("harness", "params", seed=seed, mode=arm.mode, **values)
+        _probe(guest)
+        record.free("unloaded")
+        _settle(guest)
+        record.load(str(values["lie"]) if arm.role == "treated" else "none")
+        record.layout(pages, every, seed)
+        window = Window(record)
+        pins = record.ledger("before")
+        record.pageflags("before", (pin.pfn_now for pin in pins))
+        record.counters("before")
+        record.huge("before", ORDER, huge)
+        record.free("before")
+        _compact(record, window, rounds)
+        record.free("after")
+        record.huge("after", ORDER, huge)
+        record.verify()
+        after = record.ledger("after")
+        record.counters("after")
+        frames = {pin.pfn_now for pin in pins} | {pin.pfn_now for pin in after}
+        record.pageflags("after", frames)
+        record.log()
+        record.unload()
+        record.free("removed")
+
+
+def _probe(guest: Guest) -> None:
+    if guest.run(f"[ -w {COMPACT} ]").status != 0:
+        raise CannotRun(
+            f"this kernel cannot compact memory on demand: there is no {COMPACT}",
+            hint="build it with CONFIG_COMPACTION=y",
+        )
+    mount(guest)
+
+
+def _settle(guest: Guest) -> None:
+    """Have everything else that can move do so before anything is counted."""
+    guest.write("/proc/sys/vm/drop_caches", b"3", timeout=60)
+    guest.write(COMPACT, b"1", timeout=_DRIVE)
+
+
+def _compact(record: Recorder, window: Window, rounds: int) -> None:
+    """The drive. What is counted twice, in and around the window, brackets other migrations.
+
+    From outside in: vmstat, tracing, vmstat, the owner's calls. Whatever migrates of itself
+    between two of the readings shows as a difference between the inner and the outer counts.
+    """
+    guest = record.guest
+    nodes = guest.run(f"ls -d {_NODES} 2>/dev/null").stdout.decode().split()
+    record.vmstat("outer-before", refresh=True)
+    window.open()
+    record.vmstat("inner-before")
+    last = record.calls_so_far()
+    began = time.monotonic()
+    for _ in range(rounds):
+        guest.write(COMPACT, b"1", timeout=_DRIVE)
+    for node in nodes:
+        guest.write(node, b"1", timeout=_DRIVE)
+    seconds = round(time.monotonic() - began, 3)
+    record.calls(last)
+    record.vmstat("inner-after")
+    window.close()
+    record.vmstat("outer-after", refresh=True)
+    record.event("harness", "drive", seconds=seconds, rounds=rounds, nodes=[*nodes])
+    window.emit()
+
+
+SCENARIO = Compaction()

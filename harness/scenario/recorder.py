@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads a guest's files and emits what they say, one event each; scenarios are written with it.
+
+The events' names and data are what harness/seen.py gathers again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from harness.errors import CannotRun, GuestCommandError, InfraError
+from harness.model import JSON, ArmPlan, Event, Guest
+from harness.parse import buddyinfo, pageflags, vmstat
+from harness.parse import ledger as pinner
+from harness.scenario.base import Emit
+
+PINNER = "/sys/kernel/debug/pinner"
+EXTFRAG = "/sys/kernel/debug/extfrag"
+_MODULE = "/pinner.ko"
+_UNSUPPORTED = re.compile(r"not supported", re.IGNORECASE)
+_PIECE = 4096  # bytes of /proc/kpageflags read at once
+_LOGGED = 2000  # lines of the pinner in the log that are kept as evidence
+
+
+class Recorder:
+    """One arm in one guest."""
+
+    def __init__(self, guest: Guest, arm: ArmPlan, emit: Emit) -> None:
+        self.guest, self.arm, self._emit = guest, arm, emit
+
+    def event(self, source: str, name: str, **data: JSON) -> None:
+        self._emit(Event(self.arm.name, source, name, data))
+
+    def text(self, path: str, *, timeout: float = 60) -> str:
+        return self.guest.read(path, timeout=timeout).decode(errors="replace")
+
+    def optional(self, path: str) -> str | None:
+        """A file's text, None where the guest has no such file."""
+        if self.guest.run(f"[ -r {path} ]").status != 0:
+            return None
+        return self.text(path)
+
+    # The pinner ------------------------------------------------------------------------------
+
+    def load(self, lie: str = "none") -> None:
+        """Load the pinner in the arm's mode; CannotRun where the kernel has no such way."""
+        self.guest.put(self.guest.module("pinner"), _MODULE)
+        words = f"insmod {_MODULE} mode={self.arm.mode}"
+        if lie != "none":
+            words += f" lie={lie}"
+        result = self.guest.run(words, timeout=60)
+        said = result.stderr.decode(errors="replace").strip()
+        self.event("harness", "insmod", command=words, status=result.status, stderr=said)
+        if result.status == 0:
+            return
+        if _UNSUPPORTED.search(said):
+            raise CannotRun(
+                f"the pinner's mode {self.arm.mode} is not supported by this kernel: {said}",
+                hint="give a series that brings the pin page subsystem, or --series none",
+            )
+        raise GuestCommandError(
+            f"the pinner could not be loaded in mode {self.arm.mode}: {said or result.status}",
+            hint="the end of console.log has the kernel's reason",
+            detail=words,
+        )
+
+    def layout(self, pages: int, every: int, seed: int) -> None:
+        command = f"layout {pages} {every} {seed}"
+        try:
+            self.control(command, timeout=120)
+        except GuestCommandError as error:
+            raise InfraError(
+                f"the pinner could not lay out {pages} pages, one of every {every}: {error}",
+                hint=f"it needs {pages * every >> 8} MiB: raise --memory, "
+                "or lower --set pages= or --set every=",
+            ) from error
+
+    def control(self, command: str, *, timeout: float = 60) -> None:
+        self.guest.write(f"{PINNER}/control", command.encode(), timeout=timeout)
+
+    def verify(self) -> None:
+        """Have every object's contents checked; what is wrong is in the ledger and counters."""
+        try:
+            self.control("verify", timeout=120)
+        except GuestCommandError as error:
+            self.event("pinner", "verify", ok=False, error=str(error))
+        else:
+            self.event("pinner", "verify", ok=True)
+
+    def ledger(self, when: str) -> tuple[pinner.Pin, ...]:
+        pins = pinner.ledger(self.text(f"{PINNER}/ledger"))
+        rows: list[JSON] = [
+            [p.handle, p.pfn_pin, p.pfn_now, p.moves, p.errno, p.state] for p in pins
+        ]
+        self.event("pinner", "ledger", when=when, rows=rows)
+        return pins
+
+    def counters(self, when: str) -> None:
+        values: dict[str, JSON] = {**pinner.counters(self.text(f"{PINNER}/counters"))}
+        self.event("pinner", "counters", when=when, values=values)
+
+    def calls_so_far(self) -> int:
+        """Number of the owner's last callback, -1 before the first."""
+        calls = pinner.moves(self.text(f"{PINNER}/moves")).calls
+        return max((call.seq for call in calls), default=-1)
+
+    def calls(self, last_before: int) -> tuple[pinner.Move, ...]:
+        """Every callback as an event; window: it came after number ``last_before``."""
+        found = pinner.moves(self.text(f"{PINNER}/moves", timeout=120))
+        for call in found.calls:
+            self.event(
+                "pinner",
+                "refused" if call.errno else "migrated",
+                seq=call.seq,
+                handle=call.handle,
+                old=call.pfn_old,
+                new=call.pfn_new,
+                errno=call.errno,
+                window=call.seq > last_before,
+            )
+        self.event("pinner", "calls", total=len(found.calls), dropped=found.dropped)
+        return found.calls
+
+    def huge(self, when: str, order: int, most: int) -> None:
+        """Try to get blocks of an order without reclaim or compaction, and count them."""
+        self.control(f"huge {order} {most}", timeout=120)
+        values = pinner.counters(self.text(f"{PINNER}/counters"))
+        got = values.get("huge_got")
+        if values.get("huge_order") != order or not isinstance(got, int):
+            raise InfraError(
+                f"the pinner's counters do not show the attempt at order {order}",
+                hint="the module and the harness do not belong together: build it again",
+            )
+        self.event("pinner", "huge", when=when, order=order, got=got, most=most)
+
+    def unload(self) -> None:
+        self.guest.must("rmmod pinner", timeout=120)
+        self.event("harness", "rmmod")
+
+    # The kernel ------------------------------------------------------------------------------
+
+    def vmstat(self, when: str, *, refresh: bool = False) -> None:
+        """refresh: have negative counters told in the kernel log first, where it can."""
+        if refresh and self.guest.run("[ -w /proc/sys/vm/stat_refresh ]").status == 0:
+            refused = self.guest.run("echo 1 > /proc/sys/vm/stat_refresh")
+            self.event("vmstat", "stat_refresh", when=when, ok=refused.status == 0)
+        values: dict[str, JSON] = {**vmstat.vmstat(self.text("/proc/vmstat"))}
+        self.event("vmstat", "vmstat", when=when, values=values)
+
+    def free(self, when: str) -> None:
+        """Free blocks by order, and the kernel's own fragmentation indexes where it has them."""
+        zones = buddyinfo.buddyinfo(self.text("/proc/buddyinfo"))
+        rows: list[JSON] = [{"node": z.node, "zone": z.zone, "free": [*z.blocks]} for z in zones]
+        self.event("buddyinfo", "free", when=when, zones=rows)
+        for name in ("extfrag_index", "unusable_index"):
+            said = self.optional(f"{EXTFRAG}/{name}")
+            if said is None:
+                continue
+            found = buddyinfo.extfrag(said, name)
+            rows = [{"node": i.node, "zone": i.zone, "orders": [*i.values]} for i in found]
+            self.event("buddyinfo", name, when=when, zones=rows)
+
+    def pageflags(self, when: str, frames: Iterable[int]) -> None:
+        """What the kernel says of some page frames; only the range they span is read."""
+        wanted = sorted(set(frames))
+        if not wanted or self.guest.run("[ -r /proc/kpageflags ]").status != 0:
+            return
+        entries = _PIECE // pageflags.ENTRY
+        first, last = wanted[0] // entries, wanted[-1] // entries
+        result = self.guest.run(
+            f"dd if=/proc/kpageflags bs={_PIECE} skip={first} count={last - first + 1} 2>/dev/null",
+            timeout=120,
+        )
+        flags = pageflags.pageflags(result.stdout, first * entries)
+        rows: list[JSON] = [[frame, flags[frame]] for frame in wanted if frame in flags]
+        self.event("pageflags", "flags", when=when, frames=rows, asked=len(wanted))
+
+    def log(self) -> None:
+        """The pinner's own lines in the kernel log."""
+        said = self.guest.must("dmesg", timeout=60)
+        for count, each in enumerate(pinner.log(said.splitlines())):
+            if count == _LOGGED:
+                break
+            name = "refused" if each.pfn_new is None else "migrated"
+            self.event(
+                "dmesg",
+                name,
+                handle=each.handle,
+                old=each.pfn_old,
+                new=each.pfn_new,
+                errno=each.errno,
+            )
+        self.event("dmesg", "read", bytes=len(said))
+
+
+def mount(guest: Guest) -> None:
+    """Mount debugfs; CannotRun where the kernel has none."""
+    if guest.run("grep -q ' /sys/kernel/debug debugfs ' /proc/mounts").status == 0:
+        return
+    if guest.run("mount -t debugfs debugfs /sys/kernel/debug").status != 0:
+        raise CannotRun(
+            "this kernel has no debugfs, which the pinner reports through",
+            hint="build it with CONFIG_DEBUG_FS=y",
+        )

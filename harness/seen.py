@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What was seen of one arm: its events gathered into values. Pure.
+
+The other end of scenario/recorder.py and scenario/tracing.py: what those emit is read here. An
+event that is not there leaves None or nothing behind, never a zero that could pass for a count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.errors import EvidenceError
+from harness.model import ArmPlan, Event
+from harness.parse.ledger import Logged, Move, Pin
+
+ORDER = 9
+
+
+@dataclass
+class Trace:
+    """The window of tracepoints. freed: page frame → times it was freed, order 0 only."""
+
+    succeeded: int = 0
+    failed: int = 0
+    freed: Counter[int] = field(default_factory=Counter)
+    lost: int = 0  # events that the ring buffers could not keep
+    missing: tuple[str, ...] = ()  # tracepoints that this kernel has not
+
+
+@dataclass
+class Seen:
+    """One arm's evidence. Mappings by ``when`` hold what was read at that moment."""
+
+    plan: ArmPlan
+    params: Mapping[str, Any] = field(default_factory=dict)
+    pins: dict[str, tuple[Pin, ...]] = field(default_factory=dict)
+    calls: list[Move] = field(default_factory=list)  # since the pinner was loaded
+    window: list[Move] = field(default_factory=list)  # those of the drive
+    calls_dropped: int = 0
+    calls_read: bool = False
+    counters: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    logged: list[Logged] = field(default_factory=list)
+    log_read: bool = False
+    vmstat: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    trace: Trace | None = None
+    flags: dict[str, dict[int, int]] = field(default_factory=dict)
+    huge: dict[str, int] = field(default_factory=dict)
+    free: dict[str, list[tuple[int, str, tuple[int, ...]]]] = field(default_factory=dict)
+    index: dict[tuple[str, str], dict[tuple[int, str], list[float]]] = field(default_factory=dict)
+    seconds: float = 0.0
+    verify_error: str = ""
+    unloaded: bool = False
+
+    @property
+    def before(self) -> tuple[Pin, ...]:
+        return self.pins.get("before", ())
+
+    @property
+    def after(self) -> tuple[Pin, ...]:
+        return self.pins.get("after", ())
+
+    @property
+    def whole(self) -> bool:
+        """Whether the arm came to its end: the ledger was read before and after the drive."""
+        return "before" in self.pins and "after" in self.pins
+
+    def blocks(self, when: str) -> tuple[int, ...]:
+        """Free blocks by order, over all zones."""
+        zones = [blocks for _, _, blocks in self.free.get(when, [])]
+        width = max((len(blocks) for blocks in zones), default=0)
+        return tuple(sum(b[n] for b in zones if n < len(b)) for n in range(width))
+
+    def order9(self, name: str, when: str) -> float | None:
+        """An index at order 9 of the zone that had the most free pages before the drive."""
+        zones = self.free.get("before") or self.free.get(when, [])
+        if not zones:
+            return None
+        node, zone, _ = max(zones, key=lambda z: sum(n << at for at, n in enumerate(z[2])))
+        values = self.index.get((name, when), {}).get((node, zone), [])
+        return values[ORDER] if len(values) > ORDER else None
+
+    def delta(self, name: str, kind: str) -> int | None:
+        """How much a vmstat counter grew between the ``inner`` or the ``outer`` readings."""
+        first = self.vmstat.get(f"{kind}-before", {}).get(name)
+        last = self.vmstat.get(f"{kind}-after", {}).get(name)
+        return None if first is None or last is None else last - first
+
+
+def gather(plan: ArmPlan, events: Iterable[Event]) -> Seen:
+    """An arm's events; EvidenceError if one has not the form that its name promises."""
+    seen = Seen(plan)
+    for event in events:
+        if event.arm != plan.name:
+            continue
+        take = _TAKE.get((event.source, event.name))
+        if take is None:
+            continue
+        try:
+            take(seen, event.data)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise EvidenceError(
+                f"the event {event.source} {event.name} of arm {plan.name} is malformed: {error}",
+                hint="events.jsonl was written by another version, or by hand",
+            ) from error
+    return seen
+
+
+Data = Mapping[str, Any]
+
+
+def _params(seen: Seen, data: Data) -> None:
+    seen.params = data
+
+
+def _ledger(seen: Seen, data: Data) -> None:
+    seen.pins[data["when"]] = tuple(Pin(*row) for row in data["rows"])
+
+
+def _call(seen: Seen, data: Data) -> None:
+    move = Move(data["seq"], data["handle"], data["old"], data["new"], data["errno"])
+    seen.calls.append(move)
+    if data["window"]:
+        seen.window.append(move)
+
+
+def _calls(seen: Seen, data: Data) -> None:
+    seen.calls_dropped, seen.calls_read = data["dropped"], True
+
+
+def _counters(seen: Seen, data: Data) -> None:
+    seen.counters[data["when"]] = data["values"]
+
+
+def _huge(seen: Seen, data: Data) -> None:
+    seen.huge[data["when"]] = data["got"]
+
+
+def _verify(seen: Seen, data: Data) -> None:
+    seen.verify_error = "" if data["ok"] else str(data["error"])
+
+
+def _logged(seen: Seen, data: Data) -> None:
+    seen.logged.append(Logged(data["handle"], data["old"], data["new"], data["errno"]))
+
+
+def _log_read(seen: Seen, data: Data) -> None:
+    seen.log_read = True
+
+
+def _vmstat(seen: Seen, data: Data) -> None:
+    seen.vmstat[data["when"]] = data["values"]
+
+
+def _traced(seen: Seen) -> Trace:
+    if seen.trace is None:
+        seen.trace = Trace()
+    return seen.trace
+
+
+def _migrate_pages(seen: Seen, data: Data) -> None:
+    trace = _traced(seen)
+    trace.succeeded += int(data["nr_succeeded"])
+    trace.failed += int(data["nr_failed"])
+
+
+def _page_free(seen: Seen, data: Data) -> None:
+    _traced(seen).freed.update(frame for frame, order in data["frames"] if order == 0)
+
+
+def _trace_stats(seen: Seen, data: Data) -> None:
+    counts = data["counts"]
+    _traced(seen).lost += sum(counts[k] for k in ("overrun", "commit overrun", "dropped events"))
+
+
+def _trace_read(seen: Seen, data: Data) -> None:
+    _traced(seen).lost += data["lost"]
+
+
+def _trace_missing(seen: Seen, data: Data) -> None:
+    names: Sequence[str] = data["events"]
+    _traced(seen).missing = tuple(name.rpartition("/")[2] for name in names)
+
+
+def _flags(seen: Seen, data: Data) -> None:
+    seen.flags[data["when"]] = dict(data["frames"])
+
+
+def _free(seen: Seen, data: Data) -> None:
+    seen.free[data["when"]] = [(z["node"], z["zone"], tuple(z["free"])) for z in data["zones"]]
+
+
+def _index(name: str, seen: Seen, data: Data) -> None:
+    seen.index[name, data["when"]] = {(z["node"], z["zone"]): z["orders"] for z in data["zones"]}
+
+
+def _extfrag(seen: Seen, data: Data) -> None:
+    _index("extfrag_index", seen, data)
+
+
+def _unusable(seen: Seen, data: Data) -> None:
+    _index("unusable_index", seen, data)
+
+
+def _drive(seen: Seen, data: Data) -> None:
+    seen.seconds = float(data["seconds"])
+
+
+def _rmmod(seen: Seen, data: Data) -> None:
+    seen.unloaded = True
+
+
+_TAKE = {
+    ("harness", "params"): _params,
+    ("harness", "drive"): _drive,
+    ("harness", "rmmod"): _rmmod,
+    ("pinner", "ledger"): _ledger,
+    ("pinner", "migrated"): _call,
+    ("pinner", "refused"): _call,
+    ("pinner", "calls"): _calls,
+    ("pinner", "counters"): _counters,
+    ("pinner", "huge"): _huge,
+    ("pinner", "verify"): _verify,
+    ("dmesg", "migrated"): _logged,
+    ("dmesg", "refused"): _logged,
+    ("dmesg", "read"): _log_read,
+    ("vmstat", "vmstat"): _vmstat,
+    ("trace", "mm_migrate_pages"): _migrate_pages,
+    ("trace", "mm_page_free"): _page_free,
+    ("trace", "stats"): _trace_stats,
+    ("trace", "read"): _trace_read,
+    ("trace", "missing"): _trace_missing,
+    ("pageflags", "flags"): _flags,
+    ("buddyinfo", "free"): _free,
+    ("buddyinfo", "extfrag_index"): _extfrag,
+    ("buddyinfo", "unusable_index"): _unusable,
+}
