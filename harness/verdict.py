@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Evidence → verdict. Pure: no guest, no file, no clock.
+
+The order of the rules, first match wins: a report of the kernel's (CRASH); evidence that is
+not there (INFRA); witnesses that contradict each other, or a figure that only one source has
+(INCONSISTENT); an expectation that was not met (FAIL); PASS. Nothing passes without evidence.
+
+What is expected of the arms:
+
+- control: not one page moves. On its own (no subsystem in the kernel) that is all.
+- treated: at least ``MOVED`` of the pinned pages migrate, none is lost or corrupt, and more
+  free blocks of order 9 can be had after than before, and than in the control arm.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from errno import errorcode
+
+from harness.errors import EvidenceError, PinpageError
+from harness.model import (
+    ArmPlan,
+    ArmResult,
+    Event,
+    LedgerRow,
+    Outcome,
+    PageState,
+    Splat,
+    Verdict,
+    Witness,
+)
+from harness.parse.ledger import Pin
+from harness.seen import Seen, gather
+from harness.witness import disagreements, examine, unsupported
+
+PINNED = 2000  # pages that an arm needs for a verdict
+MOVED = 0.25  # share of its pinned pages that the treated arm has to migrate
+
+NEXT = {
+    Outcome.PASS: "nothing to do; 'reproduce' in the run's folder does it again",
+    Outcome.FAIL: "look at ledger.csv and events.jsonl in the run's folder",
+    Outcome.CRASH: "read the report in console.log; 'pinpage parse console.log' shows it whole",
+    Outcome.HANG: "read the end of console.log; a profile with lockdep may say who waits",
+    Outcome.LOST: "look at qemu.log in the arm's folder, and run it again",
+    Outcome.INCONSISTENT: "compare the two sources in events.jsonl; trust no count of this run",
+    Outcome.SKIP: "see what 'pinpage kernels' says that this kernel cannot do",
+    Outcome.PATCH: "'pinpage apply' shows the hunk; rebase the series or name its kernel's tree",
+    Outcome.BUILD: "'pinpage build' shows the first error; mend the series or the configuration",
+    Outcome.INFRA: "run it again; 'pinpage doctor' checks this machine",
+}
+
+
+def ledger(events: Sequence[Event]) -> tuple[LedgerRow, ...]:
+    """A row for each pinned page of every arm whose ledger was read before and after."""
+    rows: list[LedgerRow] = []
+    for name in dict.fromkeys(event.arm for event in events if event.arm):
+        rows += _rows(gather(ArmPlan(name, "", ""), events))
+    return tuple(rows)
+
+
+def _rows(seen: Seen) -> list[LedgerRow]:
+    if not seen.whole:
+        return []
+    after = {pin.handle: pin for pin in seen.after}
+    asked = {call.handle for call in seen.window}
+    rows = []
+    for pin in seen.before:
+        now = after.get(pin.handle)
+        state, errno, reason = _state(pin, now, pin.handle in asked)
+        rows.append(
+            LedgerRow(
+                arm=seen.plan.name,
+                handle=pin.handle,
+                pfn_before=pin.pfn_now,
+                pfn_after=now.pfn_now if now else -1,
+                moves=now.moves - pin.moves if now else 0,
+                state=state,
+                errno=errno,
+                reason=reason,
+                holder="pinner",
+            )
+        )
+    return rows
+
+
+def _state(before: Pin, now: Pin | None, asked: bool) -> tuple[PageState, int, str]:
+    """What became of a page, the last refusal of its owner, and why."""
+    if now is None:
+        return PageState.LOST, 0, "no longer in the owner's ledger"
+    errno = abs(now.errno)
+    if now.state == "lost":
+        return PageState.LOST, errno, "its owner lost it"
+    if now.state == "corrupt":
+        return PageState.CORRUPT, errno, "contents changed"
+    if now.moves > before.moves or now.pfn_now != before.pfn_now:
+        return PageState.MIGRATED, errno, ""
+    if errno:
+        return PageState.FAILED, errno, f"owner refused: {errorcode.get(errno, errno)}"
+    return PageState.STAYED, 0, "asked, not moved" if asked else "owner was never asked"
+
+
+# ---------------------------------------------------------------------------------------------
+# The verdict
+# ---------------------------------------------------------------------------------------------
+
+
+def judge(
+    arms: Sequence[ArmPlan],
+    events: Sequence[Event],
+    rows: Sequence[LedgerRow],
+    splats: Sequence[Splat],
+) -> Verdict:
+    """The answer of a run that came to its end."""
+    try:
+        seen = [gather(arm, events) for arm in arms]
+    except EvidenceError as error:
+        return from_error(error, arms, (), splats)
+    results = tuple(_result(each, rows) for each in seen)
+    witnesses = tuple(
+        witness
+        for each in seen
+        for witness in examine(each, tuple(r for r in rows if r.arm == each.plan.name))
+        if each.whole
+    )
+    outcome, reason, next_step = (
+        _crashed(splats)
+        or _incomplete(seen, results)
+        or _inconsistent(witnesses)
+        or _failed(seen, results)
+        or _passed(results)
+    )
+    return Verdict(outcome, reason, next_step or NEXT[outcome], results, witnesses, tuple(splats))
+
+
+_Answer = tuple[Outcome, str, str]
+
+
+def _crashed(splats: Sequence[Splat]) -> _Answer | None:
+    """Every report counts, a WARN too: a kernel that complains has not passed."""
+    if not splats:
+        return None
+    first = next((splat for splat in splats if splat.fatal), splats[0])
+    more = f" ({len(splats) - 1} more reports)" if len(splats) > 1 else ""
+    where = f" in {first.function}" if first.function and first.function not in first.title else ""
+    return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}", ""
+
+
+def _incomplete(seen: Sequence[Seen], results: Sequence[ArmResult]) -> _Answer | None:
+    if not seen:
+        return Outcome.INFRA, "no arm was run, so there is nothing to judge", ""
+    for each, result in zip(seen, results, strict=True):
+        name = each.plan.name
+        if not each.whole:
+            what = "the ledger was not read before and after its drive"
+            return Outcome.INFRA, f"the {name} arm has no evidence: {what}", ""
+        if result.pinned < PINNED:
+            said = f"the {name} arm pinned {result.pinned} pages, a verdict needs {PINNED}"
+            return Outcome.INFRA, said, "ask for more with --set pages=, and memory with --memory"
+    return None
+
+
+def _inconsistent(witnesses: tuple[Witness, ...]) -> _Answer | None:
+    found = disagreements(witnesses)
+    if found:
+        figure, other = found[0]
+        detail = f" ({other.detail})" if other.detail else ""
+        more = f"; {len(found) - 1} more disagreements" if len(found) > 1 else ""
+        said = (
+            f"the witnesses of '{figure.claim}' in the {figure.arm} arm disagree: "
+            f"{figure.source} says {figure.count}, {other.source} says {other.count}{detail}{more}"
+        )
+        return Outcome.INCONSISTENT, said, ""
+    for figure in unsupported(witnesses):
+        absent = [
+            f"{w.source}: {w.detail}"
+            for w in witnesses
+            if (w.arm, w.claim) == (figure.arm, figure.claim) and not w.complete
+        ]
+        why = f" ({'; '.join(absent)})" if absent else ""
+        said = (
+            f"{figure.source} says that {figure.count} {figure.claim} in the {figure.arm} arm, "
+            f"and no independent witness bears it out{why}"
+        )
+        return Outcome.INCONSISTENT, said, "build the kernel with tracing and kpageflags"
+    return None
+
+
+def _failed(seen: Sequence[Seen], results: Sequence[ArmResult]) -> _Answer | None:
+    for each, result in zip(seen, results, strict=True):
+        if result.lost or result.corrupt:
+            said = (
+                f"the {result.name} arm has {result.lost} lost and {result.corrupt} corrupt pages "
+                f"of {result.pinned}"
+            )
+            return Outcome.FAIL, said, "ledger.csv names them; check who copies and who frees"
+        if each.verify_error:
+            said = f"the {result.name} arm's contents did not verify: {each.verify_error}"
+            return Outcome.FAIL, said, ""
+    for result in results:
+        if result.role == "control" and result.migrated:
+            said = (
+                f"the control arm moved too ({result.migrated} of {result.pinned} pages), "
+                "so the run has shown nothing"
+            )
+            return Outcome.FAIL, said, "find out who moves pages that nobody may move"
+    control = next((r for r in results if r.role == "control"), None)
+    for result in results:
+        if result.role == "treated":
+            said = _missed(result, control)
+            if said:
+                return Outcome.FAIL, said, ""
+    return None
+
+
+def _missed(treated: ArmResult, control: ArmResult | None) -> str:
+    """What the treated arm fell short of, "" if nothing."""
+    if treated.migrated < MOVED * treated.pinned:
+        why = "; ".join(f"{pages} {reason}" for reason, pages in treated.reasons.items())
+        return (
+            f"{treated.migrated} of {treated.pinned} pinned pages migrated, "
+            f"at least {MOVED:.0%} had to{f' ({why})' if why else ''}"
+        )
+    before, after = treated.order9_before, treated.order9_after
+    if before is None or after is None:
+        return "no huge page allocation was tried in the treated arm"
+    if after <= before:
+        return (
+            f"{treated.migrated} pages migrated, yet no more huge pages could be had: "
+            f"{before} before, {after} after"
+        )
+    if control is not None and control.order9_after is not None and after <= control.order9_after:
+        return (
+            f"the treated arm had no more huge pages after it than the control arm: "
+            f"{after} and {control.order9_after}"
+        )
+    return ""
+
+
+def _passed(results: Sequence[ArmResult]) -> _Answer:
+    control = next((r for r in results if r.role == "control"), None)
+    treated = [r for r in results if r.role == "treated"]
+    if not treated:
+        pinned = control.pinned if control else 0
+        said = f"all {pinned} pinned pages stayed where they were, as they must without a subsystem"
+        return Outcome.PASS, said, "name a series that moves them: --series fixed"
+    first = treated[0]
+    said = (
+        f"{first.migrated} of {first.pinned} pinned pages migrated with their contents whole "
+        f"and free huge pages went from {first.order9_before} to {first.order9_after}"
+    )
+    if control is not None:
+        said += (
+            f", while in the control arm all {control.stayed} stayed "
+            f"({control.order9_before} to {control.order9_after})"
+        )
+    return Outcome.PASS, said, ""
+
+
+def _result(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:
+    own = [row for row in rows if row.arm == seen.plan.name]
+    states = Counter(row.state for row in own)
+    held_back = (PageState.STAYED, PageState.FAILED)
+    reasons = Counter(row.reason for row in own if row.state in held_back)
+    return ArmResult(
+        name=seen.plan.name,
+        role=seen.plan.role,
+        mode=seen.plan.mode,
+        pinned=len(seen.before),
+        migrated=states[PageState.MIGRATED],
+        stayed=states[PageState.STAYED],
+        failed=states[PageState.FAILED],
+        lost=states[PageState.LOST],
+        corrupt=states[PageState.CORRUPT],
+        order9_before=seen.huge.get("before"),
+        order9_after=seen.huge.get("after"),
+        seconds=seen.seconds,
+        reasons=dict(reasons.most_common()),
+        free_before=seen.blocks("before"),
+        free_after=seen.blocks("after"),
+        fragmentation_before=seen.order9("extfrag_index", "before"),
+        fragmentation_after=seen.order9("extfrag_index", "after"),
+        unusable_before=seen.order9("unusable_index", "before"),
+        unusable_after=seen.order9("unusable_index", "after"),
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# A run that an error ended
+# ---------------------------------------------------------------------------------------------
+
+
+def from_error(
+    error: PinpageError,
+    arms: Sequence[ArmPlan],
+    events: Sequence[Event],
+    splats: Sequence[Splat],
+) -> Verdict:
+    """The verdict of a run that ended in an error, with what its arms had come to.
+
+    A report of the kernel's outranks what followed from it (a hang, a lost machine, a command
+    that failed): the crash is the cause.
+    """
+    outcome = error.outcome or Outcome.INFRA
+    reason, next_step = error.message, error.hint
+    consequences = (Outcome.HANG, Outcome.LOST, Outcome.FAIL, Outcome.INFRA, Outcome.CRASH)
+    crashed = _crashed(splats)
+    if crashed and outcome in consequences:
+        if outcome is not Outcome.CRASH:
+            crashed = (crashed[0], f"{crashed[1]}, after which: {error.message}", "")
+        outcome, reason, next_step = crashed
+    verdict = Verdict(outcome, _sentence(reason), next_step or NEXT[outcome], splats=tuple(splats))
+    try:
+        rows = ledger(events)
+        seen = [gather(arm, events) for arm in arms]
+    except EvidenceError:
+        return verdict
+    return replace(verdict, arms=tuple(_result(each, rows) for each in seen))
+
+
+def _sentence(text: str) -> str:
+    return " ".join(text.split())

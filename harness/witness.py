@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The witnesses of each claim about an arm, and whether they agree. Pure.
+
+| claim | unit | the pinner says | the kernel says |
+| --- | --- | --- | --- |
+| migrated | moves | ledger, record of calls, counters, log | old pages freed, pgmigrate_success |
+| stayed | pages | ledger | none of their frames was freed; they are in use |
+| failed | pages | ledger, record of calls, log | pgmigrate_fail, nr_failed |
+| held | pages | ledger | page flags: no frame of a pin is free |
+| lost, corrupt | pages | ledger, counters | (contents are the owner's alone) |
+| kernel | pages | | pgmigrate_success equals nr_succeeded |
+
+The first witness of a claim is its figure; each further one agrees with it or does not. A
+figure of the pinner stands only with a witness of the kernel's own (``supported``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from harness.model import LedgerRow, PageState, Witness
+from harness.parse.ledger import Move
+from harness.parse.pageflags import FREE
+from harness.seen import Seen
+
+KERNEL = frozenset({"trace mm_page_free", "vmstat pgmigrate_success", "pageflags"})
+
+
+def examine(seen: Seen, rows: tuple[LedgerRow, ...]) -> tuple[Witness, ...]:
+    """All witnesses of an arm, its rows being those of the ledger (see verdict.ledger)."""
+    return tuple(
+        witness
+        for claim in (_migrated, _stayed, _failed, _held, _contents, _kernel)
+        for witness in claim(seen, rows)
+    )
+
+
+def disagreements(witnesses: tuple[Witness, ...]) -> list[tuple[Witness, Witness]]:
+    """(figure, the witness that contradicts it) pairs."""
+    figures: dict[tuple[str, str], Witness] = {}
+    found = []
+    for each in witnesses:
+        figure = figures.setdefault((each.arm, each.claim), each)
+        if each.complete and not each.agrees:
+            found.append((figure, each))
+    return found
+
+
+def unsupported(witnesses: tuple[Witness, ...]) -> list[Witness]:
+    """Figures of pages that migrated or stayed which no witness of the kernel's bears out."""
+    found = []
+    for figure in witnesses:
+        if figure.source != "pinner ledger" or figure.claim not in ("migrated", "stayed"):
+            continue
+        same = (w for w in witnesses if (w.arm, w.claim) == (figure.arm, figure.claim))
+        if figure.count and not any(w.source in KERNEL and w.complete and w.agrees for w in same):
+            found.append(figure)
+    return found
+
+
+class _Claim:
+    """Makes the witnesses of one claim of one arm."""
+
+    def __init__(self, name: str, arm: str) -> None:
+        self._name, self._arm = name, arm
+
+    def says(self, source: str, count: int, agrees: bool, detail: str = "") -> Witness:
+        return Witness(self._name, self._arm, source, count, agrees, detail)
+
+    def absent(self, source: str, why: str, count: int = 0) -> Witness:
+        return Witness(self._name, self._arm, source, count, False, why, complete=False)
+
+
+def _migrated(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    claim = _Claim("migrated", seen.plan.name)
+    total = sum(row.moves for row in rows)
+    pages = sum(row.moves > 0 for row in rows)
+    yield claim.says("pinner ledger", total, True, f"moves of {pages} pages")
+    moves = [move for move in seen.window if move.errno == 0]
+    if not seen.calls_read:
+        yield claim.absent("pinner moves", "not read")
+    elif seen.calls_dropped:
+        why = f"{seen.calls_dropped} calls no longer fit in the record"
+        yield claim.absent("pinner moves", why, len(moves))
+    else:
+        broken = _broken_chains(moves, rows)
+        detail = f"{broken} pages are not where their moves lead" if broken else ""
+        yield claim.says("pinner moves", len(moves), len(moves) == total and not broken, detail)
+    yield _counter(claim, seen, "migrated", total)
+    yield _freed(claim, seen, moves, total)
+    grown = seen.delta("pgmigrate_success", "outer")
+    if grown is None:
+        yield claim.absent("vmstat pgmigrate_success", "not read")
+    else:
+        others = grown - total
+        detail = f"{others} of them others' pages" if others >= 0 else "fewer than moved"
+        yield claim.says("vmstat pgmigrate_success", grown, others >= 0, detail)
+    yield from _log(claim, seen, refused=False)
+
+
+def _broken_chains(moves: list[Move], rows: tuple[LedgerRow, ...]) -> int:
+    """Pages whose moves, one after the other, do not lead from their first frame to the last."""
+    at = {row.handle: row.pfn_before for row in rows}
+    broken = set()
+    for move in sorted(moves, key=lambda m: m.seq):
+        if at.get(move.handle) != move.pfn_old:
+            broken.add(move.handle)
+        at[move.handle] = move.pfn_new
+    last = {row.handle: row.pfn_after for row in rows if row.state is not PageState.LOST}
+    broken |= {handle for handle, frame in last.items() if at.get(handle) != frame}
+    return len(broken)
+
+
+def _counter(claim: _Claim, seen: Seen, name: str, total: int) -> Witness:
+    source = f"pinner counter {name}"
+    before, after = (seen.counters.get(when, {}).get(name) for when in ("before", "after"))
+    if not isinstance(before, int) or not isinstance(after, int):
+        return claim.absent(source, "not read")
+    return claim.says(source, after - before, after - before == total)
+
+
+def _trace_gap(seen: Seen, name: str) -> str:
+    """Why a tracepoint saw nothing or not everything, "" if it saw all."""
+    if seen.trace is None:
+        return "there was no tracing"
+    if name in seen.trace.missing:
+        return f"this kernel has no tracepoint {name}"
+    if seen.trace.lost:
+        return f"{seen.trace.lost} events were lost"
+    return ""
+
+
+def _freed(claim: _Claim, seen: Seen, moves: list[Move], total: int) -> Witness:
+    """Each page that moved has left a page behind, which the kernel must have freed."""
+    source = "trace mm_page_free"
+    left = Counter(move.pfn_old for move in moves)
+    freed = seen.trace.freed if seen.trace is not None else Counter[int]()
+    seen_freed = sum(min(times, freed[frame]) for frame, times in left.items())
+    gap = _trace_gap(seen, "mm_page_free")
+    if gap or seen.calls_dropped or not seen.calls_read:
+        why = gap or "the record of moves is not whole"
+        return claim.absent(source, why, seen_freed)
+    missing = len(moves) - seen_freed
+    detail = f"{missing} old pages were never freed" if missing else "old pages freed"
+    return claim.says(source, seen_freed, seen_freed == total and not missing, detail)
+
+
+def _log(claim: _Claim, seen: Seen, *, refused: bool) -> Iterator[Witness]:
+    """The log is ratelimited: it may say less than happened, but nothing that did not."""
+    source = "dmesg"
+    lines = [line for line in seen.logged if (line.pfn_new is None) == refused]
+    if not seen.log_read:
+        yield claim.absent(source, "not read")
+        return
+    if seen.calls_dropped or not seen.calls_read:
+        yield claim.absent(source, "the record of calls is not whole", len(lines))
+        return
+    known = Counter(
+        (call.handle, call.pfn_old, None if refused else call.pfn_new, abs(call.errno))
+        for call in seen.calls
+        if bool(call.errno) == refused
+    )
+    told = Counter((line.handle, line.pfn_old, line.pfn_new, abs(line.errno)) for line in lines)
+    strange = sum((told - known).values())
+    detail = f"{strange} lines tell of calls that are not on record" if strange else "ratelimited"
+    yield claim.says(source, len(lines), not strange, detail)
+
+
+def _stayed(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    claim = _Claim("stayed", seen.plan.name)
+    still = [row for row in rows if row.moves == 0 and row.state is not PageState.LOST]
+    yield claim.says("pinner ledger", len(still), True)
+    gap = _trace_gap(seen, "mm_page_free")
+    freed = seen.trace.freed if seen.trace is not None else Counter[int]()
+    kept = sum(1 for row in still if not freed[row.pfn_before])
+    if gap:
+        yield claim.absent("trace mm_page_free", gap, kept)
+    else:
+        bad = len(still) - kept
+        detail = f"{bad} of their frames were freed" if bad else "none of their frames was freed"
+        yield claim.says("trace mm_page_free", kept, not bad, detail)
+    flags = seen.flags.get("after")
+    if flags is None:
+        yield claim.absent("pageflags", "this kernel has no kpageflags")
+    else:
+        used = sum(1 for row in still if _in_use(flags, row.pfn_before))
+        yield claim.says("pageflags", used, used == len(still), "frames in use")
+
+
+def _in_use(flags: dict[int, int], frame: int) -> bool:
+    return frame in flags and not flags[frame] & FREE
+
+
+def _failed(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    """A page that was refused and never moved counts at least once as the kernel's failure."""
+    claim = _Claim("failed", seen.plan.name)
+    pages = sum(row.state is PageState.FAILED for row in rows)
+    yield claim.says("pinner ledger", pages, True)
+    still = {row.handle for row in rows if row.state in (PageState.FAILED, PageState.STAYED)}
+    if not seen.calls_read or seen.calls_dropped:
+        yield claim.absent("pinner moves", "the record of calls is not whole")
+    else:
+        count = len({call.handle for call in seen.calls if call.errno} & still)
+        yield claim.says("pinner moves", count, count == pages)
+    grown = seen.delta("pgmigrate_fail", "outer")
+    if grown is None:
+        yield claim.absent("vmstat pgmigrate_fail", "not read")
+    else:
+        due = len({call.handle for call in seen.window if call.errno} & still)
+        detail = "every try counts" if grown >= due else f"{due} pages were refused in the drive"
+        yield claim.says("vmstat pgmigrate_fail", grown, grown >= due, detail)
+    yield from _log(claim, seen, refused=True)
+
+
+def _held(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    claim = _Claim("held", seen.plan.name)
+    frames = [row.pfn_after for row in rows if row.state is not PageState.LOST]
+    yield claim.says("pinner ledger", len(frames), True, "pages that the owner holds")
+    apart = len(set(frames))
+    detail = "" if apart == len(frames) else "two objects claim one frame"
+    yield claim.says("distinct frames", apart, apart == len(frames), detail)
+    flags = seen.flags.get("after")
+    if flags is None:
+        yield claim.absent("pageflags", "this kernel has no kpageflags")
+        return
+    used = sum(1 for frame in frames if _in_use(flags, frame))
+    detail = "in use" if used == len(frames) else f"{len(frames) - used} of them are free pages"
+    yield claim.says("pageflags", used, used == len(frames), detail)
+
+
+def _contents(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    for name in ("lost", "corrupt"):
+        claim = _Claim(name, seen.plan.name)
+        count = sum(row.state == name for row in rows)
+        yield claim.says("pinner ledger", count, True)
+        after = seen.counters.get("after", {}).get(name)
+        if isinstance(after, int):
+            yield claim.says(f"pinner counter {name}", after, after == count)
+
+
+def _kernel(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    """Counters and tracepoints count the same migrations, whoever's they are."""
+    trace, gap = seen.trace, _trace_gap(seen, "mm_migrate_pages")
+    for name, counter in (("succeeded", "pgmigrate_success"), ("failed", "pgmigrate_fail")):
+        claim = _Claim(f"kernel {name}", seen.plan.name)
+        inner, outer = seen.delta(counter, "inner"), seen.delta(counter, "outer")
+        if inner is None or outer is None:
+            yield claim.absent(f"vmstat {counter}", "not read")
+            continue
+        yield claim.says(f"vmstat {counter}", outer, True)
+        source = f"trace mm_migrate_pages {name}"
+        traced = 0 if trace is None else getattr(trace, name)
+        if gap:
+            yield claim.absent(source, gap, traced)
+        else:
+            detail = "" if inner == outer else f"between {inner} and {outer} were due"
+            yield claim.says(source, traced, inner <= traced <= outer, detail)
