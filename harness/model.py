@@ -143,6 +143,20 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class TinyGuest:
+    """A guest of a few dozen instructions, run to see whether an accelerator works.
+
+    It enters the mode that kernels run in, does a boot's worth of counting there, and then
+    writes a line to the first serial port and ends QEMU. option: how QEMU takes the file
+    (``-bios``, ``-kernel``). devices: further argv that it needs.
+    """
+
+    code: bytes = field(repr=False)
+    option: str
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Arch:
     """One architecture: every fact that differs between two of them, in one frozen value.
 
@@ -163,6 +177,7 @@ class Arch:
     qemu_package: str
     machine: Machine
     console: str
+    tiny: TinyGuest
     cmdline: tuple[str, ...] = ()
     compiler_package: str = ""
     # Boot images that stand beside the main one: "firmware" guests etc. name→value, free use.
