@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The compaction scenario's steps and what it emits, on a guest that is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fake_guest import NODE, PINNER, TRACING, FakeGuest
+
+from harness import scenario
+from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
+from harness.model import ArmPlan, Event, Guest, Outcome
+from harness.verdict import judge, ledger
+
+COMPACTION = scenario.get("compaction")
+CONTROL, TREATED = COMPACTION.arms(True)
+COMPACT = "/proc/sys/vm/compact_memory"
+PARAMS = {"pages": 2000}
+
+
+def drive(guest: FakeGuest, arm: ArmPlan, **params: Any) -> list[Event]:
+    events: list[Event] = []
+    real: Guest = guest
+    COMPACTION.drive(real, arm, 7, {**PARAMS, **params}, events.append)
+    return events
+
+
+def test_arms() -> None:
+    assert [(a.name, a.role, a.mode) for a in COMPACTION.arms(True)] == [
+        ("control", "control", "plain"),
+        ("treated", "treated", "pinpage"),
+    ]
+    assert COMPACTION.arms(False) == (CONTROL,)
+
+
+def test_two_arms_come_to_a_pass() -> None:
+    events = drive(FakeGuest(), CONTROL) + drive(FakeGuest(moves=1500), TREATED)
+    verdict = judge((CONTROL, TREATED), events, ledger(events), ())
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    assert all(w.complete for w in verdict.witnesses)
+    assert (verdict.arms[1].migrated, verdict.arms[1].order9_after) == (1500, 320)
+
+
+def test_steps_come_in_the_order_that_makes_them_evidence() -> None:
+    guest = FakeGuest(moves=1500)
+    drive(guest, TREATED, rounds=2)
+    done = guest.done
+    drives = [at for at, step in enumerate(done) if step == f"write {COMPACT} 1"]
+    layout = done.index(f"write {PINNER}/control layout 2000 32 7")
+    on, off = (
+        max(at for at, step in enumerate(done) if step == f"write {TRACING}/tracing_on {value}")
+        for value in "10"
+    )
+    assert drives[0] < layout < on < drives[1] < drives[2] < off
+    assert on < done.index(f"write {NODE} 1") < off
+    stats = [at for at, step in enumerate(done) if step == "read /proc/vmstat"]
+    assert stats[0] < on < stats[1] < drives[1] and drives[2] < stats[2] < off < stats[3]
+    calls = [at for at, step in enumerate(done) if step == f"read {PINNER}/moves"]
+    assert stats[1] < calls[0] < drives[1] and drives[2] < calls[1] < stats[2]
+    verify = done.index(f"write {PINNER}/control verify")
+    ledgers = [at for at, step in enumerate(done) if step == f"read {PINNER}/ledger"]
+    assert ledgers[0] < on and off < verify < ledgers[1]
+    assert ledgers[1] < done.index("rmmod pinner")
+
+
+def test_only_the_treated_owner_lies() -> None:
+    for arm, lies in ((CONTROL, False), (TREATED, True)):
+        guest = FakeGuest()
+        drive(guest, arm, lie="ghost")
+        (insmod,) = [step for step in guest.done if step.startswith("insmod")]
+        assert ("lie=ghost" in insmod) is lies
+
+
+@pytest.mark.parametrize("gone", [COMPACT, "debugfs"])
+def test_a_kernel_without_the_means_is_skipped(gone: str) -> None:
+    guest = FakeGuest()
+    guest.absent.add(gone)
+    if gone == "debugfs":
+        guest.refusals = {"grep -q ' /sys/kernel/debug": "", "mount -t debugfs": "No such device"}
+    with pytest.raises(CannotRun, match=r"compact_memory|debugfs"):
+        drive(guest, CONTROL)
+
+
+def test_a_mode_that_the_kernel_has_not_is_skipped() -> None:
+    guest = FakeGuest()
+    guest.refusals["insmod"] = "insmod: can't insert '/pinner.ko': Operation not supported"
+    with pytest.raises(CannotRun, match="mode pinpage is not supported"):
+        drive(guest, TREATED)
+    guest.refusals["insmod"] = "insmod: can't insert '/pinner.ko': invalid module format"
+    with pytest.raises(GuestCommandError, match="invalid module format"):
+        drive(guest, TREATED)
+
+
+def test_a_layout_that_does_not_fit_is_our_fault() -> None:
+    guest = FakeGuest()
+    guest.refusals["layout 2000 32 7"] = "Cannot allocate memory"
+    with pytest.raises(InfraError, match="2000 pages, one of every 32") as caught:
+        drive(guest, CONTROL)
+    assert "250 MiB" in caught.value.hint
+
+
+def test_contents_that_do_not_verify_are_evidence() -> None:
+    guest = FakeGuest(moves=1500)
+    guest.refusals["verify"] = "I/O error"
+    events = drive(guest, TREATED)
+    assert judge((TREATED,), events, ledger(events), ()).outcome is Outcome.FAIL
+
+
+def test_without_tracing_the_witness_is_missed_by_name() -> None:
+    guest = FakeGuest(moves=1500)
+    guest.absent |= {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}
+    events = drive(guest, TREATED)
+    verdict = judge((TREATED,), events, ledger(events), ())
+    missing = {w.source for w in verdict.witnesses if not w.complete}
+    assert "trace mm_page_free" in missing
+
+
+def test_an_absent_tracepoint_and_kpageflags_are_missed_by_name() -> None:
+    guest = FakeGuest(moves=1500)
+    guest.absent |= {f"{TRACING}/events/kmem/mm_page_free", "/proc/kpageflags"}
+    events = drive(guest, TREATED)
+    verdict = judge((TREATED,), events, ledger(events), ())
+    assert verdict.outcome is Outcome.INCONSISTENT, verdict.reason
+    assert "no tracepoint mm_page_free" in verdict.reason and "kpageflags" in verdict.reason
+
+
+# The list of scenarios and their parameters
+
+
+def test_names_and_unknown_names() -> None:
+    assert "compaction" in scenario.names()
+    with pytest.raises(InputError, match="no scenario 'compactoin'"):
+        scenario.get("compactoin")
+
+
+def test_params() -> None:
+    values = scenario.params("compaction", ["pages=3000", "lie=keep"])
+    assert (values["pages"], values["lie"], values["every"]) == (3000, "keep", 32)
+    for word in ("pages=many", "pages=-1", "page=1", "pages"):
+        with pytest.raises(InputError):
+            scenario.params("compaction", [word])

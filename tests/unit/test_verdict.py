@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Each verdict, and each disagreement of two witnesses, from evidence with one thing spoiled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from made_evidence import (
+    BUDDY,
+    CONTROL,
+    FIRST,
+    MOVED,
+    PAGES,
+    SPLAT,
+    TARGET,
+    TREATED,
+    Case,
+    Spoil,
+    arm,
+)
+
+from harness.errors import (
+    CannotRun,
+    CompileError,
+    EvidenceError,
+    GuestCommandError,
+    GuestCrash,
+    GuestHang,
+    GuestLost,
+    InfraError,
+    PatchError,
+    PinpageError,
+)
+from harness.model import Outcome, PageState, Verdict
+from harness.verdict import NEXT, from_error, ledger
+
+
+def spoiled(*spoils: Spoil) -> Verdict:
+    case = Case()
+    for spoil in spoils:
+        spoil(case)
+    return case.verdict()
+
+
+# PASS
+
+
+def test_whole_evidence_passes() -> None:
+    verdict = spoiled()
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    assert "1800 of 2000" in verdict.reason and "170 to 440" in verdict.reason
+    control, treated = verdict.arms
+    assert (control.stayed, control.migrated, control.failed) == (PAGES, 0, 0)
+    assert (treated.migrated, treated.failed, treated.stayed) == (MOVED, 3, PAGES - MOVED - 3)
+    assert treated.reasons == {"owner was never asked": 197, "owner refused: EAGAIN": 3}
+    assert (treated.order9_before, treated.order9_after, treated.seconds) == (170, 440, 2.5)
+    assert treated.unusable_after == pytest.approx(0.12)
+    assert (control.fragmentation_before, len(control.free_before)) == (-1.0, 11)
+    assert all(w.agrees and w.complete for w in verdict.witnesses)
+
+
+def test_control_alone_passes_and_says_what_it_shows() -> None:
+    case = Case()
+    case.arms = (CONTROL,)
+    verdict = case.verdict()
+    assert verdict.outcome is Outcome.PASS
+    assert "all 2000 pinned pages stayed" in verdict.reason
+    assert [result.name for result in verdict.arms] == ["control"]
+
+
+def test_ledger_rows_have_frames_and_reasons() -> None:
+    rows = ledger(Case().events())
+    assert len(rows) == 2 * PAGES
+    moved = next(r for r in rows if r.arm == "treated" and r.handle == 5)
+    assert (moved.pfn_before, moved.pfn_after, moved.moves) == (FIRST + 35, TARGET - 5, 1)
+    assert moved.state is PageState.MIGRATED
+    refused = next(r for r in rows if r.arm == "treated" and r.handle == MOVED)
+    assert (refused.state, refused.errno) == (PageState.FAILED, 11)
+
+
+def test_a_page_that_moved_away_and_back_has_migrated() -> None:
+    def back(case: Case) -> None:
+        row = case.treated.rows()[0]
+        old, new = row[1], row[2]
+        row[2:4] = [old, 2]
+        case.treated.add(
+            "pinner", "migrated", seq=9999, handle=0, old=new, new=old, errno=0, window=True
+        )
+        case.treated.get("trace", "mm_page_free")["frames"].append([new, 0])
+        case.treated.get("pageflags", "flags", "after")["frames"].append([old, 0])
+        case.treated.get("pinner", "counters", "after")["values"]["migrated"] += 1
+
+    verdict = spoiled(back)
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    assert verdict.arms[1].migrated == MOVED
+
+
+# CRASH
+
+
+def test_a_report_of_the_kernel_is_a_crash_whatever_else_holds() -> None:
+    warn = replace(SPLAT, kind="WARN", title="WARNING in foo", function="foo", fatal=False)
+    verdict = spoiled(lambda case: case.splats.extend([warn, SPLAT]))
+    assert verdict.outcome is Outcome.CRASH
+    assert SPLAT.title in verdict.reason and "1 more" in verdict.reason
+    assert spoiled(lambda case: case.splats.append(warn)).outcome is Outcome.CRASH
+
+
+# INFRA
+
+
+def test_no_evidence_is_never_a_pass() -> None:
+    case = Case()
+    case.control.items, case.treated.items = [], []
+    assert case.verdict().outcome is Outcome.INFRA
+    case.arms = ()
+    assert case.verdict().outcome is Outcome.INFRA
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_ledger_that_was_not_read_is_infra(when: str) -> None:
+    def forget(case: Case) -> None:
+        data = case.treated.get("pinner", "ledger", when)
+        case.treated.items = [item for item in case.treated.items if item[2] is not data]
+
+    verdict = spoiled(forget)
+    assert verdict.outcome is Outcome.INFRA and "treated" in verdict.reason
+
+
+def test_too_few_pages_are_no_verdict() -> None:
+    def fewer(case: Case) -> None:
+        for when in ("before", "after"):
+            del case.control.rows(when)[-1]
+
+    verdict = spoiled(fewer)
+    assert verdict.outcome is Outcome.INFRA and "1999" in verdict.reason
+
+
+def test_a_malformed_event_is_infra_not_a_traceback() -> None:
+    events = Case().events()
+    broken = replace(events[1], data={"when": "before", "rows": [[1, 2]]})
+    events[1] = broken
+    with pytest.raises(EvidenceError):
+        ledger(events)
+
+
+# INCONSISTENT
+
+
+def _row(case: Case, handle: int) -> list[object]:
+    return case.treated.rows()[handle]
+
+
+def ghost(case: Case) -> None:
+    """The owner notes a move that nobody asked it for."""
+    handle = PAGES - 1
+    row = case.treated.rows()[handle]
+    case.treated.add(
+        "pinner", "migrated", seq=9999, handle=handle, old=row[1], new=TARGET + 9, errno=0,
+        window=True,
+    )  # fmt: skip
+    row[2:4] = [TARGET + 9, 1]
+    case.treated.get("pinner", "counters", "after")["values"]["migrated"] += 1
+    case.treated.get("pageflags", "flags", "after")["frames"].append([TARGET + 9, 0])
+
+
+def keep(case: Case) -> None:
+    """The owner goes on using the page that it left."""
+    row = case.treated.rows()[0]
+    row[2] = row[1]
+
+
+def counter(case: Case) -> None:
+    case.treated.get("pinner", "counters", "after")["values"]["migrated"] += 1
+
+
+def not_freed(case: Case) -> None:
+    frames = case.treated.get("trace", "mm_page_free")["frames"]
+    frames.remove([FIRST, 0])
+
+
+def unrecorded(case: Case) -> None:
+    """A page is elsewhere and no call tells of it."""
+    data = case.treated.get("pinner", "migrated")
+    case.treated.items = [item for item in case.treated.items if item[2] is not data]
+
+
+def fewer_successes(case: Case) -> None:
+    for when in ("inner-after", "outer-after"):
+        case.treated.get("vmstat", "vmstat", when)["values"]["pgmigrate_success"] = 150
+    case.treated.get("trace", "mm_migrate_pages")["nr_succeeded"] = "50"
+
+
+def trace_differs(case: Case) -> None:
+    case.treated.get("trace", "mm_migrate_pages")["nr_succeeded"] = str(MOVED + 41)
+
+
+def failures_differ(case: Case) -> None:
+    case.treated.get("trace", "mm_migrate_pages")["nr_failed"] = "4"
+
+
+def no_failures(case: Case) -> None:
+    for when in ("inner-after", "outer-after"):
+        case.treated.get("vmstat", "vmstat", when)["values"]["pgmigrate_fail"] = 6
+    case.treated.get("trace", "mm_migrate_pages")["nr_failed"] = "1"
+
+
+def strange_line(case: Case) -> None:
+    case.treated.get("dmesg", "migrated")["new"] += 1
+
+
+def strange_refusal(case: Case) -> None:
+    case.treated.get("dmesg", "refused")["errno"] = -16
+
+
+def refusal_unrecorded(case: Case) -> None:
+    case.treated.rows()[PAGES - 1][4] = -16
+
+
+def free_page_held(case: Case) -> None:
+    handle_frame = _row(case, 3)[2]
+    for entry in case.treated.get("pageflags", "flags", "after")["frames"]:
+        if entry[0] == handle_frame:
+            entry[1] = BUDDY
+
+
+def one_frame_twice(case: Case) -> None:
+    rows, calls = case.treated.rows(), case.treated.all("pinner", "migrated")
+    rows[1][2] = rows[0][2]
+    calls[1]["new"] = rows[0][2]
+
+
+def stayed_but_freed(case: Case) -> None:
+    case.control.get("trace", "mm_page_free")["frames"].append([FIRST + 7, 0])
+
+
+def stayed_but_gone(case: Case) -> None:
+    case.control.get("pageflags", "flags", "after")["frames"][4][1] = BUDDY
+
+
+def corrupt_uncounted(case: Case) -> None:
+    case.treated.rows()[4][5] = "corrupt"
+
+
+DISAGREEMENTS = [
+    (ghost, "migrated", "trace mm_page_free"),
+    (keep, "migrated", "pinner moves"),
+    (counter, "migrated", "pinner counter migrated"),
+    (not_freed, "migrated", "trace mm_page_free"),
+    (unrecorded, "migrated", "pinner moves"),
+    (fewer_successes, "migrated", "vmstat pgmigrate_success"),
+    (strange_line, "migrated", "dmesg"),
+    (stayed_but_freed, "stayed", "trace mm_page_free"),
+    (stayed_but_gone, "stayed", "pageflags"),
+    (refusal_unrecorded, "failed", "pinner moves"),
+    (no_failures, "failed", "vmstat pgmigrate_fail"),
+    (strange_refusal, "failed", "dmesg"),
+    (free_page_held, "held", "pageflags"),
+    (one_frame_twice, "held", "distinct frames"),
+    (corrupt_uncounted, "corrupt", "pinner counter corrupt"),
+    (trace_differs, "kernel succeeded", "trace mm_migrate_pages succeeded"),
+    (failures_differ, "kernel failed", "trace mm_migrate_pages failed"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "claim", "source"), DISAGREEMENTS)
+def test_each_disagreement_is_inconsistent_with_both_figures(
+    spoil: Spoil, claim: str, source: str
+) -> None:
+    verdict = spoiled(spoil)
+    assert verdict.outcome is Outcome.INCONSISTENT, verdict.reason
+    liars = [w for w in verdict.witnesses if w.complete and not w.agrees]
+    assert (claim, source) in [(w.claim, w.source) for w in liars]
+    first = next(w for w in verdict.witnesses if (w.arm, w.claim) == (liars[0].arm, liars[0].claim))
+    for word in (first.source, str(first.count), liars[0].source, str(liars[0].count)):
+        assert word in verdict.reason
+
+
+def overrun(case: Case) -> None:
+    case.treated.get("trace", "stats")["counts"]["overrun"] = 123
+
+
+def no_trace(case: Case) -> None:
+    for evidence in (case.control, case.treated):
+        evidence.items = [item for item in evidence.items if item[0] != "trace"]
+
+
+def no_pageflags(case: Case) -> None:
+    case.control.drop("pageflags", "flags")
+    case.treated.drop("pageflags", "flags")
+
+
+def no_vmstat(case: Case) -> None:
+    case.control.drop("vmstat", "vmstat")
+    case.treated.drop("vmstat", "vmstat")
+
+
+def test_a_witness_that_lost_events_is_named_and_contradicts_nothing() -> None:
+    verdict = spoiled(overrun, not_freed, trace_differs)
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    blind = [w for w in verdict.witnesses if not w.complete]
+    assert {w.source for w in blind} >= {"trace mm_page_free", "trace mm_migrate_pages failed"}
+    assert all("123 events were lost" in w.detail for w in blind)
+
+
+def test_one_kernel_witness_of_each_claim_is_enough() -> None:
+    assert spoiled(no_trace).outcome is Outcome.PASS
+    assert spoiled(no_pageflags).outcome is Outcome.PASS
+
+
+def test_stayed_without_a_witness_of_the_kernel_is_inconsistent() -> None:
+    verdict = spoiled(no_trace, no_pageflags)
+    assert verdict.outcome is Outcome.INCONSISTENT
+    assert "no independent witness" in verdict.reason and "no tracing" in verdict.reason
+
+
+def test_migrated_without_a_witness_of_the_kernel_is_inconsistent() -> None:
+    verdict = spoiled(no_trace, no_vmstat)
+    assert verdict.outcome is Outcome.INCONSISTENT
+    assert "1800 migrated in the treated arm" in verdict.reason
+
+
+def test_migrations_of_others_between_the_readings_are_no_disagreement() -> None:
+    def noise(case: Case) -> None:
+        case.treated.get("vmstat", "vmstat", "outer-after")["values"]["pgmigrate_success"] += 5
+        case.treated.get("trace", "mm_migrate_pages")["nr_succeeded"] = str(MOVED + 42)
+
+    assert spoiled(noise).outcome is Outcome.PASS
+    assert spoiled(trace_differs).outcome is Outcome.INCONSISTENT
+
+
+# FAIL
+
+
+def corrupt(case: Case) -> None:
+    case.treated.rows()[4][5] = "corrupt"
+    case.treated.get("pinner", "counters", "after")["values"]["corrupt"] = 1
+
+
+def lost(case: Case) -> None:
+    case.control.rows()[4][5] = "lost"
+    case.control.get("pinner", "counters", "after")["values"]["lost"] = 1
+
+
+def test_corrupt_and_lost_pages_fail() -> None:
+    verdict = spoiled(corrupt)
+    assert (verdict.outcome, verdict.arms[1].corrupt) == (Outcome.FAIL, 1)
+    assert "0 lost and 1 corrupt" in verdict.reason
+    verdict = spoiled(lost)
+    assert (verdict.outcome, verdict.arms[0].lost) == (Outcome.FAIL, 1)
+
+
+def test_contents_that_do_not_verify_fail() -> None:
+    verdict = spoiled(lambda c: c.treated.get("pinner", "verify").update(ok=False, error="EIO"))
+    assert verdict.outcome is Outcome.FAIL and "EIO" in verdict.reason
+
+
+def test_a_control_arm_that_moves_too_has_shown_nothing() -> None:
+    case = Case()
+    case.control = arm(CONTROL, moved=10, after9=171)
+    verdict = case.verdict()
+    assert verdict.outcome is Outcome.FAIL
+    assert "control arm moved too" in verdict.reason and "shown nothing" in verdict.reason
+
+
+@pytest.mark.parametrize(("moved", "outcome"), [(499, Outcome.FAIL), (500, Outcome.PASS)])
+def test_treated_pages_have_to_migrate(moved: int, outcome: Outcome) -> None:
+    case = Case()
+    case.treated = arm(TREATED, moved=moved, after9=440)
+    verdict = case.verdict()
+    assert verdict.outcome is outcome, verdict.reason
+    if outcome is Outcome.FAIL:
+        assert "499 of 2000" in verdict.reason and "1501 owner was never asked" in verdict.reason
+
+
+@pytest.mark.parametrize(("control", "treated"), [(171, 170), (440, 440), (500, 440)])
+def test_migration_that_frees_no_huge_pages_fails(control: int, treated: int) -> None:
+    case = Case()
+    case.control = arm(CONTROL, moved=0, after9=control)
+    case.treated = arm(TREATED, moved=MOVED, after9=treated)
+    verdict = case.verdict()
+    assert verdict.outcome is Outcome.FAIL and "huge pages" in verdict.reason
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (GuestHang("silent"), Outcome.HANG),
+        (GuestLost("gone"), Outcome.LOST),
+        (GuestCrash("panic"), Outcome.CRASH),
+        (GuestCommandError("insmod failed"), Outcome.FAIL),
+        (CannotRun("no compaction"), Outcome.SKIP),
+        (PatchError("hunk 3"), Outcome.PATCH),
+        (CompileError("a.c:3"), Outcome.BUILD),
+        (InfraError("disk full"), Outcome.INFRA),
+        (EvidenceError("line 3"), Outcome.INFRA),
+        (PinpageError("?"), Outcome.INFRA),
+    ],
+)
+def test_each_error_has_its_verdict_and_next_step(error: PinpageError, outcome: Outcome) -> None:
+    verdict = from_error(error, (), (), ())
+    assert (verdict.outcome, verdict.reason) == (outcome, error.message)
+    assert verdict.next_step == NEXT[outcome]
+    error.hint = "do this"
+    assert from_error(error, (), (), ()).next_step == "do this"
+
+
+def test_a_crash_is_the_cause_of_the_loss_that_follows_it() -> None:
+    for error in (GuestLost("gone"), GuestHang("silent"), GuestCommandError("status 1")):
+        verdict = from_error(error, (), (), (SPLAT,))
+        assert verdict.outcome is Outcome.CRASH
+        assert SPLAT.title in verdict.reason and error.message in verdict.reason
+    assert from_error(PatchError("hunk"), (), (), (SPLAT,)).outcome is Outcome.PATCH
+
+
+def test_an_ended_run_keeps_what_its_arms_had_come_to() -> None:
+    case = Case()
+    keep_until = [item[:2] for item in case.treated.items].index(("pinner", "calls"))
+    case.treated.items = case.treated.items[:keep_until]
+    control, treated = from_error(GuestHang("silent"), case.arms, case.events(), ()).arms
+    assert (control.stayed, control.pinned) == (PAGES, PAGES)
+    assert (treated.pinned, treated.migrated, treated.stayed) == (PAGES, 0, 0)
