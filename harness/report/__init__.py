@@ -1,1 +1,88 @@
 # SPDX-License-Identifier: GPL-2.0-only
+"""What a run leaves behind, and its table on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+from harness.errors import InfraError
+from harness.model import Event, LedgerRow, RunRecord
+from harness.report.junit import junit
+from harness.report.record import as_json
+from harness.report.reproduce import reproduce
+from harness.report.table import terminal
+
+__all__ = ["terminal", "write"]
+
+
+def write(record: RunRecord, folder: Path) -> None:
+    """Write a run's files into its folder, each whole or not at all, run.json last."""
+    content = as_json(record)
+    try:
+        if record.console:
+            _put(folder / "console.log", _console(record))
+        for arm, text in record.console.items():
+            own = folder / arm / "console.log"
+            if not own.exists():
+                own.parent.mkdir(exist_ok=True)
+                _put(own, text)
+        _put(folder / "events.jsonl", "".join(_line(event) for event in record.events))
+        _put(folder / "ledger.csv", _ledger(record.ledger))
+        _put(folder / "junit.xml", junit(record))
+        _put(folder / "reproduce", reproduce(record, Path.cwd()), mode=0o755)
+        _put(folder / "run.json", json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise InfraError(
+            f"the run's files cannot be written to {folder}: {error.strerror}",
+            hint="is the disk full? --keep DIR names another folder",
+        ) from error
+
+
+def _put(path: Path, text: str, *, mode: int = 0o644) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+        temporary.chmod(mode)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _console(record: RunRecord) -> str:
+    """All consoles; a line of ours says whose begins."""
+    parts = []
+    for arm, text in record.console.items():
+        end = "" if text.endswith("\n") or not text else "\n"
+        parts.append(f"=== console of the {arm} arm ===\n{text}{end}")
+    return "".join(parts)
+
+
+def _line(event: Event) -> str:
+    data = {"arm": event.arm, "source": event.source, "name": event.name, "data": dict(event.data)}
+    return json.dumps(data, separators=(",", ":")) + "\n"
+
+
+COLUMNS = (
+    "arm",
+    "handle",
+    "pfn_before",
+    "pfn_after",
+    "moves",
+    "state",
+    "errno",
+    "reason",
+    "holder",
+)
+
+
+def _ledger(rows: tuple[LedgerRow, ...]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
+    return out.getvalue()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``junit.xml``: one test case for each arm and one, ``verdict``, for the run.
+
+| verdict | element of ``verdict`` |
+| --- | --- |
+| PASS | none |
+| FAIL, CRASH, HANG, PATCH, BUILD | ``failure``: the kernel or the series under test |
+| INCONSISTENT, LOST, INFRA | ``error``: the run could not tell |
+| SKIP | ``skipped`` |
+
+An arm passes if it ended, nothing was lost or corrupt, its witnesses agree, and its pages did
+what its role expects of them.
+"""
+
+from __future__ import annotations
+
+from junit_xml import TestCase, TestSuite, to_xml_report_string
+
+from harness.model import ArmResult, Outcome, RunRecord, Witness
+from harness.report.text import last_lines, visible
+
+FAILURES = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.PATCH, Outcome.BUILD})
+_LINES = 400  # of each console; console.log has it whole
+
+
+def junit(record: RunRecord) -> str:
+    """The XML text, declaration and all."""
+    spec = record.spec
+    series = " ".join(spec.series)
+    classname = visible(
+        f"pinpage.{spec.scenario}.{spec.kernel}.{spec.arch}.{series}.{spec.profile}"
+    )
+    cases = [_arm_case(arm, record, classname) for arm in record.verdict.arms]
+    cases.append(_verdict_case(record, classname))
+    facts = {"seed": str(spec.seed), "run": record.id}
+    if record.accelerator is not None:
+        facts["accelerator"] = record.accelerator.name
+    suite = TestSuite(
+        visible(f"pinpage {spec.scenario}"),
+        cases,
+        timestamp=record.started.removesuffix("+00:00"),
+        hostname=visible(record.host.get("name", "localhost")),
+        properties={name: visible(value) for name, value in facts.items()},
+    )
+    return str(to_xml_report_string([suite], encoding="utf-8"))
+
+
+def _verdict_case(record: RunRecord, classname: str) -> TestCase:
+    verdict = record.verdict
+    case = TestCase("verdict", classname, elapsed_sec=round(record.seconds, 3))
+    said = visible(verdict.reason)
+    reports = [splat.report for splat in verdict.splats]
+    more = visible("\n\n".join([f"next: {verdict.next_step}", *reports]))
+    if verdict.outcome in FAILURES:
+        case.add_failure_info(said, more, verdict.outcome.value)
+    elif verdict.outcome is Outcome.SKIP:
+        case.add_skipped_info(said, more)
+    elif verdict.outcome is not Outcome.PASS:
+        case.add_error_info(said, more, verdict.outcome.value)
+    case.stdout = said
+    return case
+
+
+def _arm_case(arm: ArmResult, record: RunRecord, classname: str) -> TestCase:
+    case = TestCase(visible(arm.name), classname, elapsed_sec=round(arm.seconds, 3))
+    counts = ("pinned", "migrated", "stayed", "failed", "lost", "corrupt")
+    said = "".join(f"{name}: {getattr(arm, name)}\n" for name in counts)
+    console = last_lines(record.console.get(arm.name, ""), _LINES)
+    case.stdout = visible(f"{said}\n{console}")
+    own = [witness for witness in record.verdict.witnesses if witness.arm == arm.name]
+    problem = _problem(arm, own)
+    if problem and own:
+        case.add_failure_info(visible(problem), None, "arm")
+    elif problem:
+        case.add_error_info(visible(problem), None, "arm")
+    return case
+
+
+def _problem(arm: ArmResult, witnesses: list[Witness]) -> str:
+    """What is wrong with an arm on its own, "" if nothing."""
+    if not witnesses:
+        return "it did not come to its end"
+    if arm.lost or arm.corrupt:
+        return f"{arm.lost} pages are lost and {arm.corrupt} corrupt"
+    liars = [w.source for w in witnesses if w.complete and not w.agrees]
+    if liars:
+        return f"its witnesses disagree: {', '.join(liars)}"
+    if arm.role == "control" and arm.migrated:
+        return f"{arm.migrated} pages migrated that had to stay"
+    if arm.role == "treated" and not arm.migrated:
+        return "no page migrated"
+    return ""

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``run.json``: a RunRecord as plain values, and its schema."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from harness.errors import InfraError
+from harness.model import ArmResult, RunRecord, RunSpec, Splat, Witness
+
+SCHEMA = 1
+SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
+
+
+def as_json(record: RunRecord) -> dict[str, Any]:
+    """run.json's content, checked against its schema."""
+    spec, verdict = record.spec, record.verdict
+    content = {
+        "schema": SCHEMA,
+        "id": record.id,
+        "verdict": verdict.outcome.value,
+        "reason": verdict.reason,
+        "next_step": verdict.next_step,
+        "exit_code": record.exit_code,
+        "interrupted": record.interrupted,
+        "scenario": spec.scenario,
+        "kernel": spec.kernel,
+        "arch": spec.arch,
+        "series": " ".join(spec.series),
+        "profile": spec.profile,
+        "seed": spec.seed,
+        "accelerator": record.accelerator.name if record.accelerator else None,
+        "accelerator_why": record.accelerator.why if record.accelerator else None,
+        "argv": list(record.argv),
+        "arms": {arm.name: _arm(arm) for arm in verdict.arms},
+        "witnesses": [_witness(witness) for witness in verdict.witnesses],
+        "splats": [_splat(splat) for splat in verdict.splats],
+        "started": record.started,
+        "seconds": round(record.seconds, 3),
+        "stages": dict(record.stages),
+        "digests": dict(record.digests),
+        "toolchain": dict(record.toolchain),
+        "host": dict(record.host),
+        "spec": _spec(spec),
+        "error": dict(record.error),
+    }
+    _check(content)
+    return content
+
+
+def _spec(spec: RunSpec) -> dict[str, Any]:
+    return {
+        "series": list(spec.series),
+        "tree": spec.tree,
+        "jobs": spec.jobs,
+        "keep": str(spec.keep) if spec.keep is not None else None,
+        "toolchain": spec.toolchain,
+        "accel": spec.accel,
+        "memory_mib": spec.memory_mib,
+        "smp": spec.smp,
+        "append": list(spec.append),
+        "params": dict(spec.params),
+    }
+
+
+def _arm(arm: ArmResult) -> dict[str, Any]:
+    return {
+        "role": arm.role,
+        "mode": arm.mode,
+        "pinned": arm.pinned,
+        "migrated": arm.migrated,
+        "stayed": arm.stayed,
+        "failed": arm.failed,
+        "lost": arm.lost,
+        "corrupt": arm.corrupt,
+        "reasons": dict(arm.reasons),
+        "order9_before": arm.order9_before,
+        "order9_after": arm.order9_after,
+        "free_before": list(arm.free_before),
+        "free_after": list(arm.free_after),
+        "fragmentation_before": arm.fragmentation_before,
+        "fragmentation_after": arm.fragmentation_after,
+        "unusable_before": arm.unusable_before,
+        "unusable_after": arm.unusable_after,
+        "seconds": arm.seconds,
+    }
+
+
+def _witness(witness: Witness) -> dict[str, Any]:
+    return {
+        "claim": witness.claim,
+        "arm": witness.arm,
+        "source": witness.source,
+        "count": witness.count,
+        "agrees": witness.agrees,
+        "complete": witness.complete,
+        "detail": witness.detail,
+    }
+
+
+def _splat(splat: Splat) -> dict[str, Any]:
+    return {
+        "kind": splat.kind,
+        "title": splat.title,
+        "function": splat.function,
+        "first_line": splat.first_line,
+        "last_line": splat.last_line,
+        "fatal": splat.fatal,
+        "report": splat.report,
+    }
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text("utf-8")))
+
+
+def _check(content: dict[str, Any]) -> None:
+    error = next(iter(_validator().iter_errors(content)), None)
+    if error is not None:
+        raise InfraError(
+            f"run.json would not be what its schema promises: {error.json_path}: {error.message}",
+            hint="this is a bug of pinpage: please report it with this line",
+        )

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``reproduce``: a shell script of one command that does the run again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from harness.model import RunRecord, RunSpec
+from harness.report.text import visible
+
+
+def reproduce(record: RunRecord, where: Path) -> str:
+    """where: the folder that the run was started in, which relative words refer to."""
+    comments = [f"{record.verdict.outcome}: {record.verdict.reason}", f"run {record.id}"]
+    comments += [f"{name} {digest}" for name, digest in record.digests.items()]
+    if record.toolchain:
+        comments.append(" ".join(record.toolchain.values()))
+    if record.accelerator is not None:
+        comments.append(f"accelerator {record.accelerator.name}")
+    lines = ["#!/bin/sh"]
+    lines += [f"# {' '.join(visible(comment).split())}" for comment in comments]
+    lines.append("# PINPAGE names another pinpage; further words go to it.")
+    lines.append("set -eu")
+    if _relative(record.spec):
+        lines.append(f"cd -- {shlex.quote(str(where))}")
+    lines.append(f'exec "${{PINPAGE:-pinpage}}" {shlex.join(words(record.spec))} "$@"')
+    return "\n".join(lines) + "\n"
+
+
+def words(spec: RunSpec) -> list[str]:
+    """The command's words: every option that has a bearing on the result."""
+    found = ["run", spec.scenario, f"--kernel={spec.kernel}", f"--arch={spec.arch}"]
+    found += [f"--series={word}" for word in spec.series]
+    if spec.tree is not None:
+        found.append(f"--tree={spec.tree}")
+    found += [
+        f"--profile={spec.profile}",
+        f"--toolchain={spec.toolchain}",
+        f"--accel={spec.accel}",
+        f"--memory={spec.memory_mib}",
+        f"--smp={spec.smp}",
+        f"--seed={spec.seed}",
+    ]
+    found += [f"--append={word}" for word in spec.append]
+    found += [f"--set={name}={value}" for name, value in spec.params.items()]
+    return found
+
+
+def _relative(spec: RunSpec) -> bool:
+    """Whether a word may mean something else in another folder: names of ours do not."""
+    given = [*spec.series, *([spec.tree] if spec.tree is not None else [])]
+    return any(not (word.isidentifier() or Path(word).is_absolute()) for word in given)

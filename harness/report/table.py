@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run on the terminal: arms side by side, what disagrees, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harness.model import ArmResult, Outcome, RunRecord, Splat, Witness
+from harness.report.text import last_lines, visible
+
+STYLES = {
+    Outcome.PASS: "bold green",
+    Outcome.SKIP: "bold yellow",
+    Outcome.INFRA: "bold magenta",
+    Outcome.LOST: "bold magenta",
+    Outcome.INCONSISTENT: "bold yellow",
+}
+_FAULT = "bold red"
+_SILENT = frozenset({Outcome.HANG, Outcome.LOST, Outcome.CRASH})  # the console says more
+_LINES = 12
+_REASONS = 6
+_SPLATS = 8
+
+
+def terminal(record: RunRecord) -> RenderableType:
+    verdict = record.verdict
+    parts: list[RenderableType] = [_head(record)]
+    if verdict.arms:
+        parts.append(_arms(verdict.arms))
+    doubtful = [w for w in verdict.witnesses if not (w.complete and w.agrees)]
+    if doubtful:
+        parts.append(_witnesses(verdict.witnesses, doubtful))
+    if verdict.splats:
+        parts.append(_splats(verdict.splats))
+    elif verdict.outcome in _SILENT:
+        parts += _last_words(record)
+    parts.append(_answer(record))
+    return Group(*parts)
+
+
+def _head(record: RunRecord) -> Text:
+    spec = record.spec
+    words = [
+        spec.scenario,
+        f"Linux {spec.kernel}",
+        spec.arch,
+        f"series {' '.join(spec.series)}",
+        f"profile {spec.profile}",
+        f"seed {spec.seed}",
+    ]
+    if record.accelerator is not None:
+        words.append(record.accelerator.name)
+    return Text(visible(" · ".join(words)), style="bold")
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _change(before: int | None, after: int | None) -> str:
+    return "-" if before is None and after is None else f"{_count(before)} → {_count(after)}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _index(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _bad(value: int) -> Text:
+    return Text(_count(value), style=_FAULT if value else "")
+
+
+_Cell = Callable[[ArmResult], "str | Text"]
+
+_ROWS: tuple[tuple[str, _Cell], ...] = (
+    ("pinned pages", lambda arm: _count(arm.pinned)),
+    ("migrated", lambda arm: _count(arm.migrated)),
+    ("stayed", lambda arm: _count(arm.stayed)),
+    ("failed", lambda arm: _count(arm.failed)),
+    ("lost", lambda arm: _bad(arm.lost)),
+    ("corrupt", lambda arm: _bad(arm.corrupt)),
+)
+
+_MEMORY: tuple[tuple[str, _Cell], ...] = (
+    ("huge pages to be had", lambda arm: _change(arm.order9_before, arm.order9_after)),
+    (
+        "free blocks of order 9",
+        lambda arm: _change(_order9(arm.free_before), _order9(arm.free_after)),
+    ),
+    (
+        "free memory too split",
+        lambda arm: f"{_share(arm.unusable_before)} → {_share(arm.unusable_after)}",
+    ),
+    (
+        "fragmentation index",
+        lambda arm: f"{_index(arm.fragmentation_before)} → {_index(arm.fragmentation_after)}",
+    ),
+    ("time of the drive", lambda arm: f"{arm.seconds:.1f} s"),
+)
+
+
+def _order9(blocks: tuple[int, ...]) -> int | None:
+    """Blocks of order 9, larger ones counted as the number of order 9 that they hold."""
+    return sum(n << order for order, n in enumerate(blocks[9:])) if len(blocks) > 9 else None
+
+
+def _arms(arms: tuple[ArmResult, ...]) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("")
+    for arm in arms:
+        title = Text(visible(arm.name))
+        if arm.mode != arm.name:
+            title.append(f" ({visible(arm.mode)})", style="dim")
+        table.add_column(title, justify="right")
+    for name, cell in _ROWS:
+        table.add_row(name, *(cell(arm) for arm in arms))
+    reasons = dict.fromkeys(reason for arm in arms for reason in arm.reasons)
+    for reason in list(reasons)[:_REASONS]:
+        label = Text(f"  {visible(reason)}", style="dim")
+        cells = (Text(_count(arm.reasons.get(reason, 0)), style="dim") for arm in arms)
+        table.add_row(label, *cells)
+    table.add_section()
+    for name, cell in _MEMORY:
+        table.add_row(name, *(cell(arm) for arm in arms))
+    return Padding(table, (1, 0, 0, 0))
+
+
+def _witnesses(witnesses: tuple[Witness, ...], doubtful: list[Witness]) -> RenderableType:
+    """Each claim that is in doubt, with all who speak of it."""
+    claims = dict.fromkeys((w.arm, w.claim) for w in doubtful)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("witness")
+    table.add_column("says", justify="right")
+    table.add_column("")
+    for arm, claim in claims:
+        table.add_row(Text(visible(f"{arm}: {claim}"), style="bold"), "", "")
+        for each in witnesses:
+            if (each.arm, each.claim) == (arm, claim):
+                table.add_row(*_witness(each))
+        table.add_section()
+    return Padding(table, (1, 0, 0, 0))
+
+
+def _witness(each: Witness) -> tuple[Text, Text, Text]:
+    name, detail = Text(f"  {visible(each.source)}"), visible(each.detail)
+    if not each.complete:
+        return name, Text("?", style="yellow"), Text(f"incomplete: {detail}", style="yellow")
+    style = "" if each.agrees else _FAULT
+    if not each.agrees:
+        detail = f"disagrees: {detail}" if detail else "disagrees"
+    return name, Text(_count(each.count), style=style), Text(detail, style=style or "dim")
+
+
+def _splats(splats: tuple[Splat, ...]) -> RenderableType:
+    lines = Text()
+    for each in splats[:_SPLATS]:
+        lines.append(f"{visible(each.kind)}  ", style=_FAULT)
+        lines.append(f"{visible(each.title)}\n")
+    if len(splats) > _SPLATS:
+        lines.append(f"and {len(splats) - _SPLATS} more\n", style="dim")
+    lines.rstrip()
+    return Padding(lines, (1, 0, 0, 0))
+
+
+def _last_words(record: RunRecord) -> list[RenderableType]:
+    """The end of the console of the arm that came last."""
+    if not record.console:
+        return []
+    name, text = list(record.console.items())[-1]
+    body = visible(last_lines(text, _LINES)) or "(nothing)"
+    title = Text(f"\nlast lines of the {visible(name)} arm's console:")
+    return [title, Padding(Text(body, style="dim"), (0, 0, 0, 2))]
+
+
+def _answer(record: RunRecord) -> RenderableType:
+    verdict = record.verdict
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    style = STYLES.get(verdict.outcome, _FAULT)
+    table.add_row(Text(verdict.outcome.value, style=style), Text(visible(verdict.reason)))
+    table.add_row(Text("next", style="dim"), Text(visible(verdict.next_step), style="dim"))
+    return Padding(table, (1, 0, 0, 0))
