@@ -142,7 +142,7 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     if not splats:
         return None
     first = next((splat for splat in splats if splat.fatal), splats[0])
-    more = f" ({len(splats) - 1} more reports)" if len(splats) > 1 else ""
+    more = f" (reports in all: {len(splats)})" if len(splats) > 1 else ""
     where = f" in {first.function}" if first.function and first.function not in first.title else ""
     return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}", ""
 
@@ -166,7 +166,7 @@ def _inconsistent(witnesses: tuple[Witness, ...]) -> _Answer | None:
     if found:
         figure, other = found[0]
         detail = f" ({other.detail})" if other.detail else ""
-        more = f"; {len(found) - 1} more disagreements" if len(found) > 1 else ""
+        more = f"; disagreements in all: {len(found)}" if len(found) > 1 else ""
         said = (
             f"the witnesses of '{figure.claim}' in the {figure.arm} arm disagree: "
             f"{figure.source} says {figure.count}, {other.source} says {other.count}{detail}{more}"

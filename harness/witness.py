@@ -6,7 +6,7 @@
 | migrated | moves | ledger, record of calls, counters, log | old pages freed, pgmigrate_success |
 | stayed | pages | ledger | none of their frames was freed; they are in use |
 | failed | pages | ledger, record of calls, log | pgmigrate_fail, nr_failed |
-| held | pages | ledger | page flags: no frame of a pin is free |
+| held | pages | ledger, where its moves lead | page flags: no frame of a pin is free |
 | lost, corrupt | pages | ledger, counters | (contents are the owner's alone) |
 | kernel | pages | | pgmigrate_success equals nr_succeeded |
 
@@ -76,7 +76,7 @@ def _migrated(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     claim = _Claim("migrated", seen.plan.name)
     total = sum(row.moves for row in rows)
     pages = sum(row.moves > 0 for row in rows)
-    yield claim.says("pinner ledger", total, True, f"moves of {pages} pages")
+    yield claim.says("pinner ledger", total, True, f"moves, of {pages} pages")
     moves = [move for move in seen.window if move.errno == 0]
     if not seen.calls_read:
         yield claim.absent("pinner moves", "not read")
@@ -84,9 +84,7 @@ def _migrated(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         why = f"{seen.calls_dropped} calls no longer fit in the record"
         yield claim.absent("pinner moves", why, len(moves))
     else:
-        broken = _broken_chains(moves, rows)
-        detail = f"{broken} pages are not where their moves lead" if broken else ""
-        yield claim.says("pinner moves", len(moves), len(moves) == total and not broken, detail)
+        yield claim.says("pinner moves", len(moves), len(moves) == total)
     yield _counter(claim, seen, "migrated", total)
     yield _freed(claim, seen, moves, total)
     grown = seen.delta("pgmigrate_success", "outer")
@@ -99,17 +97,17 @@ def _migrated(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     yield from _log(claim, seen, refused=False)
 
 
-def _broken_chains(moves: list[Move], rows: tuple[LedgerRow, ...]) -> int:
-    """Pages whose moves, one after the other, do not lead from their first frame to the last."""
+def _led(seen: Seen, rows: tuple[LedgerRow, ...]) -> int:
+    """Pages whose moves, one after the other, lead from their first frame to their last."""
     at = {row.handle: row.pfn_before for row in rows}
-    broken = set()
-    for move in sorted(moves, key=lambda m: m.seq):
-        if at.get(move.handle) != move.pfn_old:
-            broken.add(move.handle)
-        at[move.handle] = move.pfn_new
-    last = {row.handle: row.pfn_after for row in rows if row.state is not PageState.LOST}
-    broken |= {handle for handle, frame in last.items() if at.get(handle) != frame}
-    return len(broken)
+    astray = set()
+    for move in sorted(seen.window, key=lambda m: m.seq):
+        if move.errno == 0:
+            if at.get(move.handle) != move.pfn_old:
+                astray.add(move.handle)
+            at[move.handle] = move.pfn_new
+    held = (row for row in rows if row.state is not PageState.LOST)
+    return sum(at[row.handle] == row.pfn_after and row.handle not in astray for row in held)
 
 
 def _counter(claim: _Claim, seen: Seen, name: str, total: int) -> Witness:
@@ -142,7 +140,7 @@ def _freed(claim: _Claim, seen: Seen, moves: list[Move], total: int) -> Witness:
         why = gap or "the record of moves is not whole"
         return claim.absent(source, why, seen_freed)
     missing = len(moves) - seen_freed
-    detail = f"{missing} old pages were never freed" if missing else "old pages freed"
+    detail = f"old pages freed, {missing} were not" if missing else "old pages freed"
     return claim.says(source, seen_freed, seen_freed == total and not missing, detail)
 
 
@@ -163,7 +161,7 @@ def _log(claim: _Claim, seen: Seen, *, refused: bool) -> Iterator[Witness]:
     )
     told = Counter((line.handle, line.pfn_old, line.pfn_new, abs(line.errno)) for line in lines)
     strange = sum((told - known).values())
-    detail = f"{strange} lines tell of calls that are not on record" if strange else "ratelimited"
+    detail = f"lines; of calls not on record: {strange}" if strange else "lines, ratelimited"
     yield claim.says(source, len(lines), not strange, detail)
 
 
@@ -178,7 +176,7 @@ def _stayed(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         yield claim.absent("trace mm_page_free", gap, kept)
     else:
         bad = len(still) - kept
-        detail = f"{bad} of their frames were freed" if bad else "none of their frames was freed"
+        detail = f"frames of {bad} were freed" if bad else "none of their frames was freed"
         yield claim.says("trace mm_page_free", kept, not bad, detail)
     flags = seen.flags.get("after")
     if flags is None:
@@ -220,12 +218,19 @@ def _held(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     apart = len(set(frames))
     detail = "" if apart == len(frames) else "two objects claim one frame"
     yield claim.says("distinct frames", apart, apart == len(frames), detail)
+    if not seen.calls_read or seen.calls_dropped:
+        yield claim.absent("pinner moves", "the record of calls is not whole")
+    else:
+        led = _led(seen, rows)
+        yield claim.says("pinner moves", led, led == len(frames), "pages where their moves lead")
     flags = seen.flags.get("after")
     if flags is None:
         yield claim.absent("pageflags", "this kernel has no kpageflags")
         return
     used = sum(1 for frame in frames if _in_use(flags, frame))
-    detail = "in use" if used == len(frames) else f"{len(frames) - used} of them are free pages"
+    detail = "frames in use"
+    if used != len(frames):
+        detail = f"{len(frames) - used} of the frames are free"
     yield claim.says("pageflags", used, used == len(frames), detail)
 
 

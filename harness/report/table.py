@@ -72,7 +72,10 @@ def _share(value: float | None) -> str:
 
 
 def _index(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    """Below 0 the kernel says that an allocation would succeed."""
+    if value is None:
+        return "-"
+    return "none" if value < 0 else f"{value:.3f}"
 
 
 def _bad(value: int) -> Text:
@@ -101,7 +104,7 @@ _MEMORY: tuple[tuple[str, _Cell], ...] = (
         lambda arm: f"{_share(arm.unusable_before)} → {_share(arm.unusable_after)}",
     ),
     (
-        "fragmentation index",
+        "fragmentation",
         lambda arm: f"{_index(arm.fragmentation_before)} → {_index(arm.fragmentation_after)}",
     ),
     ("time of the drive", lambda arm: f"{arm.seconds:.1f} s"),

@@ -103,7 +103,7 @@ def test_a_report_of_the_kernel_is_a_crash_whatever_else_holds() -> None:
     warn = replace(SPLAT, kind="WARN", title="WARNING in foo", function="foo", fatal=False)
     verdict = spoiled(lambda case: case.splats.extend([warn, SPLAT]))
     assert verdict.outcome is Outcome.CRASH
-    assert SPLAT.title in verdict.reason and "1 more" in verdict.reason
+    assert SPLAT.title in verdict.reason and "reports in all: 2" in verdict.reason
     assert spoiled(lambda case: case.splats.append(warn)).outcome is Outcome.CRASH
 
 
@@ -245,7 +245,7 @@ def corrupt_uncounted(case: Case) -> None:
 
 DISAGREEMENTS = [
     (ghost, "migrated", "trace mm_page_free"),
-    (keep, "migrated", "pinner moves"),
+    (keep, "held", "pinner moves"),
     (counter, "migrated", "pinner counter migrated"),
     (not_freed, "migrated", "trace mm_page_free"),
     (unrecorded, "migrated", "pinner moves"),

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run leaves behind: each file against its form, with hostile text in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from lxml import etree
+from made_evidence import SPLAT, Case
+from rich.console import Console
+from test_verdict import corrupt, keep, overrun
+
+from harness import report
+from harness.errors import GuestHang, InfraError, PinpageError
+from harness.model import Accelerator, Outcome, RunRecord, RunSpec, Verdict
+from harness.report.junit import FAILURES, junit
+from harness.report.record import SCHEMA_FILE, as_json
+from harness.report.reproduce import words
+from harness.report.text import visible
+from harness.verdict import from_error, ledger
+
+XSD = Path(__file__).parents[1] / "golden" / "junit.xsd"
+HOSTILE = "\x1b[31mred\x00 \r [bold]x[/bold] [/] ]]> & <b> \u202eevil \ud800 \ufffe \x9b"
+
+SPEC = RunSpec(
+    scenario="compaction",
+    kernel="6.12",
+    arch="x86_64",
+    series=("fixed",),
+    profile="fast",
+    seed=7,
+    params={"pages": 2000, "lie": "none"},
+)
+
+
+def record(verdict: Verdict | None = None, case: Case | None = None, **extra: Any) -> RunRecord:
+    case = case or Case()
+    answer = verdict or case.verdict()
+    events = case.events()
+    values: dict[str, Any] = {
+        "id": "20260101T000000Z-compaction-6.12-x86_64-fixed-abcd",
+        "spec": SPEC,
+        "verdict": answer,
+        "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 61.25,
+        "stages": {"build": 40.0, "drive treated": 3.25},
+        "digests": {"tree": "sha256:12", "series": "sha256:34"},
+        "toolchain": {"name": "gcc", "version": "gcc 12.2.0"},
+        "accelerator": Accelerator("tcg", "no /dev/kvm", 4.0),
+        "argv": ("qemu-system-x86_64", "-m", "1024"),
+        "host": {"machine": "x86_64"},
+        "exit_code": answer.exit_code,
+        "ledger": ledger(events),
+        "events": tuple(events),
+        "console": {"control": "Linux version 6.12\nbye\n", "treated": "Linux version 6.12\n"},
+    }
+    return RunRecord(**{**values, **extra})
+
+
+def shown(run: RunRecord, *, width: int = 80, color: bool = False) -> str:
+    out = io.StringIO()
+    system = "truecolor" if color else None
+    console = Console(file=out, width=width, force_terminal=color, color_system=system)
+    console.print(report.terminal(run))
+    return out.getvalue()
+
+
+# run.json
+
+
+def test_run_json_has_what_is_promised() -> None:
+    content = as_json(record())
+    assert (content["verdict"], content["exit_code"], content["series"]) == ("PASS", 0, "fixed")
+    assert content["accelerator"] == "tcg" and content["argv"][0] == "qemu-system-x86_64"
+    assert list(content["arms"]) == ["control", "treated"]
+    for name in ("pinned", "migrated", "stayed", "failed", "lost", "corrupt"):
+        assert type(content["arms"]["treated"][name]) is int
+    counts = content["arms"]["treated"]
+    parts = ("migrated", "stayed", "failed", "lost", "corrupt")
+    assert sum(counts[name] for name in parts) == counts["pinned"]
+
+
+def test_the_schema_is_one_and_lets_no_empty_pass_through() -> None:
+    schema = json.loads(SCHEMA_FILE.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    empty = Verdict(Outcome.PASS, "well", "nothing")
+    with pytest.raises(InfraError, match="schema"):
+        as_json(record(empty))
+    with pytest.raises(InfraError, match="schema"):
+        as_json(record(exit_code=1))
+    content = as_json(record())
+    del content["arms"]["control"]["pinned"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, schema)
+
+
+@pytest.mark.parametrize("outcome", [each for each in Outcome if each is not Outcome.PASS])
+def test_every_verdict_can_be_written(outcome: Outcome, tmp_path: Path) -> None:
+    answer = Verdict(outcome, "because", "do this", splats=(SPLAT,))
+    run = record(answer, accelerator=None, console={}, events=(), ledger=())
+    report.write(run, tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["verdict"] == outcome.value
+    assert outcome.value in shown(run)
+
+
+# junit.xml
+
+
+def parsed(run: RunRecord) -> Any:
+    root = etree.fromstring(junit(run).encode())
+    etree.XMLSchema(etree.parse(str(XSD))).assertValid(root)
+    return root
+
+
+def test_a_pass_has_a_case_for_each_arm_and_one_for_the_run() -> None:
+    root = parsed(record())
+    assert [case.get("name") for case in root.iter("testcase")] == ["control", "treated", "verdict"]
+    assert not [*root.iter("failure"), *root.iter("error"), *root.iter("skipped")]
+    assert "migrated: 1800" in root.findtext(".//testcase[@name='treated']/system-out")
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_each_verdict_has_one_element(outcome: Outcome) -> None:
+    run = record(Verdict(outcome, "because", "do this", splats=(SPLAT,)))
+    case = parsed(run).find(".//testcase[@name='verdict']")
+    tags = [child.tag for child in case if child.tag != "system-out"]
+    if outcome is Outcome.PASS:
+        assert tags == []
+    elif outcome is Outcome.SKIP:
+        assert tags == ["skipped"]
+    else:
+        assert tags == ["failure" if outcome in FAILURES else "error"]
+        assert case[0].get("message") == "because" and SPLAT.report in case[0].text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"), [(corrupt, "1 corrupt"), (keep, "witnesses disagree: pinner moves")]
+)
+def test_the_arm_that_is_at_fault_fails(spoil: Any, words: str) -> None:
+    case = Case()
+    spoil(case)
+    root = parsed(record(case=case))
+    assert words in root.find(".//testcase[@name='treated']/failure").get("message")
+    assert root.find(".//testcase[@name='control']/failure") is None
+
+
+def test_an_arm_without_an_end_is_an_error() -> None:
+    case = Case()
+    run = record(from_error(GuestHang("silent"), case.arms, case.events(), ()))
+    assert parsed(run).find(".//testcase[@name='control']/error") is not None
+
+
+def test_control_characters_are_written_not_dropped() -> None:
+    run = record(
+        Verdict(Outcome.HANG, HOSTILE, HOSTILE),
+        console={"treated": HOSTILE},
+        spec=replace(SPEC, series=(HOSTILE,)),
+    )
+    message = parsed(run).find(".//testcase[@name='verdict']/failure").get("message")
+    for written in ("\\x1b[31mred\\x00", "\\x0d", "]]> & <b>", "\\u202e", "\\ud800", "\\x9b"):
+        assert written in message
+
+
+# The other files
+
+
+def test_a_folder_is_whole(tmp_path: Path) -> None:
+    report.write(record(), tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        "run.json",
+        "junit.xml",
+        "events.jsonl",
+        "ledger.csv",
+        "console.log",
+        "reproduce",
+        "control",
+        "treated",
+    }
+    rows = list(csv.DictReader((tmp_path / "ledger.csv").open()))
+    assert len(rows) == 4000 and rows[-1]["state"] == "stayed"
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["source"] for line in lines[:2]] == ["harness", "pinner"]
+    console = (tmp_path / "console.log").read_text()
+    assert "=== console of the treated arm ===\nLinux version" in console
+    assert (tmp_path / "control" / "console.log").read_text().endswith("bye\n")
+
+
+def test_what_qemu_recorded_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "control").mkdir()
+    (tmp_path / "control" / "console.log").write_bytes(b"\xff raw")
+    report.write(record(), tmp_path)
+    assert (tmp_path / "control" / "console.log").read_bytes() == b"\xff raw"
+
+
+def test_a_write_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report.write(record(), tmp_path)
+    before = (tmp_path / "run.json").read_bytes()
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(InfraError, match="No space left"):
+        report.write(record(seconds=99.0), tmp_path)
+    assert (tmp_path / "run.json").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def echoed(folder: Path, tmp_path: Path) -> list[str]:
+    """The words that ``reproduce`` hands to pinpage, and the folder it does it in."""
+    fake = tmp_path / "fake pinpage"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$@"\n')
+    fake.chmod(0o755)
+    env = {**os.environ, "PINPAGE": str(fake)}
+    done = subprocess.run([folder / "reproduce"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_reproduce_hands_over_the_same_words(tmp_path: Path) -> None:
+    spec = replace(
+        SPEC,
+        series=("it's; rm -rf $HOME/*.patch", "b.patch"),
+        tree="../linux@v6.12",
+        append=("foo=`id`",),
+        memory_mib=2048,
+    )
+    run = record(spec=spec, verdict=Verdict(Outcome.FAIL, "a\nid #\r\nid", "x"))
+    report.write(run, tmp_path)
+    where, *given = echoed(tmp_path, tmp_path)
+    assert given == words(spec) and where == str(Path.cwd())
+    assert "--seed=7" in given and "--set=pages=2000" in given
+
+
+def test_the_words_of_reproduce_are_words_of_the_command() -> None:
+    from harness.cli import cli
+
+    options = {option for param in cli.commands["run"].params for option in param.opts}
+    for word in words(replace(SPEC, tree="x", append=("y",))):
+        assert not word.startswith("--") or word.partition("=")[0] in options
+
+
+@pytest.mark.parametrize(("series", "moves"), [(("fixed",), False), (("a/b",), True)])
+def test_reproduce_goes_back_only_for_relative_words(
+    series: tuple[str, ...], moves: bool, tmp_path: Path
+) -> None:
+    report.write(record(spec=replace(SPEC, series=series)), tmp_path)
+    text = (tmp_path / "reproduce").read_text()
+    assert (f"cd -- {shlex.quote(str(Path.cwd()))}" in text) is moves
+
+
+# The terminal
+
+
+def lines_of(text: str) -> Sequence[str]:
+    return text.splitlines()
+
+
+def test_the_table_has_both_arms_and_fits_80_columns() -> None:
+    text = shown(record())
+    assert all(len(line) <= 80 for line in lines_of(text))
+    assert "\x1b" not in text
+    (row,) = [line for line in lines_of(text) if line.startswith("migrated")]
+    assert row.split() == ["migrated", "0", "1,800"]
+    (huge,) = [line for line in lines_of(text) if line.startswith("huge pages")]
+    assert "170 → 171" in huge and "170 → 440" in huge
+    assert "owner refused: EAGAIN" in text
+    assert any(line.startswith("PASS") for line in lines_of(text))
+    assert "disagree" not in text and "\x1b[" in shown(record(), color=True)
+
+
+def test_disagreement_and_blindness_are_shown_with_all_who_speak_of_the_claim() -> None:
+    case = Case()
+    keep(case)
+    text = shown(record(case=case))
+    assert "treated: held" in text and "disagrees: pages where their moves lead" in text
+    case = Case()
+    overrun(case)
+    text = shown(record(case=case))
+    assert "PASS" in text and "incomplete: 123 events were lost" in text
+
+
+def test_a_hang_shows_the_last_lines_of_the_console() -> None:
+    error: PinpageError = GuestHang("the guest went silent")
+    console = {"control": "x\n", "treated": "\n".join(f"line {n}" for n in range(50))}
+    text = shown(record(from_error(error, (), (), ()), console=console))
+    assert "last lines of the treated arm" in text and "line 49" in text and "line 3\n" not in text
+
+
+def test_a_crash_shows_its_reports() -> None:
+    case = Case()
+    case.splats.append(SPLAT)
+    assert f"BUG  {SPLAT.title}" in shown(record(case=case))
+
+
+def test_hostile_text_does_nothing_on_a_terminal() -> None:
+    splat = replace(SPLAT, title=HOSTILE, kind=HOSTILE)
+    answer = Verdict(Outcome.CRASH, HOSTILE, HOSTILE, splats=(splat,))
+    text = shown(record(answer, console={HOSTILE: HOSTILE}, spec=replace(SPEC, series=(HOSTILE,))))
+    assert "\x1b" not in text and "\x9b" not in text and "\u202e" not in text
+    assert "[bold]x[/bold]" in text and "\\x1b[31mred" in text
+
+
+def test_visible_leaves_ordinary_text_alone() -> None:
+    ordinary = "tab\tnewline\n ü → 漢 \U0001f600"
+    assert visible(ordinary) == ordinary
+    assert visible("a\r\nb\rc\U0001ffff") == "a\nb\\x0dc\\U0001ffff"
