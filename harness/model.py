@@ -216,12 +216,16 @@ class Patch:
 
 @dataclass(frozen=True)
 class Series:
-    """An ordered list of patches. digest covers the order and every byte."""
+    """An ordered list of patches. digest covers the order and every byte.
+
+    git: the repository that it comes from, whose objects 3-way merges may use.
+    """
 
     name: str
     patches: tuple[Patch, ...]
     digest: str
     origin: str
+    git: Path | None = None
 
 
 @dataclass(frozen=True)

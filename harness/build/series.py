@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Series of patches: found by name or in the user's words, and applied without touching a tree.
+
+A series is named (``none``, or a folder below ``patches/<kernel>/`` with a ``series`` file), or
+it is the user's: FILE…, a DIR (its ``series`` file, or its patches in the order of their names),
+an MBOX, or a GITRANGE (``REPO:A..B``; ``A..B`` in the repository given with --tree). A name of
+ours comes before a file of the same name: write ``./fixed`` for the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import resources
+from harness.build import cache as store
+from harness.build import git, patchfile
+from harness.build.overlay import apply
+from harness.errors import InputError
+from harness.model import Kernel, Patch, Series, SourceTree
+
+__all__ = ["apply", "known", "load"]
+
+NONE = "none"
+_RANGE = re.compile(r"(?:(?P<repo>.*):)?(?P<range>[^:]*[^.:]\.\.[^.:][^:]*|[^:]*[^.:]\.\.)")
+
+
+def known(kernel: Kernel) -> list[str]:
+    """Names of the kernel's own series."""
+    folder = resources.patches() / kernel.patches
+    return [NONE, *sorted(path.parent.name for path in folder.glob("*/series"))]
+
+
+def load(words: tuple[str, ...], kernel: Kernel, source: SourceTree) -> Series:
+    """The series that these words name; InputError says which word names nothing."""
+    if words in ((), (NONE,)):
+        return _series(NONE, [], "no patches")
+    if len(words) == 1:
+        named = resources.patches() / kernel.patches / words[0]
+        if re.fullmatch(r"[\w.-]+", words[0]) and (named / "series").is_file():
+            return _series(words[0], _listed(named / "series"), f"series {words[0]}")
+        for find in (_folder, _mailbox, _range):
+            found = find(words[0], source)
+            if found is not None:
+                return found
+    patches, skipped = _files([_existing(word, kernel) for word in words])
+    return _series(Path(words[0]).name, patches, f"files {' '.join(words)}{skipped}")
+
+
+def _series(
+    name: str, patches: Sequence[Patch], origin: str, repository: Path | None = None
+) -> Series:
+    digest = store.key(*(patch.text for patch in patches))
+    return Series(name, tuple(patches), digest, origin, repository)
+
+
+def _existing(word: str, kernel: Kernel) -> Path:
+    path = Path(word).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise InputError(
+            f"{word} is a folder among patch files", hint="give it alone (--series DIR)"
+        )
+    raise InputError(
+        f"there is no series {word!r} for kernel {kernel.name}, and no such file",
+        hint=f"known series: {', '.join(known(kernel))}; or FILE..., DIR, MBOX, REPO:A..B",
+    )
+
+
+def _files(files: Sequence[Path]) -> tuple[list[Patch], str]:
+    """The patches in these files, and a remark on those that hold no diff."""
+    found = [(path, patchfile.single(path)) for path in files]
+    skipped = [path.name for path, patch in found if patch is None]
+    patches = [patch for _, patch in found if patch is not None]
+    if not patches:
+        raise InputError(f"there is no diff in {', '.join(map(str, files))}")
+    return patches, _remark(skipped)
+
+
+def _remark(skipped: Sequence[str]) -> str:
+    return f" (no diff in {', '.join(skipped)}: skipped)" if skipped else ""
+
+
+def _folder(word: str, source: SourceTree) -> Series | None:
+    folder = Path(word).expanduser()
+    if not folder.is_dir():
+        return None
+    if (folder / "series").is_file():
+        return _series(folder.name, _listed(folder / "series"), f"folder {folder}")
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".patch", ".diff"))
+    if not files:
+        raise InputError(f"{folder} holds no series file and no *.patch or *.diff")
+    patches, skipped = _files(files)
+    return _series(folder.resolve().name, patches, f"folder {folder}{skipped}")
+
+
+def _listed(series: Path) -> list[Patch]:
+    """The patches that a quilt-like series file lists, relative to it."""
+    patches = []
+    for number, line in enumerate(series.read_text(encoding="utf-8").splitlines(), 1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        where = f"{series}:{number}"
+        if any(option != "-p1" for option in words[1:]):
+            raise InputError(f"{where}: only -p1 is understood, not {' '.join(words[1:])}")
+        path = series.parent / words[0]
+        if Path(words[0]).is_absolute() or not path.is_file():
+            raise InputError(f"{where}: there is no patch {words[0]} beside it")
+        patch = patchfile.single(path)
+        if patch is None:
+            raise InputError(f"{where}: {words[0]} holds no diff")
+        patches.append(patch)
+    return patches
+
+
+def _mailbox(word: str, source: SourceTree) -> Series | None:
+    path = Path(word).expanduser()
+    if not path.is_file():
+        return None
+    data = path.read_bytes()
+    if not patchfile.is_mail(data):
+        return None
+    patches, skipped = _ordered(patchfile.letters(data), str(path), path.stem)
+    return _series(path.stem, patches, f"mailbox {path}{skipped}")
+
+
+def _ordered(letters: Sequence[patchfile.Letter], where: str, stem: str) -> tuple[list[Patch], str]:
+    """The letters with a diff in the order of their [n/m], and a remark on the others."""
+    with_diff = [letter for letter in letters if letter.diff]
+    if not with_diff:
+        raise InputError(f"there is no diff in {where}")
+    numbers = [letter.number for letter in with_diff]
+    if len(with_diff) > 1 and None not in numbers:
+        if len(set(numbers)) < len(numbers) or len({number[1] for number in numbers if number}) > 1:
+            raise InputError(
+                f"{where} holds several versions of a series, or several series",
+                hint="keep one of them in the mailbox ('b4 am' does)",
+            )
+        total = numbers[0][1] if numbers[0] else 0
+        missing = set(range(1, total + 1)) - {number[0] for number in numbers if number}
+        if missing:
+            raise InputError(f"{where} lacks patch {min(missing)} of {total}")
+        with_diff.sort(key=lambda letter: letter.number or (0, 0))
+    patches = [
+        Patch(f"{stem}-{i:04}" if len(with_diff) > 1 else stem, letter.subject, letter.text)
+        for i, letter in enumerate(with_diff, 1)
+    ]
+    return patches, _remark([letter.subject or "?" for letter in letters if not letter.diff])
+
+
+def _range(word: str, source: SourceTree) -> Series | None:
+    match = _RANGE.fullmatch(word)
+    if match is None or Path(word).exists():
+        return None
+    repository = Path(match["repo"]).expanduser() if match["repo"] else source.git
+    if repository is None:
+        raise InputError(
+            f"{word}: the range of which repository?",
+            hint="write REPO:A..B, or give the repository with --tree GIT@REF",
+        )
+    if not repository.is_dir() or not git.is_repository(repository):
+        raise InputError(f"{repository} is not the top of a git repository (--series {word})")
+    repository = repository.resolve()
+    first, last = (end or "HEAD" for end in match["range"].split(".."))
+    ends = f"{git.commit(repository, first)}..{git.commit(repository, last)}"
+    merges = git.text(["rev-list", "--merges", ends], repository=repository).split()
+    if merges:
+        raise InputError(
+            f"{word} has {len(merges)} merges, the last is {merges[0][:12]}",
+            hint="a series is a line of commits: name a range without merges",
+        )
+    patches = [_commit(repository, commit) for commit in _commits(repository, ends)]
+    if not patches:
+        raise InputError(f"{word} holds no commit", hint=f"git -C {repository} log {word}")
+    return _series(word, patches, f"git {repository} {match['range']}", repository)
+
+
+def _commits(repository: Path, ends: str) -> list[str]:
+    return git.text(["rev-list", "--reverse", "--topo-order", ends], repository=repository).split()
+
+
+_FORMAT = (
+    *("format-patch", "--stdout", "-1", "--keep-subject", "--full-index", "--binary"),
+    *("--no-signature", "--no-renames", "--no-ext-diff", "--no-textconv", "--zero-commit"),
+    *("--src-prefix=a/", "--dst-prefix=b/", "--no-attach", "--no-thread", "--no-cover-letter"),
+)
+
+
+def _commit(repository: Path, commit: str) -> Patch:
+    text = git.run([*_FORMAT, commit], repository=repository).stdout
+    subject = git.text(["log", "-1", "--format=%s", commit], repository=repository)
+    return Patch(commit[:12], subject, text)

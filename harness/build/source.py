@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernel trees: found, verified, unpacked into the cache once, and never changed.
+
+``resolve`` answers with the user's own tree when there is one, or with the first of the
+kernel's sources that can be had. The user's word is
+
+- ``DIR``: the folder as it is now, uncommitted work included, be it a checkout or not. It is
+  never written to. What an in-tree build left in it is not taken.
+- ``DIR@REF``: a commit of the repository in DIR (a checkout or a bare repository).
+- a bare repository: its HEAD.
+- a file: a tar archive.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from harness import proc
+from harness.build import archive, cache, download, folder, git
+from harness.errors import InputError, PinpageError, SourceUnavailable
+from harness.model import Kernel, Progress, SourceOption, SourceTree
+
+_FORMAT = 1
+_TREES = "trees"
+
+
+def resolve(kernel: Kernel, tree: str | None, *, cache: Path, progress: Progress) -> SourceTree:
+    """The user's tree, or the first source of the kernel that can be had.
+
+    InputError when the user's word names no kernel tree; SourceUnavailable lists why each of
+    the kernel's sources could not be had.
+    """
+    if tree is not None:
+        return _own(tree, cache, progress)
+    problems = []
+    for option in kernel.sources:
+        try:
+            return _PROVIDERS[option.kind](option, cache, progress)
+        except PinpageError as error:
+            problems.append(f"{option.kind} {option.location}: {error.message}")
+            problems += [f"  {line}" for line in error.detail.splitlines()[-3:]]
+            progress.note(f"{option.kind} {option.location}: {error.message}")
+    raise SourceUnavailable(
+        f"no source of kernel {kernel.name} can be had",
+        detail="\n".join(problems) or "its YAML lists none",
+        hint="give a tree of your own with --tree DIR, --tree TARBALL or --tree GIT@REF",
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# The user's own
+# ---------------------------------------------------------------------------------------------
+
+
+def _own(word: str, cache_folder: Path, progress: Progress) -> SourceTree:
+    path = Path(word).expanduser()
+    if path.is_file():
+        return _tarball(path, cache_folder, progress)
+    if path.is_dir():
+        if git.is_repository(path) and not (path / ".git").exists():
+            return _git(path, "HEAD", word, cache_folder, progress)
+        return _folder(path.resolve(), cache_folder, progress)
+    where, at, reference = word.rpartition("@")
+    repository = Path(where).expanduser()
+    if at and repository.is_dir():
+        if not git.is_repository(repository):
+            raise InputError(f"{repository} is not the top of a git repository (--tree {word})")
+        return _git(repository, reference or "HEAD", word, cache_folder, progress)
+    raise InputError(
+        f"--tree {word}: there is no such folder, archive or repository",
+        hint="clone or download it first" if "://" in word else "DIR, TARBALL or GIT@REF",
+    )
+
+
+def _folder(path: Path, cache_folder: Path, progress: Progress) -> SourceTree:
+    version = folder.version(path)
+    progress.note(f"reading {path}")
+    found = folder.listing(path)
+    if found.left_out:
+        progress.note(f"{path}: {found.left_out} products of earlier builds are left out")
+    digest = folder.digest(path, found.files, cache_folder)
+    return SourceTree(path, digest, version, f"folder {path}", git.top(path))
+
+
+def _tarball(path: Path, cache_folder: Path, progress: Progress) -> SourceTree:
+    if archive.kind(path) is None:
+        raise InputError(
+            f"{path} is not a tar archive",
+            hint="tar, tar.xz, tar.gz, tar.bz2 and tar.zst can be read",
+        )
+    digest = f"sha256:{cache.sha256(path)}"
+
+    def make(target: Path) -> None:
+        archive.unpack(path, target, progress)
+
+    return _cached(digest, f"archive {path.resolve()}", make, cache_folder, progress)
+
+
+def _git(
+    repository: Path, reference: str, word: str, cache_folder: Path, progress: Progress
+) -> SourceTree:
+    repository = repository.resolve()
+    commit = git.commit(repository, reference)
+    tree = git.text(["rev-parse", f"{commit}^{{tree}}"], repository=repository)
+    progress.note(f"{word}: commit {commit[:12]}")
+
+    def make(target: Path) -> None:
+        tar = target.parent / f"{target.name}.tar"
+        words = ["archive", "--format=tar", f"--output={tar}", commit]
+        try:
+            git.run(words, repository=repository)
+            archive.unpack(tar, target, progress)
+        finally:
+            tar.unlink(missing_ok=True)
+
+    origin = f"git {repository}@{reference}"
+    found = _cached(f"git:{tree}", origin, make, cache_folder, progress)
+    return replace(found, git=repository)
+
+
+# ---------------------------------------------------------------------------------------------
+# The kernel's sources, by kind
+# ---------------------------------------------------------------------------------------------
+
+
+def _deb(option: SourceOption, cache_folder: Path, progress: Progress) -> SourceTree:
+    """A distribution's source package: fetched by apt, verified by its signed index."""
+    package = option.location
+    proc.find("apt-get", "apt")
+    proc.find("dpkg-deb", "dpkg")
+    done = proc.run([*_apt(), "--print-uris", "download", package], check=False)
+    words = done.stdout.decode(errors="replace").split()
+    if done.status != 0 or len(words) < 4 or not words[3].startswith("SHA256:"):
+        return _fetched_before(package, done.stderr.decode(errors="replace"), cache_folder)
+    name, size, sha256 = words[1], int(words[2]), words[3].removeprefix("SHA256:")
+
+    def make(target: Path) -> None:
+        deb = _apt_download(package, name, size, sha256, target.parent, progress)
+        inner = target.parent / "deb"
+        proc.run(["dpkg-deb", "-x", os.fspath(deb), os.fspath(inner)])
+        tars = sorted(inner.glob("usr/src/linux-source-*.tar.*"))
+        if not tars:
+            raise SourceUnavailable(f"the package {package} holds no usr/src/linux-source-*.tar.*")
+        archive.unpack(tars[0], target, progress)
+
+    origin = f"Debian package {name.removesuffix('.deb')}"
+    tree = _cached(f"sha256:{sha256}", origin, make, cache_folder, progress)
+    cache.write_json(_remembered(cache_folder, package), {"sha256": sha256, "origin": origin})
+    return tree
+
+
+def _apt() -> list[str]:
+    sandbox = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
+    return ["apt-get", "-q", *sandbox]
+
+
+def _apt_download(
+    package: str, name: str, size: int, sha256: str, where: Path, progress: Progress
+) -> Path:
+    def line(text: str) -> None:
+        words = text.split(":")
+        if words[0] == "dlstatus" and len(words) > 2:
+            with suppress(ValueError):
+                progress.advance(int(float(words[2]) / 100 * size), size, name)
+
+    argv = [*_apt(), "-o", "APT::Status-Fd=1", "download", package]
+    proc.run(argv, cwd=where, on_line=line)
+    debs = list(where.glob("*.deb"))
+    if len(debs) != 1 or cache.sha256(debs[0]) != sha256:
+        raise SourceUnavailable(f"apt-get download {package} did not bring what it announced")
+    return debs[0]
+
+
+def _remembered(cache_folder: Path, package: str) -> Path:
+    return cache_folder / _TREES / f"{package}.json"
+
+
+def _fetched_before(package: str, problem: str, cache_folder: Path) -> SourceTree:
+    """The tree that an earlier run got from this package, when apt knows nothing now."""
+    known = cache.read_json(_remembered(cache_folder, package)) or {}
+    if known:
+        tree = _look(f"sha256:{known.get('sha256')}", str(known.get("origin")), cache_folder)
+        if tree is not None:
+            return tree
+    reasons = [line for line in problem.splitlines() if line.startswith("E:")]
+    raise SourceUnavailable(
+        f"apt cannot give it: {' '.join(reasons) or 'it names no file with a SHA256'} "
+        "(is it in your sources.list, and was 'apt-get update' run?)"
+    )
+
+
+def _kernel_org(option: SourceOption, cache_folder: Path, progress: Progress) -> SourceTree:
+    """A tarball from the network whose sha256 the kernel's YAML pins."""
+    url = option.location
+    if option.sha256 is None:
+        raise SourceUnavailable("no sha256 is pinned for it, so it is not fetched")
+    name = url.rsplit("/", 1)[-1]
+    target = cache_folder / "downloads" / f"{option.sha256[:16]}-{name}"
+    sha256 = option.sha256.lower()
+
+    def make(into: Path) -> None:
+        with cache.locked(target.with_name(f"{target.name}.lock"), f"fetches {name}", progress):
+            download.fetch(url, sha256, target, progress)
+            archive.unpack(target, into, progress)
+
+    return _cached(f"sha256:{sha256}", url, make, cache_folder, progress)
+
+
+_PROVIDERS: dict[str, Callable[[SourceOption, Path, Progress], SourceTree]] = {
+    "deb": _deb,
+    "tarball": _kernel_org,
+}
+
+
+# ---------------------------------------------------------------------------------------------
+# The cache
+# ---------------------------------------------------------------------------------------------
+
+
+def _cached(
+    digest: str,
+    origin: str,
+    make: Callable[[Path], None],
+    cache_folder: Path,
+    progress: Progress,
+) -> SourceTree:
+    """The tree of this digest from the cache, made by ``make(folder)`` if it is not there."""
+    found = _look(digest, origin, cache_folder)
+    if found is not None:
+        return found
+    entry = _entry(digest, cache_folder)
+    with cache.locked(entry.with_name(f"{entry.name}.lock"), f"unpacks {origin}", progress):
+        found = _look(digest, origin, cache_folder)
+        if found is not None:
+            return found
+        if entry.exists():
+            progress.note(f"{entry} is damaged: it is thrown away and made again")
+        progress.note(f"unpacking {origin}")
+        with cache.making(entry) as temporary:
+            tree = temporary / "tree"
+            tree.mkdir()
+            make(tree)
+            version = folder.version(tree)
+            _only(temporary, tree)
+            files, size = cache.measure(tree)
+            marker = {"format": _FORMAT, "digest": digest, "files": files, "bytes": size}
+            cache.write_json(temporary / "entry.json", marker)
+    return SourceTree(entry / "tree", digest, version, origin)
+
+
+def _only(top: Path, keep: Path) -> None:
+    """Remove what the making left beside the tree (a package, its inner archive)."""
+    for path in top.iterdir():
+        if path != keep:
+            if path.is_dir():
+                cache.discard(path)
+            else:
+                path.unlink()
+
+
+def _entry(digest: str, cache_folder: Path) -> Path:
+    return cache_folder / _TREES / digest.replace(":", "-")
+
+
+def _look(digest: str, origin: str, cache_folder: Path) -> SourceTree | None:
+    """The cached tree if it is there and whole."""
+    entry = _entry(digest, cache_folder)
+    marker = cache.read_json(entry / "entry.json") or {}
+    tree = entry / "tree"
+    if marker.get("format") != _FORMAT or marker.get("digest") != digest or not tree.is_dir():
+        return None
+    if cache.measure(tree) != (marker.get("files"), marker.get("bytes")):
+        return None
+    return SourceTree(tree, digest, folder.version(tree), origin)
