@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A booted guest: QEMU, its console, its monitor, and a way to run commands in it."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness import cpio, proc
+from harness.errors import (
+    CannotRun,
+    GuestCommandError,
+    GuestError,
+    GuestLost,
+    InfraError,
+    InputError,
+)
+from harness.model import Accelerator, Arch, CommandResult, GuestImage, Progress
+from harness.vm import fate, keys, qemu, shell
+from harness.vm.channel import Channel, ChannelCut, ChannelTimeout
+from harness.vm.console import Console, ConsoleClosed, ConsoleSilent, tail, wait_ready
+from harness.vm.console_shell import ConsoleShell
+from harness.vm.qmp import Monitor, MonitorError
+
+BOOT_SECONDS = 20  # to the first command, with hardware acceleration and the fast profile
+START_SECONDS = 20  # for QEMU to open its monitor
+MODULES = "modules"  # the guest's folder of the guest modules
+NO_NETWORK = "network=none"  # what a guest without one says behind its word of readiness
+_POLL = 0.02
+_GONE = 3  # seconds for QEMU to end once its guest is known to be over
+
+
+class Process(Protocol):
+    """What is needed of QEMU's process."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a machine is made of."""
+
+    arch: Arch
+    argv: tuple[str, ...]
+    process: Process
+    monitor: Monitor
+    console: Console
+    log: Path
+    patience: float
+    modules: Mapping[str, Path]
+
+
+class Machine:
+    """A Guest (model.py), and what else its host side offers."""
+
+    def __init__(self, parts: _Parts) -> None:
+        self._parts = parts
+        self._channel: Channel | None = None
+
+    @property
+    def arch(self) -> str:
+        return self._parts.arch.name
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return self._parts.argv
+
+    @property
+    def pid(self) -> int:
+        """QEMU's."""
+        return self._parts.process.pid
+
+    @property
+    def qmp(self) -> Monitor:
+        return self._parts.monitor
+
+    @property
+    def console(self) -> Console:
+        return self._parts.console
+
+    def console_text(self) -> str:
+        return self._parts.console.text()
+
+    # --- commands ---------------------------------------------------------------------------
+
+    def run(self, command: str, *, timeout: float = 30, stdin: bytes = b"") -> CommandResult:
+        assert self._channel is not None
+        seconds = timeout * self._parts.patience
+        name = f"`{_short(command)}`"
+        try:
+            return self._channel.run(command, stdin=stdin, seconds=seconds, watch=self._watch(name))
+        except ChannelTimeout:
+            raise self.fate(name, f"it did not end within {seconds:g} s") from None
+        except ChannelCut as error:
+            raise self.fate(name, f"the guest cut the connection ({error})", wait=True) from None
+
+    def must(self, command: str, *, timeout: float = 30, stdin: bytes = b"") -> str:
+        done = self._check(command, self.run(command, timeout=timeout, stdin=stdin))
+        return done.stdout.decode(errors="replace")
+
+    def _check(self, command: str, done: CommandResult) -> CommandResult:
+        if done.status == 0:
+            return done
+        ended = "was killed by a signal" if done.status is None else f"exited {done.status}"
+        said = (done.stderr or done.stdout).decode(errors="replace").strip()
+        raise GuestCommandError(
+            f"`{_short(command)}` {ended} in the guest{f': {_last(said)}' if said else ''}",
+            detail="\n".join(said.splitlines()[-20:]),
+            console=tail(self.console_text()),
+            log=self._parts.log,
+        )
+
+    def read(self, path: str, *, timeout: float = 30) -> bytes:
+        command = f"cat -- {shlex.quote(path)}"
+        return self._check(command, self.run(command, timeout=timeout)).stdout
+
+    def write(self, path: str, data: bytes, *, timeout: float = 30) -> None:
+        to = shlex.quote(path)
+        command = f": > {to}"
+        if data:
+            command = f"dd bs={len(data)} count=1 iflag=fullblock status=none of={to}"
+        self._check(command, self.run(command, timeout=timeout, stdin=data))
+
+    def put(self, local: Path, remote: str) -> None:
+        to = shlex.quote(remote)
+        mode = local.stat().st_mode & 0o777
+        data = local.read_bytes()
+        timeout = 30 + len(data) / 1e6
+        self.must(f"cat > {to} && chmod {mode:o} {to}", stdin=data, timeout=timeout)
+
+    def module(self, name: str) -> Path:
+        try:
+            return self._parts.modules[name]
+        except KeyError:
+            known = ", ".join(sorted(self._parts.modules)) or "none"
+            raise CannotRun(
+                f"no guest module {name} was built for this kernel (there are: {known})"
+            ) from None
+
+    # --- what became of it --------------------------------------------------------------------
+
+    def fate(self, waiting: str, problem: str, *, wait: bool = False) -> GuestError:
+        """The error for a guest that did not do what was waited for. wait: QEMU is about to end
+        (the connection did); its exit status is waited for a little."""
+        parts = self._parts
+        if wait or parts.console.panicked():
+            _until(lambda: parts.process.poll() is not None, _GONE)
+        status = parts.process.poll()
+        reason = ""
+        if status == 0:
+            event = parts.monitor.wait_event("SHUTDOWN", seconds=0.5)
+            reason = str(event["data"].get("reason", "")) if event else ""
+        scene = fate.Scene(
+            waiting=waiting,
+            problem=problem,
+            status=status,
+            reason=reason,
+            said=_said(parts.log.parent / "qemu.log"),
+            console=parts.console.text(),
+            log=parts.log,
+        )
+        return fate.judge(scene)
+
+    def _watch(self, waiting: str) -> Callable[[], None]:
+        def look() -> None:
+            if self._parts.process.poll() is not None or self._parts.console.panicked():
+                raise self.fate(waiting, "the guest is over")
+
+        return look
+
+    # --- getting ready ------------------------------------------------------------------------
+
+    def _get_ready(self, access: keys.Keys, log: shell.Log, progress: Progress) -> None:
+        """Let the guest go, and wait until a command has run in it."""
+        limit = BOOT_SECONDS * self._parts.patience
+        until = time.monotonic() + limit
+        never = f"the guest never got ready within {limit:g} s"
+        try:
+            port = qemu.forwarded(self.qmp.human("info usernet"))
+            with self.console.attached() as spawn:
+                self.qmp.execute("cont")
+                word = wait_ready(spawn, limit)
+        except (ConsoleClosed, MonitorError) as error:
+            raise self.fate("the guest's boot", f"QEMU hung up ({error})", wait=True) from None
+        except ConsoleSilent:
+            raise self.fate("the guest's boot", never) from None
+        if NO_NETWORK in word.split() or port is None:
+            progress.note("the guest has no network: commands go over its console, slowly")
+            self._channel = ConsoleShell(self.console)
+            self._first_command(until, never)
+            return
+        while not self._reached(port, access, log, until):
+            if time.monotonic() >= until:
+                raise self.fate("the guest's SSH server", never)
+            self._watch("the guest's SSH server")()
+            time.sleep(_POLL)  # between two tries, under a deadline
+        self._first_command(until, never)
+
+    def _reached(self, port: int, access: keys.Keys, log: shell.Log, until: float) -> bool:
+        """Whether the guest lets us in. It may cut us off while it still boots."""
+        left = max(1.0, until - time.monotonic())
+        try:
+            self._channel = shell.connect(port, access, log, seconds=left)
+        except ChannelCut:
+            return False
+        return True
+
+    def _first_command(self, until: float, never: str) -> None:
+        assert self._channel is not None
+        watch = self._watch("the guest's first command")
+        try:
+            left = max(1.0, until - time.monotonic())
+            self._channel.run("true", stdin=b"", seconds=left, watch=watch)
+        except ChannelTimeout:
+            raise self.fate("the guest's first command", never) from None
+        except ChannelCut as error:
+            problem = f"the guest cut the connection ({error})"
+            raise self.fate("the guest's first command", problem, wait=True) from None
+
+    def _close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
+
+@contextmanager
+def boot(
+    arch: Arch,
+    kernel_image: Path,
+    image: GuestImage,
+    *,
+    accel: Accelerator,
+    profile_slowdown: float,
+    folder: Path,
+    modules: Mapping[str, Path],
+    memory_mib: int = 1024,
+    smp: int = 1,
+    append: Sequence[str] = (),
+    progress: Progress,
+) -> Iterator[Machine]:
+    """A guest that has run its first command; it is gone when the context ends.
+
+    folder gets console.log (QEMU's own recording), qemu.log and ssh.log. Raises GuestHang when
+    the guest never got ready, GuestCrash when its kernel panicked first, GuestLost when QEMU
+    went away, InfraError when QEMU does not take its argv. QEMU dies with the thread that calls
+    this (see proc.spawn).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (kernel_image, image.path):
+        if not path.is_file():
+            raise InputError(f"there is no such file to boot: {path}")
+    program = proc.find(arch.qemu, arch.qemu_package)
+    with ExitStack() as stack:
+        runtime = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pinpage-")))
+        access = keys.make()
+        wanted = qemu.Boot(
+            kernel=kernel_image,
+            initrd=runtime / "initrd",
+            sockets=runtime,
+            console_log=folder / "console.log",
+            memory_mib=memory_mib,
+            smp=smp,
+            append=tuple(append),
+        )
+        entries = [*access.entries, *_module_entries(modules)]
+        wanted.initrd.write_bytes(cpio.pad(image.path.read_bytes()) + cpio.archive(entries))
+        argv = qemu.argv(arch, accel, wanted, qemu=program, sandbox=qemu.sandbox(program))
+        process, monitor = _start(argv, runtime, folder / "qemu.log", accel.speed, stack)
+        parts = _Parts(
+            arch=arch,
+            argv=argv,
+            process=process,
+            monitor=monitor,
+            console=Console(runtime / qemu.CONSOLE, wanted.console_log),
+            log=wanted.console_log,
+            patience=accel.speed * profile_slowdown,
+            modules=dict(modules),
+        )
+        guest = Machine(parts)
+        log = shell.Log(folder / "ssh.log")
+        stack.callback(log.close)
+        stack.callback(guest._close)
+        guest._get_ready(access, log, progress)
+        yield guest
+
+
+def _start(
+    argv: Sequence[str], sockets: Path, log: Path, speed: float, stack: ExitStack
+) -> tuple[Process, Monitor]:
+    """QEMU, running and waiting, and its monitor; both end with the stack."""
+    log.write_bytes(b"")
+    process = proc.spawn(argv, log=log)
+    stack.callback(proc.kill_group, process)
+    monitor = Monitor(sockets / qemu.MONITOR)
+    stack.callback(monitor.close)
+    stack.callback(_quit, monitor, process)
+    until = time.monotonic() + START_SECONDS * max(1.0, speed)
+    while True:
+        with suppress(MonitorError):
+            monitor.connect()
+            return process, monitor
+        status = process.poll()
+        if status is not None:
+            raise _refused(argv, status, log)
+        if time.monotonic() >= until:
+            raise InfraError("QEMU does not open its monitor", command=argv, log=log)
+        time.sleep(_POLL)  # between two tries, under a deadline
+
+
+def _refused(argv: Sequence[str], status: int, log: Path) -> InfraError | GuestLost:
+    said = _said(log)
+    if status < 0:
+        message = f"QEMU was killed by signal {-status} before its guest began"
+        return GuestLost(message, command=argv, log=log, detail=said)
+    hint = "the guest's memory and CPUs (--memory, --smp) must fit this machine"
+    message = f"QEMU refused to start (status {status})"
+    return InfraError(message, command=argv, log=log, detail=said, hint=hint)
+
+
+def _quit(monitor: Monitor, process: Process) -> None:
+    """Ask QEMU to end; whatever it does with that, it is killed next."""
+    if process.poll() is None:
+        with suppress(MonitorError):
+            monitor.execute("quit", seconds=2)
+        _until(lambda: process.poll() is not None, 2)
+
+
+def _until(done: Callable[[], bool], seconds: float) -> None:
+    """Wait until done says so, or so many seconds have passed."""
+    end = time.monotonic() + seconds
+    while not done() and time.monotonic() < end:
+        time.sleep(_POLL)
+
+
+def _module_entries(modules: Mapping[str, Path]) -> Iterator[cpio.Entry]:
+    if modules:
+        yield cpio.folder(MODULES)
+    for name, path in sorted(modules.items()):
+        yield cpio.file(f"{MODULES}/{name}.ko", path.read_bytes())
+
+
+def _said(log: Path) -> str:
+    """The last lines of what QEMU printed."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+
+
+def _short(command: str) -> str:
+    """A command as a message names it."""
+    line = command.strip().splitlines()[0] if command.strip() else command
+    return line if len(line) <= 80 and line == command.strip() else f"{line[:80]}…"
+
+
+def _last(text: str) -> str:
+    return text.splitlines()[-1]

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's argv, from values: pure but for ``sandbox``, which asks the installed QEMU."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import proc
+from harness.errors import InputError, ToolError
+from harness.model import Accelerator, Arch
+
+SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
+# Nothing that we did not ask for: no default devices, no user's configuration, no window. The
+# guest's reset, which is what panic=-1 does, ends QEMU.
+_BARE = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
+# panic=-1 and not oops=panic: an oops that the kernel survives is read from the console.
+_CMDLINE = ("panic=-1", "ignore_loglevel", "printk.time=1")
+
+CONSOLE = "con"  # names of the sockets in their folder
+MONITOR = "qmp"
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What one boot puts before QEMU. sockets: a folder whose path is short (a unix socket's
+    path ends at 108 bytes)."""
+
+    kernel: Path
+    initrd: Path
+    sockets: Path
+    console_log: Path
+    memory_mib: int
+    smp: int
+    append: tuple[str, ...] = ()
+
+
+def cmdline(arch: Arch, append: Sequence[str]) -> str:
+    """The kernel command line; the user's words come last, and so win."""
+    for word in append:
+        if not word.isprintable():
+            raise InputError(f"no word for a kernel command line: {word!r}", hint="see --append")
+    return " ".join([f"console={arch.console}", *arch.cmdline, *_CMDLINE, *append])
+
+
+def argv(
+    arch: Arch, accel: Accelerator, boot: Boot, *, qemu: str, sandbox: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """A guest that waits for ``cont`` before its first instruction, so that nobody who listens
+    misses anything. Its port 22 is forwarded from a loopback port that the host picks (ask the
+    monitor: ``forwarded``), and it reaches no network."""
+    console = f"socket,id=con,path={escape(boot.sockets / CONSOLE)},server=on,wait=off"
+    monitor = f"socket,id=qmp,path={escape(boot.sockets / MONITOR)},server=on,wait=off"
+    return (
+        qemu,
+        *_BARE,
+        *sandbox,
+        *_machine(arch, accel.name),
+        *("-m", str(boot.memory_mib)),
+        *("-smp", str(boot.smp)),
+        *("-chardev", f"{console},logfile={escape(boot.console_log)},logappend=off"),
+        *("-serial", "chardev:con"),
+        *("-chardev", monitor),
+        *("-mon", "chardev=qmp,mode=control"),
+        *("-netdev", "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
+        *("-device", "virtio-net-pci,netdev=n0,romfile="),
+        *("-device", "virtio-rng-pci"),
+        *arch.machine.devices,
+        *("-kernel", str(boot.kernel)),
+        *("-initrd", str(boot.initrd)),
+        *("-append", cmdline(arch, boot.append)),
+        "-S",
+    )
+
+
+def tiny_argv(
+    arch: Arch, accelerator: str, code: Path, *, qemu: str, sandbox: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """The architecture's tiny guest (code holds it), its serial port on QEMU's stdout."""
+    return (
+        qemu,
+        *_BARE,
+        *sandbox,
+        *_machine(arch, accelerator),
+        *arch.tiny.devices,
+        *(arch.tiny.option, str(code)),
+        *("-serial", "stdio"),
+    )
+
+
+def _machine(arch: Arch, accelerator: str) -> tuple[str, ...]:
+    machine = arch.machine
+    cpu = machine.cpu_kvm if accelerator == "kvm" else machine.cpu_tcg
+    return ("-machine", machine.machine, "-accel", accelerator, "-cpu", cpu)
+
+
+def escape(path: Path) -> str:
+    """A path inside one of QEMU's comma separated options."""
+    return str(path).replace(",", ",,")
+
+
+def forwarded(usernet: str) -> int | None:
+    """The loopback port before the guest's port 22, from the monitor's ``info usernet``."""
+    found = re.search(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+22\b", usernet)
+    return int(found[1]) if found else None
+
+
+@functools.cache
+def sandbox(qemu: str) -> tuple[str, ...]:
+    """QEMU's system call filter, if this QEMU was built with it and it works here."""
+    argv = (qemu, *_BARE, *SANDBOX, "-machine", "none", "-S", "-monitor", "stdio")
+    try:
+        done = proc.run(argv, stdin=b"quit\n", timeout=20, check=False)
+    except ToolError:
+        return ()
+    return SANDBOX if done.status == 0 else ()
