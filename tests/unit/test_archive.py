@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Archives: every format unpacked, and every way out of the folder refused."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import proc
+from harness.build import archive
+from harness.errors import InputError
+from harness.model import Silent
+
+Member = tuple[str, bytes, str, int, str]  # name, type, target, mode, content
+
+
+def file(name: str, content: str = "x\n", mode: int = 0o644) -> Member:
+    return (name, tarfile.REGTYPE, "", mode, content)
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> Member:
+    return (name, kind, target, 0o777, "")
+
+
+def make(path: Path, *members: Member, mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for name, kind, target, bits, content in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.mode, info.size = kind, target, bits, len(content)
+            info.mtime = 1_000_000_000
+            tar.addfile(info, io.BytesIO(content.encode()))
+    return path
+
+
+def unpack(path: Path) -> Path:
+    folder = path.parent / "out"
+    folder.mkdir()
+    archive.unpack(path, folder, Silent())
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["xz", "gz", "bz2", "zst", "tar"])
+def test_formats(tmp_path: Path, kind: str) -> None:
+    members = (
+        ("linux-1/", tarfile.DIRTYPE, "", 0o755, ""),
+        file("linux-1/Makefile", "VERSION = 1\n"),
+        file("linux-1/scripts/run.sh", "#!/bin/sh\n", 0o4755),
+        link("linux-1/scripts/again", "../Makefile"),
+        link("linux-1/Documentation/Changes", "changes.rst"),
+        link("linux-1/hard", "linux-1/Makefile", tarfile.LNKTYPE),
+    )
+    if kind in ("tar", "zst"):
+        path = make(tmp_path / "a.tar", *members)
+        if kind == "zst":
+            if shutil.which("zstd") is None:
+                pytest.skip("zstd is not installed")
+            proc.run(["zstd", "-q", str(path)])
+            path = tmp_path / "a.tar.zst"
+    else:
+        path = make(tmp_path / f"a.tar.{kind}", *members, mode=f"w:{kind}")
+    assert archive.kind(path) == kind
+    out = unpack(path)
+    assert (out / "Makefile").read_text() == (out / "hard").read_text() == "VERSION = 1\n"
+    assert (out / "scripts/run.sh").stat().st_mode & 0o7777 == 0o755
+    assert (out / "Makefile").stat().st_mtime == 1_000_000_000
+    assert (out / "scripts/again").read_text() == "VERSION = 1\n"
+    assert (out / "Documentation/Changes").readlink() == Path("changes.rst")
+    assert not (out / ".top").exists()
+
+
+def test_long_names_and_large_files(tmp_path: Path) -> None:
+    name = "/".join(["d" * 60] * 5) + "/file"
+    content = "0123456789abcdef" * 200_000
+    out = unpack(make(tmp_path / "a.tar.xz", file("Kconfig"), file(name, content), mode="w:xz"))
+    assert (out / name).read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        ([file("/etc/evil")], "leads outside"),
+        ([file("t/../../evil")], "leads outside"),
+        ([file("../evil")], "leads outside"),
+        ([link("t/l", "/etc")], "links to /etc"),
+        ([file("t/a"), link("t/l", "../../evil")], "outside"),
+        ([file("t/a"), link("t/l", "..")], "outside"),
+        ([file("t/d/a"), link("t/d/l", ".."), link("t/m", "d/l/..")], "outside"),
+        ([link("t/l", "."), file("t/l/evil")], "through a link"),
+        ([file("t/a"), file("t/a")], "twice"),
+        ([link("t/a", "b"), file("t/a")], "twice"),
+        ([file("t/a"), link("t/a", "b")], "twice"),
+        ([file("t/a"), file("t/a/b")], "a file and a folder"),
+        ([link("t/h", "../evil", tarfile.LNKTYPE)], "leads outside"),
+        ([link("t/h", "t/none", tarfile.LNKTYPE)], "no earlier file"),
+        ([("t/null", tarfile.CHRTYPE, "", 0o666, "")], "no file, folder or link"),
+        ([("t/disk", tarfile.BLKTYPE, "", 0o666, "")], "no file, folder or link"),
+        ([("t/pipe", tarfile.FIFOTYPE, "", 0o666, "")], "no file, folder or link"),
+    ],
+)
+def test_refused(tmp_path: Path, members: list[Member], why: str) -> None:
+    (tmp_path / "deep").mkdir()
+    path = make(tmp_path / "deep" / "a.tar", *members)
+    with pytest.raises(InputError, match=why) as caught:
+        unpack(path)
+    assert str(path) in caught.value.message
+    assert {entry.name for entry in tmp_path.iterdir()} == {"deep"}
+
+
+@pytest.mark.parametrize(("limit", "value"), [("LIMIT_BYTES", 1000), ("LIMIT_FILES", 3)])
+def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+    monkeypatch.setattr(archive, limit, value)
+    members = [file(f"t/{i}", "x" * 400) for i in range(4)]
+    with pytest.raises(InputError, match="unpacks to more than a kernel tree"):
+        unpack(make(tmp_path / "a.tar.gz", *members, mode="w:gz"))
+
+
+def test_huge_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "LIMIT_HEADER", 4096)
+    with pytest.raises(InputError, match="a header of"):
+        unpack(make(tmp_path / "a.tar", file("t/" + "n" * 9000)))
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def garbled(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return (
+        data[:middle]
+        + bytes(byte ^ 0x55 for byte in data[middle : middle + 64])
+        + data[middle + 64 :]
+    )
+
+
+@pytest.mark.parametrize("kind", ["xz", "gz", "bz2"])
+@pytest.mark.parametrize("damage", [cut, garbled])
+def test_damaged(tmp_path: Path, kind: str, damage: Callable[[bytes], bytes]) -> None:
+    content = "".join(f"{i * i * 2654435761 % 4294967291:x}" for i in range(60_000))
+    path = make(
+        tmp_path / "a.tar", file("t/a", content), file("t/b", content[::-1]), mode=f"w:{kind}"
+    )
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match="not a tar archive, or it is damaged"):
+        unpack(path)
+
+
+def test_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("hello\n" * 200)
+    assert archive.kind(path) is None
+    with pytest.raises(InputError, match="not a tar archive"):
+        unpack(path)
