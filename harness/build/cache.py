@@ -47,7 +47,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path, what: str, progress: Progress) -> Iterator[None]:
-    """Hold the lock file path; says what is waited for when another run has it."""
+    """Hold the lock file path; what says what another run that has it is doing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:

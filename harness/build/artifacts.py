@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Published builds: found by key, checked against their digests, never changed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.build import cache
+from harness.errors import BuildError
+from harness.model import BuildArtifacts, Progress, Toolchain
+
+FORMAT = 1
+_BUILDS = "builds"
+
+
+def entry(key: str, cache_folder: Path) -> Path:
+    return cache_folder / _BUILDS / key
+
+
+def look(key: str, cache_folder: Path, progress: Progress) -> BuildArtifacts | None:
+    """The build of this key if it is there and whole; a damaged one is thrown away."""
+    folder = entry(key, cache_folder)
+    if not folder.exists():
+        return None
+    facts = cache.read_json(folder / "build.json") or {}
+    digests = facts.get("sha256")
+    if facts.get("format") == FORMAT and isinstance(digests, dict) and _whole(folder, digests):
+        return _artifacts(folder, facts)
+    progress.note(f"{folder} is damaged: it is thrown away and built again")
+    cache.discard(folder)
+    return None
+
+
+def _whole(folder: Path, digests: Mapping[str, str]) -> bool:
+    return all(
+        (folder / name).is_file() and cache.sha256(folder / name) == digest
+        for name, digest in digests.items()
+    )
+
+
+def _artifacts(folder: Path, facts: Mapping[str, object], cached: bool = True) -> BuildArtifacts:
+    toolchain, modules = facts["toolchain"], facts["modules"]
+    assert isinstance(toolchain, dict) and isinstance(modules, dict)
+    return BuildArtifacts(
+        folder=folder,
+        image=folder / "image",
+        vmlinux=folder / "vmlinux",
+        config=folder / "config",
+        modules={name: folder / path for name, path in modules.items()},
+        key=str(facts["key"]),
+        release=str(facts["release"]),
+        arch=str(facts["arch"]),
+        toolchain=Toolchain(**toolchain),
+        seconds=float(str(facts["seconds"])),
+        cpu_seconds=float(str(facts["cpu_seconds"])),
+        cached=cached,
+    )
+
+
+def publish(
+    key: str,
+    files: Mapping[str, Path],
+    modules: Mapping[str, Path],
+    facts: Mapping[str, object],
+    toolchain: Toolchain,
+    cache_folder: Path,
+    progress: Progress,
+) -> BuildArtifacts:
+    """Copy a finished build into the cache. files: name in the cache → what make made."""
+    folder = entry(key, cache_folder)
+    copied = {**files, **{f"modules/{name}.ko": path for name, path in modules.items()}}
+    everything = {
+        **facts,
+        "format": FORMAT,
+        "key": key,
+        "toolchain": asdict(toolchain),
+        "modules": {name: f"modules/{name}.ko" for name in modules},
+    }
+    lock = folder.with_name(f"{folder.name}.lock")
+    with cache.locked(lock, "publishes this build", progress):
+        if (there := look(key, cache_folder, progress)) is not None:
+            return there
+        with cache.making(folder) as temporary:
+            (temporary / "modules").mkdir()
+            for name, path in copied.items():
+                if not path.is_file():
+                    raise BuildError(f"make ended well but did not make {path}")
+                shutil.copyfile(path, temporary / name)
+            everything["sha256"] = {name: cache.sha256(temporary / name) for name in copied}
+            cache.write_json(temporary / "build.json", everything)
+    return _artifacts(folder, everything, cached=False)

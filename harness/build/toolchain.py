@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compilers of this machine, by the user's word: gcc, gcc-12, llvm, llvm-15."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+
+from harness import proc
+from harness.errors import InputError
+from harness.model import Arch, Kernel, Toolchain
+
+_WORD = re.compile(r"(gcc|llvm)(?:-(\d+))?")
+_LLVM_TOOLS = ("ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip", "llvm-readelf")
+
+
+def find(wanted: str, arch: Arch, host: Arch, *, ccache: bool | None = None) -> Toolchain:
+    """The toolchain of this name for arch on host; MissingTool names the Debian package.
+
+    ccache: use it (True), do without (False), or use it if it is installed (None).
+    """
+    match = _WORD.fullmatch(wanted)
+    if match is None:
+        raise InputError(
+            f"unknown toolchain {wanted!r}", hint="gcc, gcc-12, llvm or llvm-15 (--toolchain)"
+        )
+    suffix = f"-{match[2]}" if match[2] else ""
+    with_ccache = shutil.which("ccache") is not None if ccache is None else ccache
+    if with_ccache:
+        proc.find("ccache")
+    before = "ccache " if with_ccache else ""
+    cross = arch.cross if arch.name != host.name else ""
+    if match[1] == "llvm":
+        version, make = _llvm(suffix, before)
+    else:
+        version, make = _gcc(suffix, before, cross, arch)
+    if cross:
+        make["CROSS_COMPILE"] = cross
+    return Toolchain(wanted, version, make, with_ccache)
+
+
+def _gcc(suffix: str, before: str, cross: str, arch: Arch) -> tuple[str, dict[str, str]]:
+    compiler = f"{cross}gcc{suffix}"
+    package = arch.compiler_package if cross else "gcc"
+    if suffix:
+        package = package.replace("gcc", f"gcc{suffix}", 1)
+    proc.find(compiler, package)
+    linker = f"{cross}ld"
+    proc.find(linker, f"binutils-{arch.triplet.replace('_', '-')}" if cross else "binutils")
+    host = "gcc" if cross or shutil.which("gcc") else compiler
+    proc.find(host, "gcc")
+    version = f"{_first_line(compiler)}; {_first_line(linker)}"
+    return version, {"CC": f"{before}{compiler}", "HOSTCC": f"{before}{host}"}
+
+
+def _llvm(suffix: str, before: str) -> tuple[str, dict[str, str]]:
+    proc.find(f"clang{suffix}", f"clang{suffix}")
+    for tool in _LLVM_TOOLS:
+        package = "lld" if tool == "ld.lld" else "llvm"
+        proc.find(f"{tool}{suffix}", f"{package}{suffix}")
+    version = f"{_first_line(f'clang{suffix}')}; {_first_line(f'ld.lld{suffix}')}"
+    compiler = f"{before}clang{suffix}"
+    return version, {"LLVM": suffix or "1", "CC": compiler, "HOSTCC": compiler}
+
+
+def _first_line(program: str) -> str:
+    done = proc.run([program, "--version"])
+    return done.stdout.decode(errors="replace").splitlines()[0].strip()
+
+
+def variables(toolchain: Toolchain, kernel: Kernel, arch: Arch) -> Mapping[str, str]:
+    """make's variables: the toolchain's, and what the kernel needs on top.
+
+    A kernel's CC and HOSTCC are a compiler's name and flags; the flags are kept and the name
+    gives way to the toolchain's.
+    """
+    found = dict(toolchain.make)
+    for scope in ("all", arch.name):
+        for name, value in kernel.make.get(scope, {}).items():
+            if name in ("CC", "HOSTCC"):
+                flags = value.split(None, 1)[1:]
+                found[name] = " ".join([found[name], *flags])
+            else:
+                found[name] = value
+    return found

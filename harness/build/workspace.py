@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The folder that make works in: a copy of a source tree, a series on top, and its objects.
+
+A workspace lasts from build to build. A new series, or a newer state of the user's folder, is
+brought in by replacing the files whose contents differ and no other, so that make builds just
+what depends on them. The objects stand in a folder directly below the sources, because only then
+Kbuild names every file by a relative path, and ccache's answers fit any workspace.
+
+Whatever moment a run is killed at, the next one goes on: the manifest is marked before files
+change, and objects that were being written are built again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.build import cache, folder
+from harness.errors import InfraError, InputError
+from harness.model import PatchedTree, Progress
+
+_FORMAT = 1
+_RECENT_NS = 5_000_000_000
+_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}
+
+
+class Workspace:
+    """One workspace, held by its lock. Paths below src are relative to the tree's top."""
+
+    def __init__(self, top: Path, progress: Progress) -> None:
+        self.top = top
+        self.src = top / "src"
+        self.obj = self.src / ".obj"
+        self.modules = top / "modules"
+        self.logs = top / "logs"
+        self.make_lock = top / "make.lock"
+        self._marker = top / "building"
+        self._manifest = top / "manifest.json"
+        self._progress = progress
+
+    def state(self) -> dict[str, object]:
+        found = cache.read_json(self._manifest) or {}
+        return found if found.get("format") == _FORMAT else {}
+
+    def remember(self, **facts: object) -> None:
+        """Keep facts about the workspace beside what it holds."""
+        cache.write_json(self._manifest, {**self.state(), **facts, "format": _FORMAT})
+
+    # -----------------------------------------------------------------------------------------
+    # Sources
+    # -----------------------------------------------------------------------------------------
+
+    def synchronise(self, tree: PatchedTree, linkable: bool) -> set[str]:
+        """Make src hold exactly this tree; the paths that changed.
+
+        linkable: the source is in the cache and never changes, so that hard links will do.
+        """
+        state = self.state()
+        overlay = state.get("overlay")
+        before = set(overlay) if isinstance(overlay, list) else set()
+        # The inode too: a tree that was damaged and made again has linked its damage to here.
+        source = f"{tree.source.digest} {tree.source.path.stat().st_ino}"
+        whole = state.get("source") != source
+        self.remember(source=None, overlay=sorted(before | tree.changed.keys()))
+        self.src.mkdir(parents=True, exist_ok=True)
+        changed: set[str] = set()
+        if whole:
+            changed |= self._whole(tree, linkable)
+        for path in sorted((before | tree.changed.keys()), reverse=True):
+            if path in tree.changed:
+                done = self._put(path, tree.changed[path], path in tree.executable)
+            else:
+                done = self._restore(tree.source.path, path, linked=False)
+            changed |= {path} if done else set()
+        self.remember(source=source, overlay=sorted(tree.changed))
+        return changed
+
+    def _whole(self, tree: PatchedTree, linkable: bool) -> set[str]:
+        """Bring in every file of the source that differs, and remove what it does not have."""
+        source = tree.source.path
+        files = folder.listing(source).files
+        new = not self.obj.exists()
+        wanted = set(files)
+        changed = set()
+        for path in self._present():
+            if path not in wanted and path not in tree.changed:
+                (self.src / path).unlink()
+                changed.add(path)
+        for number, path in enumerate(files):
+            if number % 2000 == 0:
+                self._progress.advance(number, len(files), "files of the source")
+            if path in tree.changed:
+                continue
+            if self._restore(source, path, linked=linkable and new, keep_times=new):
+                changed.add(path)
+        return changed
+
+    def _present(self) -> Iterator[str]:
+        todo = [""]
+        while todo:
+            below = todo.pop()
+            with os.scandir(self.src / below) as found:
+                entries = list(found)
+            for entry in entries:
+                path = f"{below}/{entry.name}" if below else entry.name
+                if not entry.is_dir(follow_symlinks=False):
+                    yield path
+                elif path != self.obj.name:
+                    todo.append(path)
+
+    def _restore(self, source: Path, path: str, *, linked: bool, keep_times: bool = False) -> bool:
+        """Make a file what it is in the source; whether it was something else."""
+        wanted, target = os.path.join(source, path), os.path.join(self.src, path)  # noqa: PTH118
+        try:
+            original = os.lstat(wanted)
+        except FileNotFoundError:
+            return self._put(path, None, False)
+        if _same(wanted, original, target):
+            return False
+        self._clear(path)
+        if os.path.islink(wanted):  # noqa: PTH114
+            Path(target).symlink_to(os.readlink(wanted))  # noqa: PTH115
+            return True
+        if not (linked and _link(wanted, target)):
+            _copy(wanted, target, original, keep_times)
+        return True
+
+    def _put(self, path: str, content: bytes | None, executable: bool) -> bool:
+        """Make a file hold this content (None: not be there); whether it did not."""
+        target = self.src / path
+        if content is None:
+            if not os.path.lexists(target):
+                return False
+            target.unlink()
+            return True
+        mode = 0o755 if executable else 0o644
+        if target.is_file() and not target.is_symlink() and target.read_bytes() == content:
+            found = target.stat().st_mode & 0o777
+            if (found & 0o100) == (mode & 0o100):
+                return False
+        self._clear(path)
+        target.write_bytes(content)
+        target.chmod(mode)
+        return True
+
+    def _clear(self, path: str) -> None:
+        """Make room for a file: its folder, and nothing in its place. Never written in place:
+        the old file may be a hard link into the cache."""
+        target = self.src / path
+        try:
+            target.unlink(missing_ok=True)
+        except IsADirectoryError:
+            shutil.rmtree(target)
+        except NotADirectoryError:
+            pass
+        for parent in reversed(Path(path).parents[:-1]):
+            above = self.src / parent
+            if os.path.lexists(above) and (above.is_symlink() or not above.is_dir()):
+                above.unlink()
+        target.parent.mkdir(parents=True, exist_ok=True)
+
+    # -----------------------------------------------------------------------------------------
+    # Objects
+    # -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """While make runs. Ended by make itself, the objects are whole; by anything else, the
+        mark stays and the next run repairs them."""
+        if self._marker.exists():
+            self._progress.note("the last build here was interrupted: going on from where it was")
+            self._repair()
+        self._marker.touch()
+        yield
+        self._marker.unlink()
+
+    def _repair(self) -> None:
+        """Remove what a killed build may have left half written.
+
+        Kbuild writes ``.x.o.cmd`` after x.o: a product younger than its command was in the
+        making, and what was written in the last seconds is not trusted either.
+        """
+        pairs = []
+        for below, _, files in os.walk(self.obj):
+            for name in files:
+                if name.startswith(".") and name.endswith(".cmd"):
+                    command = Path(below) / name
+                    pairs.append((command, command.with_name(name[1:-4])))
+        times = {command: command.stat().st_mtime_ns for command, _ in pairs}
+        newest = max(times.values(), default=0)
+        for command, product in pairs:
+            made = product.stat().st_mtime_ns if product.is_file() else 0
+            if made > times[command] or times[command] > newest - _RECENT_NS:
+                product.unlink(missing_ok=True)
+                command.unlink()
+
+
+def _same(wanted: str, original: os.stat_result, target: str) -> bool:
+    """Whether target is what the source has: by identity, by times, or by content."""
+    try:
+        found = os.lstat(target)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if (found.st_dev, found.st_ino) == (original.st_dev, original.st_ino):
+        return True
+    if (found.st_mode & 0o170100) != (original.st_mode & 0o170100):
+        return False
+    if os.path.islink(wanted):  # noqa: PTH114
+        return os.readlink(wanted) == os.readlink(target)  # noqa: PTH115
+    if found.st_size != original.st_size:
+        return False
+    if found.st_mtime_ns == original.st_mtime_ns:
+        return True
+    return Path(wanted).read_bytes() == Path(target).read_bytes()
+
+
+def _link(wanted: str, target: str) -> bool:
+    try:
+        os.link(wanted, target)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return False
+        raise
+    return True
+
+
+def _copy(wanted: str, target: str, original: os.stat_result, keep_times: bool) -> None:
+    """Copy a file; where the file system can, the copy shares its blocks (reflink)."""
+    try:
+        with open(wanted, "rb") as source, open(target, "xb") as copy:  # noqa: PTH123
+            left = original.st_size
+            while left > 0:
+                done = os.copy_file_range(source.fileno(), copy.fileno(), left)
+                if done == 0:
+                    break
+                left -= done
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        Path(target).unlink()
+        shutil.copyfile(wanted, target)
+    Path(target).chmod(0o755 if original.st_mode & 0o100 else 0o644)
+    if keep_times:
+        os.utime(target, ns=(original.st_mtime_ns, original.st_mtime_ns))
+
+
+@contextmanager
+def hold(top: Path, progress: Progress) -> Iterator[Workspace]:
+    """The workspace in top, locked against other runs and against what a killed one left."""
+    if re.search(r"[\s:]", os.fspath(top)):
+        raise InfraError(
+            f"the kernel cannot be built below {top}: make wants no space or colon in the path",
+            hint="name another cache folder with XDG_CACHE_HOME",
+        )
+    top.mkdir(parents=True, exist_ok=True)
+    with cache.locked(top / "lock", f"builds in {top}", progress):
+        work = Workspace(top, progress)
+        work.logs.mkdir(exist_ok=True)
+        with cache.locked(work.make_lock, "was killed: its last compilers end", progress):
+            os.utime(top, (time.time(), time.time()))
+        try:
+            yield work
+        except OSError as error:
+            raise _host(top, error) from error
+
+
+def _host(top: Path, error: OSError) -> InfraError | InputError:
+    where = f" ({error.filename})" if error.filename else ""
+    return InfraError(
+        f"the workspace {top} cannot be used: {error.strerror}{where}",
+        hint="make room, or name another cache folder with XDG_CACHE_HOME",
+    )
