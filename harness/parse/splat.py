@@ -26,6 +26,7 @@ panicked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
 
 from harness.model import JSON, Splat
 from harness.parse.splat_formats import Headline, Role
@@ -37,6 +38,10 @@ __all__ = ["KINDS", "clean", "find", "summary", "to_json"]
 
 # A report of one caller that has been silent for so many lines of others is over.
 _SILENCE = 600
+# With nothing open, only a line that begins like this can matter: a box, a page dump, a register.
+_OPENERS = frozenset("=RpP[fhramNk8")
+# Another boot: nothing before it goes on behind it.
+_BOOT = ("Linux version ", "Booting Linux on physical CPU")
 _STALLS = frozenset({"rcu-stall", "soft-lockup", "hard-lockup", "workqueue-lockup", "hung-task"})
 
 
@@ -45,7 +50,7 @@ def find(lines: Iterable[str]) -> Iterator[Splat]:
     finder = _Finder()
     for number, line in enumerate(lines, 1):
         finder.feed(number, line)
-        if finder.closed:
+        if finder.news:
             yield from finder.ready()
     finder.end()
     yield from finder.ready()
@@ -77,10 +82,12 @@ def to_json(splats: Iterable[Splat]) -> dict[str, JSON]:
 
 
 class _Finder:
-    """Reads lines; ``closed`` holds finished reports until ``ready`` may give them out."""
+    """Reads lines; ``news`` says that a report was finished, and ``ready`` gives out splats."""
 
     def __init__(self) -> None:
-        self.closed: list[Splat] = []
+        self.news = False
+        self._closed: list[tuple[int, int, Splat]] = []  # a heap: first line, order of closing
+        self._count = 0
         self._open: dict[str, Report] = {}  # by caller id; "" for a log without
         self._frames: dict[str, Frame] = {}
 
@@ -91,9 +98,11 @@ class _Finder:
         report = self._open.get(caller)
         if CUT_HERE.match(text):
             self._cut(report, number, raw, caller)
+        elif text.startswith(_BOOT):
+            self.end()
         elif (found := headline(text)) is not None:
             self._headline(found, report, number, raw, text, caller)
-        elif report is not None or caller in self._frames or text[:1] in "=RpNsSd-":
+        elif report is not None or caller in self._frames or text[:1] in _OPENERS:
             self._other(report, number, raw, text, caller)
         if number % 128 == 0 and self._open:
             self._expire(number)
@@ -106,11 +115,11 @@ class _Finder:
 
     def ready(self) -> Iterator[Splat]:
         """Closed reports that no open one can precede any more."""
+        self.news = False
         waiting = [r.first for r in self._open.values()] + [f.first for f in self._frames.values()]
         limit = min(waiting, default=None)
-        self.closed.sort(key=lambda splat: splat.first_line)
-        while self.closed and (limit is None or self.closed[0].first_line < limit):
-            yield self.closed.pop(0)
+        while self._closed and (limit is None or self._closed[0][0] < limit):
+            yield heappop(self._closed)[2]
 
     # --- opening and closing ----------------------------------------------------------------
 
@@ -123,17 +132,20 @@ class _Finder:
             self._emit(report)
         else:
             self._open[caller] = report
+            report.callers.append(caller)
         return report
 
     def _finish(self, report: Report) -> None:
-        for caller in [c for c, r in self._open.items() if r is report]:
-            del self._open[caller]
+        for caller in report.callers:
+            self._open.pop(caller, None)
         self._emit(report)
 
     def _emit(self, report: Report) -> None:
         splat = report.splat()
         if splat is not None:
-            self.closed.append(splat)
+            self._count += 1
+            heappush(self._closed, (splat.first_line, self._count, splat))
+            self.news = True
 
     def _drop_frame(self, caller: str) -> None:
         """A frame that no headline followed: a report all the same if it was cut here."""
@@ -154,13 +166,12 @@ class _Finder:
             return
         if report is not None:
             self._finish(report)
-        frame = self._frames.get(caller)
-        if frame is not None and frame.cut:
-            self._drop_frame(caller)
-            frame = None
-        frame = frame or self._frames.setdefault(caller, Frame())
+        # A second one before the header: another CPU's, so the frames share what follows.
+        frame = self._frames.setdefault(caller, Frame())
         frame.cut = True
         frame.add(number, raw)
+        if frame.full:
+            self._drop_frame(caller)
 
     def _headline(
         self,
@@ -196,6 +207,7 @@ class _Finder:
             latest = max(self._open.values(), key=lambda r: r.touched)
             if latest.kind in _STALLS:
                 report = self._open[caller] = latest
+                report.callers.append(caller)
         if report is not None:
             if report.add(number, raw, text):
                 self._frames.pop(caller, None)
@@ -216,5 +228,6 @@ class _Finder:
                 self._drop_frame(caller)
         elif frame is not None and text.strip():
             self._drop_frame(caller)
-        if report is None and frame is None and (lost := Report.headless(text)) is not None:
+        idle = report is None or report.complete()
+        if idle and frame is None and (lost := Report.headless(text)) is not None:
             self._start(lost, number, raw, text, caller)

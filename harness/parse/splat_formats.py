@@ -17,6 +17,7 @@ class Role(Enum):
 
     START = "start"  # always a report of its own
     MESSAGE = "message"  # the text of a WARN or BUG: its header line may stand before or behind
+    FAULT = "fault"  # announces a die()
     HEADER = "header"  # "WARNING: CPU: …", "kernel BUG at …": joins the message in front of it
     DIE = "die"  # "… [#1]": joins the headline that announced it
     PANIC = "panic"  # joins the report that led to it
@@ -116,6 +117,7 @@ FORMATS = (
         "hard-lockup",
         _DOG + r"(?:Watchdog detected hard LOCKUP|BUG: NMI Watchdog detected LOCKUP)",
         "Watchdog detected hard LOCKUP",
+        Role.MESSAGE,  # of a WARN until 3.17
     ),
     _row(
         "hung-task",
@@ -147,7 +149,7 @@ FORMATS = (
         "bad-page",
         r".{1,32}: Corrupted page table at address",
         "Corrupted page table",
-        Role.MESSAGE,
+        Role.FAULT,
         needle="Corrupted page table",
     ),
     _row(
@@ -168,10 +170,12 @@ FORMATS = (
         "vmstat_refresh: {what} is negative",
         Role.LINE,
     ),
+    _row("KASAN", r"BUG \S+ \([^)]*\): kasan: bad access detected", "", Role.MORE),
     _row(
         "SLUB",
         r"BUG (?P<cache>[^\s(]{1,64}) ?\((?:Not tainted|Tainted)[^)]*\): (?P<what>.+)",
         "BUG {cache}: {what}",
+        Role.MESSAGE,  # since 6.15 (and in stable kernels) a WARN follows the dump
     ),
     _row("SLUB", r"slab error in (?P<what>[^:]+: .+)", "slab error in {what}"),
     _row(
@@ -239,13 +243,13 @@ FORMATS = (
         "stack-overflow",
         r"BUG: (?P<what>.+) stack guard page was hit",
         "BUG: {what} stack guard page was hit",
-        Role.MESSAGE,
+        Role.FAULT,
     ),
     _row(
         "stack-overflow",
         r"Insufficient stack space to handle exception",
         "Insufficient stack space to handle exception!",
-        Role.MESSAGE,
+        Role.FAULT,
     ),
     _row(
         "stack-overflow", r"(?:do_IRQ|irq): .{1,64} has overflown the kernel stack", "", Role.MAYBE
@@ -256,44 +260,45 @@ FORMATS = (
         r"BUG: unable to handle (?P<what>kernel NULL pointer dereference|"
         r"kernel paging request|page fault)",
         "BUG: unable to handle {what}",
-        Role.MESSAGE,
+        Role.FAULT,
     ),
     _row(
         "oops",
         r"BUG: kernel NULL pointer dereference",
         "BUG: kernel NULL pointer dereference",
-        Role.MESSAGE,
+        Role.FAULT,
     ),
     _row(
         "oops",
         r"(?:BUG: )?Unable to handle (?P<what>kernel [\w /-]+?|unknown paging fault)"
         r"(?: at| on|,| in virtual|$)",
         "Unable to handle {what}",
-        Role.MESSAGE,
+        Role.FAULT,
     ),
     _row("oops", r"kernel tried to execute|unable to execute userspace code", "", Role.MAYBE),
     _row(
         "unhandled-fault",
         r"Unhandled (?P<what>fault|prefetch abort): (?P<more>[^(]+)",
         "Unhandled {what}: {more}",
-        Role.MESSAGE,
+        Role.FAULT,
     ),
     _row(
         "bad-mode",
         r"Bad mode in (?P<what>.+?) (?:handler )?detected",
         "Bad mode in {what}",
-        Role.MESSAGE,
+        Role.FAULT,
     ),
     _row(
         "bad-mode",
         r"Unhandled (?P<what>.+?) exception on CPU",
         "Unhandled {what} exception",
-        Role.MESSAGE,
+        Role.FAULT,
     ),
-    _row("SError", r"SError Interrupt on CPU", "SError Interrupt", Role.MESSAGE),
-    _row("double-fault", r"PANIC: double fault", "PANIC: double fault", Role.MESSAGE),
-    _row("oops", r"PANIC: early exception", "PANIC: early exception", Role.MESSAGE),
-    _row("CFI", r"CFI failure at (?P<what>\S+)", "CFI failure at {what}", Role.MESSAGE),
+    _row("divide-error", r"Division by zero in kernel", "Division by zero in kernel"),
+    _row("SError", r"SError Interrupt on CPU", "SError Interrupt", Role.FAULT),
+    _row("double-fault", r"PANIC: double fault", "PANIC: double fault", Role.FAULT),
+    _row("oops", r"PANIC: early exception", "PANIC: early exception", Role.FAULT),
+    _row("CFI", r"CFI failure at (?P<what>\S+)", "CFI failure at {what}", Role.FAULT),
     _row("CFI", r"Missing ENDBR: (?P<what>\S+)", "Missing ENDBR: {what}", Role.MESSAGE),
     _row(
         "MSR",

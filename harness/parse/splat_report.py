@@ -31,11 +31,13 @@ _SEEN = re.compile(r"CPU: \d+ (?:PID|UID):|Pid: \d+, comm:|Modules linked in|Pro
 _PAGE_DUMP = re.compile(
     r"(?:page|head|folio)(?: dumped because)?: ?\S|(?:anon |ksm )?flags: 0x|raw: [0-9a-f]{8}"
     r"|head: [0-9a-f]{8}|page_type: |page_owner |page last |aops:|memcg:|page:[0-9a-f]{8,16} "
+    r"|\[[\w ]{1,32} overwritten\] 0x|8<--- cut here ---"
 )
 
 _BODY = re.compile(
     # frames and their markers
-    r"\s*(?:\[?<[0-9a-f]{8,16}>\]? ?)+(?:\S|$)"
+    r"\s*(?:\[?<[0-9a-f]{8,16}>\]? ?|\[[0-9a-f]{16}\] ?)+(?:\S|$)"
+    r"|\s*\(?[A-Za-z_]\w{0,200}\)? from [\w.]+\+0x"
     r"|\s*(?:\(?\? ?)?\(?[A-Za-z_$][\w$.]{0,200}\+0x[0-9a-f]+/0x"
     r"|\s*</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|EOE|ENTRY_TRAMPOLINE|IST|#\w+|\w+-ISR)>"
     r"|\s*(?:Call [Tt]race|Backtrace|stack backtrace|Stack):"
@@ -70,6 +72,21 @@ _BODY = re.compile(
     r"|kfence-|kmemleak: +\S|  (?:comm|hex dump|backtrace|\[<)|    (?:[0-9a-f]{2} ){4}"
     r"|(?:mce: )?\[Hardware Error\]|handlers:|Disabling IRQ|Cpu \d+ Memory"
 )
+
+# What may follow the end marker; the registers once more, at once, if it killed.
+_AFTER = re.compile(
+    r"FIX \S+: |Disabling lock debugging|note: |PHYS_OFFSET:|CPU features: 0x|Memory Limit:"
+    r"|Rebooting in|-{3}\[ end Kernel panic"
+)
+_REGISTERS = re.compile(
+    r"(?:RIP|RSP|RAX|RDX|RBP|R\d\d|FS|CS|CR2|DR\d|PKRU|Code) ?: |RIP  \[| RSP <"
+)
+
+# A panic that only what killed a task can have led to.
+_DEATH = re.compile(r"Kernel panic - not syncing: ?(?:.*Fatal exception|Attempted to kill|Aiee)")
+
+# A user program's fault, with registers of its own behind it.
+_PROGRAM_FAULT = re.compile(r"traps: |.{1,32}\[\d+\]: (?:segfault at|unhandled )")
 
 _PROGRAM_COUNTER = re.compile(r"(?:RIP: (?:0010|e030):|pc : |PC is at )")
 
@@ -114,6 +131,7 @@ class Report:
         self, found: Headline, frame: Frame | None, number: int, raw: str, text: str
     ) -> None:
         self.kind = found.kind
+        self.callers: list[str] = []  # whose lines it takes, by caller id
         self.touched = number
         self.over = False
         self._title = found.text
@@ -129,6 +147,9 @@ class Report:
         self._ends = found.role in (Role.DIE, Role.PANIC, Role.HEADER) or found.kind in _BOXED
         self._boxed = found.kind in _BOXED
         self._done = False
+        self._marked = False  # an end marker was seen
+        if found.kind == "unknown":
+            self._guilty.line(text)
         self.commit(number, raw)
 
     @property
@@ -148,6 +169,10 @@ class Report:
         """Whether the header of a WARN or BUG may still follow its message."""
         return self._role is Role.MESSAGE and not self._begun() and not self._died
 
+    def complete(self) -> bool:
+        """Whether nothing of this report is still to come but a panic."""
+        return self._done and not self._died
+
     def unfinished(self) -> bool:
         """Whether the next line is more likely a part of this report than a new one."""
         if self._role is Role.MAYBE or self._done:
@@ -161,29 +186,30 @@ class Report:
         """Whether a headline goes on with this report instead of starting another."""
         role = found.role
         if role is Role.PANIC:
-            return CONSEQUENCE.match(text) is not None and self._believed()
+            related = found.kind in ("panic", self.kind) and not self._fatal
+            if _DEATH.match(text):
+                dying = self._died or self._role is Role.FAULT or self.kind in ("OOM", "unknown")
+                related = related and dying
+            return related and CONSEQUENCE.match(text) is not None and self._believed()
         if role is Role.MESSAGE:
             return self._role is Role.HEADER and self.kind == "WARN" and not self._begun()
         if role is Role.HEADER:
             return self.expects_header()
         if role is Role.DIE:
-            return (
-                not self._died
-                and not self._begun()
-                and self._role in (Role.MESSAGE, Role.HEADER, Role.MAYBE)
-            )
+            announced = self._role in (Role.MESSAGE, Role.FAULT) or self.kind == "BUG"
+            return announced and not (self._died or self._done or self._guilty.traced)
         if role is Role.MORE:
             return found.kind == self.kind and not self._done
         if role is Role.DETAIL:
             if found.kind == "OOM":
                 return self.kind == "OOM" and not self._done
-            return not self._begun() and self._role in (Role.MESSAGE, Role.DIE)
+            return not self._begun() and self._role in (Role.FAULT, Role.DIE)
         return False
 
     def _believed(self) -> bool:
         if self._role is not Role.MAYBE:
             return True
-        return self._done if self.kind == "unknown" else self._guilty.traced
+        return self._marked if self.kind == "unknown" else self._guilty.traced
 
     # --- lines ------------------------------------------------------------------------------
 
@@ -229,21 +255,26 @@ class Report:
         self._foreign += bool(text.strip())
         patience = self._patience()
         self.over = self._foreign > patience or len(self._suspense) > 4 * patience
+        if self._guilty.traced and not self._ends and _PROGRAM_FAULT.match(text):
+            self.over = True
         return False
 
     def _own(self, text: str) -> bool:
         if self._done:
-            return self._died and _BODY.match(text) is not None
-        if _END_TRACE.match(text):
-            self._done = True
+            again = self._died and self._foreign == 0 and _REGISTERS.match(text) is not None
+            return again or _AFTER.match(text) is not None
+        if _END_TRACE.match(text) or (self._fatal and text.startswith("Kernel Offset:")):
+            self._done = self._marked = True
             return True
-        if self._boxed and _BOX.match(text):
+        if self._boxed and _BOX.match(text) and (self._guilty.traced or self.kind != "KASAN"):
             self._done = True
             return True
         return _BODY.match(text) is not None
 
     def _patience(self) -> int:
-        if self._role is Role.MAYBE or self._done:
+        if self._role is Role.MAYBE and not self._begun():
+            return 3
+        if self._done:
             return 12
         if not self._guilty.traced:
             return 200 if self.kind in _LONG else 40
@@ -257,8 +288,8 @@ class Report:
             return None
         return Splat(
             kind=self.kind,
-            title=scrub(self._title),
-            function=self._guilty.name,
+            title=scrub(self._title) or self.kind,
+            function="" if self.kind == "OOM" else self._guilty.name,
             first_line=self._lines[0][0],
             last_line=self._lines[-1][0],
             report="\n".join(line for _, line in self._lines),

@@ -83,6 +83,12 @@ def plain_symbol(name: str) -> str:
 # Headlines
 # ---------------------------------------------------------------------------------------------
 
+# A source file's name, up to the kernel's own folder: builds stand in different places.
+_BUILD_FOLDER = re.compile(
+    r"(?<!\S)(?:/(?:[^\s/]+/)*?|(?:\.\./)+)(?=(?:arch|block|crypto|drivers|fs|include|init|"
+    r"io_uring|ipc|kernel|lib|mm|net|rust|security|sound|virt)/)"
+)
+
 _SCRUBS = (
     (SYMBOL, lambda m: plain_symbol(m[1])),
     (re.compile(r"\b[a-z_>.-]{1,20}=(?:0x)?[0-9a-f]{8,16}\b"), ""),
@@ -96,6 +102,7 @@ _SCRUBS = (
     (re.compile(r"\(\)$|\(null\)|\([\s,.=]*\)|\[[\s,-]*\]"), ""),
     (re.compile(r"\s+(?=[,.;:!])|\.+(?=\.)"), ""),
     (re.compile(r"\s{2,}"), " "),
+    (_BUILD_FOLDER, ""),
 )
 
 
@@ -104,4 +111,4 @@ def scrub(headline: str) -> str:
     text = headline
     for pattern, replacement in _SCRUBS:
         text = pattern.sub(replacement, text)
-    return text.strip().rstrip(",:;- ").removesuffix(".").strip()
+    return text.strip().rstrip(".,:;- ")

@@ -31,24 +31,30 @@ _REPORTING = _names(
     r"arm64_serror_panic|arm64_notify_die|handle_bad_stack|bad_mode|panic_bad_stack",
     r"el[01]\w*|panic_unhandled|vectors|stack_chk_fail|fortify_panic|fortify_report",
     r"usercopy_abort|abort|unwind_backtrace|arch_stack_walk|stack_trace_save\w*",
+    # the ways into the kernel, and out of it
+    r"do_syscall_\w+|x64_sys_call|entry_\w+|ksys_\w+|(?:do_)?sys_(?:read|write|exit\w*)|vfs_write",
+    r"(?:x64|arm64|ia32)_sys_(?:read|write|exit\w*)|invoke_syscall\w*|do_el0_\w+|full_proxy_\w+",
+    r"(?:syscall_|irqentry_|prepare_)?exit_to_\w+|syscall_exit\w*|irqentry_exit\w*|kthread|ret_from_\w+",
     # sanitizers
     r"kasan_\w+|asan_\w+|hwasan_\w+|check_memory_region\w*|check_region_inline",
-    r"print_address_description\w*|print_report|kfence_\w+|kcsan_\w+|tsan_\w+|kmsan_\w+|msan_\w+",
-    r"ubsan_\w+|handle_overflow|val_to_string|metadata_update_state",
+    r"mte_check\w*|print_address_description\w*|print_report|kfence_\w+|kcsan_\w+|tsan_\w+|kmsan_\w+|msan_\w+",
+    r"check_slab_allocation|slab_free_hook|ubsan_\w+|handle_overflow|val_to_string|metadata_update_state",
     # lockdep and RCU
     r"print_\w*bug|print_circular_bug\w*|print_usage_bug\w*|print_unlock_imbalance_bug\w*",
     r"print_\w*deadlock\w*|print_bad_irq_dependency|print_irq_inversion_bug|print_freed_lock_bug",
     r"check_\w*(?:noncircular|irq_usage|deadlock\w*|prevs?_add|usage\w*|wait_context)|check_irq_\w+",
     r"validate_chain|mark_(?:lock\w*|usage|held_locks)|lock_(?:acquire|release)|lockdep_\w+",
     r"register_lock_class|assign_lock_key|debug_check_no_locks\w*|rcu_lockdep\w*|look_up_lock_class",
-    r"print_(?:other_)?cpu_stall\w*|print_cpu_stall_info|rcu_dump_cpu_stacks|rcu_check_gp_\w+",
+    r"print_(?:other_)?cpu_stall\w*|print_cpu_stall_info|rcu_dump_cpu_stacks|rcu_\w*gp_\w+",
     r"rcu_(?:sched_clock_irq|pending|check_callbacks|stall_\w+)|check_cpu_stall",
     r"nmi_\w*backtrace\w*|trigger_\w*backtrace\w*|arch_trigger_\w+|sched_show_task",
-    r"update_process_times|tick_\w+|hrtimer_(?:interrupt|run_queues)|watchdog\w*|is_\w*lockup\w*",
-    r"hrtimer_run_queues|run_hrtimer|sysvec_\w+|asm_sysvec_\w+|handle_irq_event\w*|do_IRQ",
+    r"update_process_times|tick_\w+|(?:asm_)?common_interrupt|timer_interrupt|handle_\w*irq\w*",
+    r"generic_handle_\w+|gic_\w+|arch_timer_\w+|do_interrupt_handler|call_on_irq_stack|do_IRQ",
+    r"hrtimer_(?:interrupt|run_queues)|run_hrtimer\w*|watchdog\w*|is_\w*lockup\w*",
+    r"sysvec_\w+|asm_sysvec_\w+",
     # checks that call WARN, BUG or printk for somebody else
     r"refcount_\w+|list_\w*(?:valid|add|del)\w*|debug_print_object|debug_object_\w+",
-    r"debug_check_no_obj\w*|debug_\w+_(?:activate|deactivate|free|init)|bad_page\w*|print_bad_pte",
+    r"init_\w+_key|debug_check_no_obj\w*|debug_\w+_(?:activate|deactivate|free|init)|bad_page\w*|print_bad_pte",
     r"might_(?:sleep|resched|fault)\w*|schedule_bug|spin_(?:bug|dump)|rwlock_bug",
     r"do_raw_(?:spin|read|write)_\w+|object_err|slab_(?:err|bug|fix|pad_check|unlock|fix)\w*",
     r"check_(?:bytes\w*|object|slab|pad_bytes|heap_object|object_size|stack_object)",
@@ -74,7 +80,10 @@ _HELPER = _names(
     r"(?:test_and_)?(?:set|clear|change)_bit\w*|atomic\w*|arch_atomic\w*",
     r"srso_\w+|retbleed_\w+|x86_(?:return|indirect)_thunk\w*|lock_sock\w*|local_bh_\w+",
     r"lkdtm_do_action|pv_\w+|paravirt_\w+|irq_work_\w+|csd_lock_\w+|smp_call_function_\w+",
-    r"do_softirq\w*|irq_exit\w*|handle_softirqs|stack_trace_\w+|ret_from_\w+",
+    r"do_softirq\w*|irq_exit\w*|handle_softirqs|stack_trace_\w+",
+    r"do_(?:group_)?exit|make_task_dead|get_signal|arch_do_signal\w*|do_notify_resume|do_signal",
+    r"handle_mm_fault|do_anonymous_page|vma_alloc_\w+|alloc_anon_folio|do_(?:wp|swap|cow)_\w+",
+    r"native_(?:read|write)_msr\w*|(?:rd|wr)msr\w*|Ldiv0\w*",
     r"native_safe_halt|default_idle\w*|arch_cpu_idle|cpu_do_idle|cpu_startup_entry|do_idle",
 )
 
@@ -82,7 +91,7 @@ _TRACE = re.compile(r"\s*(?:[Cc]all [Tt]race|[Bb]acktrace|[Ss]tack trace|[Tt]rac
 _KMEMLEAK_TRACE = re.compile(r"\s*backtrace(?: \([^)]*\))?:")
 _FRAME = re.compile(
     r"\s*(?:\[?<(?P<address>[0-9a-f]+)>\]? ?|\[[0-9a-f]{16}\] ?)*(?:\[[0-9a-f]{16}\] ?)*"
-    r"(?P<doubt>\(?\? ?)?\(?(?P<name>[A-Za-z_$][\w$.]{0,200})\+0x[0-9a-f]+"
+    r"(?P<doubt>\(?\? ?)?\(?(?P<name>[A-Za-z_$][\w$.]{0,200})(?:\+0x[0-9a-f]+|\)? from )"
 )
 _IN_TRACE = re.compile(
     r"\s*(?:</?[#A-Z][\w-]*>|<<|\[?<|RIP:|RSP:|RAX:|RDX:|RBP:|R\d\d:|Code:|ORIG_RAX|CS:|=====|$)"
@@ -115,6 +124,7 @@ class Guilty:
         """A headline such as "… in foo+0x1/0x2" or "… in foo / bar" names its function."""
         found = SYMBOL.search(text) or re.search(r" in ([A-Za-z_]\w*)(?: / [A-Za-z_]\w*)$", text)
         if found is not None:
+            self._reporter = plain_symbol(found[1])
             self._candidate(found[1], doubt=False)
 
     def line(self, text: str) -> None:
@@ -127,6 +137,7 @@ class Guilty:
         if _COUNTER.match(text):
             found = SYMBOL.search(text)
             if found is not None:
+                self._reporter = self._reporter or plain_symbol(found[1])
                 self._candidate(found[1], doubt=False)
         elif self._tracing:
             frame = _FRAME.match(text)
@@ -138,8 +149,8 @@ class Guilty:
     def _candidate(self, symbol: str, *, doubt: bool) -> None:
         name = plain_symbol(symbol)
         if _REPORTING.match(name):
-            self._reporter = self._reporter or ("" if doubt else name)
-        elif doubt:
+            return
+        if doubt:
             if not _HELPER.match(name):
                 self._doubtful = self._doubtful or name
         elif _HELPER.match(name):
