@@ -49,7 +49,7 @@ ARCH = Arch(
     compiler_package="gcc-x86-64-linux-gnu",
     machine=Machine(machine="q35", cpu_tcg="max", cpu_kvm="host"),
     console="ttyS0",
-    cmdline=("earlyprintk=ttyS0,keep", "reboot=t"),
+    cmdline=("earlyprintk=ttyS0", "reboot=t"),  # not ",keep": every line would come twice
     tiny=TinyGuest(
         code=_PAGE.rjust(0x10000, b"\xf4"),
         option="-bios",

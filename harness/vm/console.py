@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The serial console: for people, for readiness and for panics. QEMU itself records it whole.
+"""The serial console: for people, for readiness and for panics.
 
-Nobody stays connected to its socket without reading: QEMU would stop taking the guest's output,
-and the guest's printk would wait. While nobody is connected QEMU only records.
+QEMU writes it whole to a file, and reads what is typed from a FIFO. Whoever wants to see the
+console follows the file: no reader can slow the guest down (one on a socket does: the guest's
+printk waits for it) or take anything away from another.
 """
 
 from __future__ import annotations
@@ -11,25 +12,25 @@ import os
 import re
 import selectors
 import shutil
-import socket
 import sys
 import termios
+import threading
+import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import pexpect
-from pexpect.socket_pexpect import SocketSpawn
-
-Spawn: TypeAlias = "SocketSpawn[bytes]"
+from pexpect.spawnbase import SpawnBase
 
 READY = re.compile(rb"pinpage: guest ready([^\r\n]*)[\r\n]")
 PANIC = re.compile(rb"Kernel panic - not syncing|---\[ end Kernel panic")
 ESCAPE = 0x1D  # Ctrl-]
 _WINDOW = 512  # bytes that a search looks back
 _READ = 1 << 16
+_LOOK = 0.02  # seconds between two looks at a file that does not grow
 _LAST_WORDS = 5  # seconds for a kernel that panics to print its report and reset
 TAIL = 20  # lines of the console that a message quotes
 
@@ -42,24 +43,73 @@ class ConsoleSilent(Exception):
     """What was waited for did not come in time."""
 
 
-class Console:
-    """One guest's console: QEMU's socket, and the file that QEMU records it in."""
+if TYPE_CHECKING:
+    _Spawn = SpawnBase[bytes]
+else:
+    _Spawn = SpawnBase  # generic in its stubs alone
 
-    def __init__(self, path: Path, log: Path) -> None:
-        self.path = path
+
+class Follower(_Spawn):
+    """pexpect on a console: reads the file that grows, types into the FIFO. It has come to its
+    end when QEMU is gone and the file is read."""
+
+    def __init__(self, log: int, typed: int, alive: Callable[[], bool]) -> None:
+        super().__init__(maxread=_READ, searchwindowsize=_WINDOW)
+        self.child_fd = log
+        self._typed = typed
+        self._alive = alive
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> bytes:
+        """What has come, at most size bytes. pexpect's EOF at the end, TIMEOUT when nothing came
+        in time; no timeout is none."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            alive = self._alive()  # asked first: what it wrote before it died is still read
+            data = os.read(self.child_fd, size)
+            if data:
+                return data
+            if not alive:
+                self.flag_eof = True
+                raise pexpect.EOF("the console ended")
+            if end is not None and time.monotonic() >= end:
+                raise pexpect.TIMEOUT("nothing came")
+            time.sleep(_LOOK)  # polling, under a deadline
+
+    def send(self, data: bytes) -> None:
+        """Type. The FIFO holds 64 KiB for a guest that does not read."""
+        try:
+            while data:
+                data = data[os.write(self._typed, data) :]
+        except (BrokenPipeError, BlockingIOError) as error:
+            raise ConsoleClosed(f"nobody reads what is typed: {error.strerror}") from error
+
+
+class Console:
+    """One guest's console: a FIFO to type into, and the file that QEMU writes.
+
+    alive tells whether QEMU still runs.
+    """
+
+    def __init__(self, fifo: Path, log: Path, alive: Callable[[], bool]) -> None:
+        self.fifo = fifo
         self.log = log
+        self._alive = alive
         self._scanned = 0
         self._panicked = False
 
     @contextmanager
-    def attached(self) -> Iterator[Spawn]:
-        """Connected, for as long as the context lasts. ConsoleClosed when QEMU is gone."""
-        with socket.socket(socket.AF_UNIX) as end:
-            try:
-                end.connect(str(self.path))
-            except OSError as error:
-                raise ConsoleClosed(f"no connection to the console: {error.strerror}") from error
-            yield SocketSpawn(end, maxread=_READ, searchwindowsize=_WINDOW)
+    def attached(self, *, whole: bool = False) -> Iterator[Follower]:
+        """Follow the console from now on, or the whole of it. ConsoleClosed when QEMU is gone."""
+        try:
+            typed = os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise ConsoleClosed(f"nobody reads the console: {error.strerror}") from error
+        try:
+            with self.log.open("rb", buffering=0) as log:
+                log.seek(0, os.SEEK_SET if whole else os.SEEK_END)
+                yield Follower(log.fileno(), typed, self._alive)
+        finally:
+            os.close(typed)
 
     def text(self) -> str:
         """All that was recorded so far."""
@@ -84,7 +134,7 @@ def tail(text: str) -> str:
     return "\n".join(text.splitlines()[-TAIL:])
 
 
-def wait_ready(spawn: Spawn, seconds: float) -> str:
+def wait_ready(spawn: Follower, seconds: float) -> str:
     """Wait for the guest's word that it is up; what it said behind it.
 
     ConsoleClosed after a panic (once its report is out) or the console's end; ConsoleSilent when
@@ -121,35 +171,58 @@ def interact(guest: HasConsole, *, source: int | None = None, sink: int | None =
     with guest.console.attached() as spawn, _raw(source):
         if os.isatty(source):
             size = shutil.get_terminal_size()
-            os.write(sink, b"The guest's console; Ctrl-] leaves.\r\n")
-            spawn.socket.sendall(b" stty rows %d cols %d\r" % (size.lines, size.columns))
-        _bridge(spawn.socket, source, sink)
+            _write_all(sink, b"The guest's console; Ctrl-] leaves.\r\n")
+            spawn.send(b" stty rows %d cols %d\r" % (size.lines, size.columns))
+        with _shown(spawn, sink) as over:
+            _type(spawn, source, over)
 
 
-def _bridge(end: socket.socket, source: int, sink: int) -> None:
-    with selectors.DefaultSelector() as selector:
-        selector.register(end, selectors.EVENT_READ)
-        selector.register(source, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                if key.fileobj is end:
-                    data = _received(end)
-                    if not data:
-                        return
-                    _write_all(sink, data)
-                else:
-                    typed = os.read(source, _READ)
-                    before, escape, _ = typed.partition(bytes([ESCAPE]))
-                    end.sendall(before)
-                    if escape or not typed:
-                        return
+@contextmanager
+def _shown(spawn: Follower, sink: int) -> Iterator[int]:
+    """Show what the console says, in a thread. Gives a file descriptor that can be read once
+    the console has ended."""
+    ended, end = os.pipe()
+    left = threading.Event()
 
+    def show() -> None:
+        try:
+            while not left.is_set():
+                try:
+                    _write_all(sink, spawn.read_nonblocking(_READ, timeout=0.1))
+                except pexpect.TIMEOUT:
+                    continue
+                except (pexpect.EOF, OSError):  # the guest's end, or the user's terminal's
+                    return
+        finally:
+            os.close(end)
 
-def _received(end: socket.socket) -> bytes:
+    shower = threading.Thread(target=show, name="console")
+    shower.start()
     try:
-        return end.recv(_READ)
-    except ConnectionResetError:
-        return b""
+        yield ended
+    finally:
+        left.set()
+        shower.join()
+        os.close(ended)
+
+
+def _type(spawn: Follower, source: int, over: int) -> None:
+    """Pass on what the user types until the escape, the end of it, or of the console."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(source, selectors.EVENT_READ)
+        selector.register(over, selectors.EVENT_READ)
+        while True:
+            ready = {key.fd for key, _ in selector.select()}
+            if over in ready:
+                return
+            typed = os.read(source, _READ)
+            before, escape, _ = typed.partition(bytes([ESCAPE]))
+            try:
+                spawn.send(before)
+            except ConsoleClosed:
+                return
+            if escape or not typed:
+                return
 
 
 def _write_all(sink: int, data: bytes) -> None:

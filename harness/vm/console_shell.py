@@ -14,14 +14,12 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Protocol
 
 import pexpect
 
 from harness.model import CommandResult
 from harness.vm.channel import ChannelCut, ChannelTimeout
-from harness.vm.console import ConsoleClosed, Spawn
+from harness.vm.console import Console, ConsoleClosed, Follower
 
 FOLDER = "/tmp/.pinpage-console"
 _TYPED = 700  # base64 characters in one typed line: a terminal takes 4095
@@ -31,16 +29,10 @@ _LOOK = 0.5  # seconds between two looks at whether the guest is alive
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=]+")
 
 
-class Attaches(Protocol):
-    """What is needed of a console."""
-
-    def attached(self) -> AbstractContextManager[Spawn]: ...
-
-
 class ConsoleShell:
     """A Channel (channel.py). A shell has to sit on the guest's console."""
 
-    def __init__(self, console: Attaches) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
 
     def close(self) -> None:
@@ -70,7 +62,7 @@ class ConsoleShell:
 class _Talk:
     """One conversation with the shell on the console."""
 
-    def __init__(self, spawn: Spawn, until: float, watch: Callable[[], None]) -> None:
+    def __init__(self, spawn: Follower, until: float, watch: Callable[[], None]) -> None:
         self._spawn = spawn
         self._until = until
         self._watch = watch

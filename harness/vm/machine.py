@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
 import time
@@ -186,7 +187,7 @@ class Machine:
         never = f"the guest never got ready within {limit:g} s"
         try:
             port = qemu.forwarded(self.qmp.human("info usernet"))
-            with self.console.attached() as spawn:
+            with self.console.attached(whole=True) as spawn:
                 self.qmp.execute("cont")
                 word = wait_ready(spawn, limit)
         except (ConsoleClosed, MonitorError) as error:
@@ -265,11 +266,11 @@ def boot(
             kernel=kernel_image,
             initrd=runtime / "initrd",
             sockets=runtime,
-            console_log=folder / "console.log",
             memory_mib=memory_mib,
             smp=smp,
             append=tuple(append),
         )
+        console_log = _console_files(runtime, folder / "console.log")
         entries = [*access.entries, *_module_entries(modules)]
         wanted.initrd.write_bytes(cpio.pad(image.path.read_bytes()) + cpio.archive(entries))
         argv = qemu.argv(arch, accel, wanted, qemu=program, sandbox=qemu.sandbox(program))
@@ -279,8 +280,10 @@ def boot(
             argv=argv,
             process=process,
             monitor=monitor,
-            console=Console(runtime / qemu.CONSOLE, wanted.console_log),
-            log=wanted.console_log,
+            console=Console(
+                runtime / f"{qemu.CONSOLE}.in", console_log, lambda: process.poll() is None
+            ),
+            log=console_log,
             patience=accel.speed * profile_slowdown,
             modules=dict(modules),
         )
@@ -290,6 +293,15 @@ def boot(
         stack.callback(guest._close)
         guest._get_ready(access, log, progress)
         yield guest
+
+
+def _console_files(sockets: Path, log: Path) -> Path:
+    """What QEMU finds as the two ends of the console: a FIFO, and the log's absolute path."""
+    log = log.absolute()
+    log.write_bytes(b"")
+    os.mkfifo(sockets / f"{qemu.CONSOLE}.in", 0o600)
+    (sockets / f"{qemu.CONSOLE}.out").symlink_to(log)
+    return log
 
 
 def _start(

@@ -20,19 +20,18 @@ _BARE = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
 # panic=-1 and not oops=panic: an oops that the kernel survives is read from the console.
 _CMDLINE = ("panic=-1", "ignore_loglevel", "printk.time=1")
 
-CONSOLE = "con"  # names of the sockets in their folder
+CONSOLE = "con"  # with .in (a FIFO) and .out (a file) behind it
 MONITOR = "qmp"
 
 
 @dataclass(frozen=True)
 class Boot:
     """What one boot puts before QEMU. sockets: a folder whose path is short (a unix socket's
-    path ends at 108 bytes)."""
+    path ends at 108 bytes); the console's FIFO and file are in it."""
 
     kernel: Path
     initrd: Path
     sockets: Path
-    console_log: Path
     memory_mib: int
     smp: int
     append: tuple[str, ...] = ()
@@ -52,7 +51,6 @@ def argv(
     """A guest that waits for ``cont`` before its first instruction, so that nobody who listens
     misses anything. Its port 22 is forwarded from a loopback port that the host picks (ask the
     monitor: ``forwarded``), and it reaches no network."""
-    console = f"socket,id=con,path={escape(boot.sockets / CONSOLE)},server=on,wait=off"
     monitor = f"socket,id=qmp,path={escape(boot.sockets / MONITOR)},server=on,wait=off"
     return (
         qemu,
@@ -61,7 +59,7 @@ def argv(
         *_machine(arch, accel.name),
         *("-m", str(boot.memory_mib)),
         *("-smp", str(boot.smp)),
-        *("-chardev", f"{console},logfile={escape(boot.console_log)},logappend=off"),
+        *("-chardev", f"pipe,id=con,path={escape(boot.sockets / CONSOLE)}"),
         *("-serial", "chardev:con"),
         *("-chardev", monitor),
         *("-mon", "chardev=qmp,mode=control"),

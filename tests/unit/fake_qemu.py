@@ -28,7 +28,7 @@ PANIC = (
 
 
 def option(argv: list[str], chardev: str, key: str) -> str:
-    words = next(word for word in argv if word.startswith(f"socket,id={chardev},"))
+    words = next(word for word in argv if f",id={chardev}," in word)
     found = re.search(rf"(?:^|,){key}=((?:[^,]|,,)*)", words)
     assert found, words
     return found[1].replace(",,", ",")
@@ -44,10 +44,10 @@ def listen(path: str) -> socket.socket:
 class Machine:
     def __init__(self, behaviour: str, argv: list[str]) -> None:
         self.behaviour = behaviour
-        self.consoles = listen(option(argv, "con", "path"))
         self.monitor = listen(option(argv, "qmp", "path")).accept()[0]
-        self.log = os.open(option(argv, "con", "logfile"), os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-        self.console: socket.socket | None = None
+        console = option(argv, "con", "path")
+        self.typed = os.open(f"{console}.in", os.O_RDWR)
+        self.log = os.open(f"{console}.out", os.O_RDWR)
         self.shell = -1
         self.rest = ""
         self.tell({"QMP": {"version": {"qemu": {}, "package": ""}, "capabilities": []}})
@@ -57,8 +57,6 @@ class Machine:
 
     def say(self, data: bytes) -> None:
         os.write(self.log, data)
-        if self.console is not None:
-            self.console.sendall(data)
 
     def shut_down(self, reason: str) -> None:
         stamp = {"seconds": 0, "microseconds": 0}
@@ -68,8 +66,6 @@ class Machine:
 
     def let_go(self) -> None:
         """What happens at ``cont``."""
-        if self.console is None:
-            self.console = self.consoles.accept()[0]
         self.say(BOOT)
         if self.behaviour == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -101,8 +97,7 @@ class Machine:
 
     def loop(self) -> None:
         while True:
-            ends: list[object] = [self.monitor, self.consoles]
-            ends += [self.console] if self.console is not None else []
+            ends: list[object] = [self.monitor, self.typed]
             ends += [self.shell] if self.shell >= 0 else []
             for end in select.select(ends, [], [])[0]:
                 if end is self.monitor:
@@ -111,12 +106,12 @@ class Machine:
                         message, at = json.JSONDecoder().raw_decode(self.rest.lstrip())
                         self.rest = self.rest.lstrip()[at:]
                         self.command(message)
-                elif end is self.consoles:
-                    self.console = self.consoles.accept()[0]
-                elif end is self.shell:
+                elif end == self.shell:
                     self.from_shell()
-                elif end is self.console:
-                    self.to_shell()
+                else:
+                    data = os.read(self.typed, 65536)
+                    if self.shell >= 0:
+                        os.write(self.shell, data)
 
     def from_shell(self) -> None:
         try:
@@ -126,16 +121,6 @@ class Machine:
         if not data:
             sys.exit(0)
         self.say(data)
-
-    def to_shell(self) -> None:
-        assert self.console is not None
-        data = self.console.recv(65536)
-        if not data:
-            self.console = None
-            return
-        if b"die-now" in data:
-            os.kill(os.getpid(), signal.SIGKILL)
-        os.write(self.shell, data)
 
 
 def main() -> None:

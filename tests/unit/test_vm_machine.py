@@ -157,7 +157,7 @@ def test_a_qemu_that_dies_under_a_command_is_lost(tmp_path: Path) -> None:
 @pytest.mark.parametrize("behaviour", ["shell", "stubborn"])
 def test_nothing_outlives_the_context(tmp_path: Path, behaviour: str) -> None:
     with pytest.raises(KeyboardInterrupt), boot(tmp_path, behaviour) as guest:
-        pid, sockets = guest.pid, guest.console.path.parent
+        pid, sockets = guest.pid, guest.console.fifo.parent
         assert sockets.is_dir()
         raise KeyboardInterrupt
     assert not Path(f"/proc/{pid}").exists()

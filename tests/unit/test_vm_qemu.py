@@ -17,8 +17,7 @@ KVM = Accelerator("kvm", "a test", 1.0)
 BOOT = qemu.Boot(
     kernel=Path("/k/bzImage"),
     initrd=Path("/s/initrd"),
-    sockets=Path("/s"),
-    console_log=Path("/run,1/console.log"),
+    sockets=Path("/s,1"),
     memory_mib=768,
     smp=2,
     append=("movablecore=256M", "quiet"),
@@ -37,7 +36,6 @@ def test_every_guest_is_bare_and_has_its_channels(name: str, accel: Accelerator)
     words = qemu.argv(value, accel, BOOT, qemu="/usr/bin/qemu", sandbox=qemu.SANDBOX)
     assert words[0] == "/usr/bin/qemu"
     assert {"-nodefaults", "-no-user-config", "-no-reboot", "-S"} <= set(words)
-    console = "socket,id=con,path=/s/con,server=on,wait=off,logfile=/run,,1/console.log"
     for pair in [
         ("-display", "none"),
         ("-machine", value.machine.machine),
@@ -45,9 +43,9 @@ def test_every_guest_is_bare_and_has_its_channels(name: str, accel: Accelerator)
         ("-cpu", value.machine.cpu_tcg if accel is TCG else value.machine.cpu_kvm),
         ("-m", "768"),
         ("-smp", "2"),
-        ("-chardev", f"{console},logappend=off"),
+        ("-chardev", "pipe,id=con,path=/s,,1/con"),
         ("-serial", "chardev:con"),
-        ("-chardev", "socket,id=qmp,path=/s/qmp,server=on,wait=off"),
+        ("-chardev", "socket,id=qmp,path=/s,,1/qmp,server=on,wait=off"),
         ("-mon", "chardev=qmp,mode=control"),
         ("-netdev", "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         ("-device", "virtio-net-pci,netdev=n0,romfile="),
