@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Configuration fragments, and whether Kconfig did what they ask.
+
+Fragments are merged in order (base, architecture, features, profile, kernel; a later one wins)
+on tinyconfig. After olddefconfig every requested option is compared with the resulting
+``.config``; one that was dropped is named with the dependency it lacks (build/kconfig_tree.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.build import kconfig_tree
+from harness.errors import ConfigError, InputError
+from harness.model import Arch, Fragment, Kernel, KernelConfig, Profile
+
+_SET = re.compile(r'CONFIG_(\w+)=(y|m|n|-?\d+|0x[0-9a-fA-F]+|"(?:[^"\\]|\\.)*")\s*')
+_UNSET = re.compile(r"# CONFIG_(\w+) is not set\s*")
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A requested option that is not as it was asked for. got is "n" where it is unset."""
+
+    symbol: str
+    wanted: str
+    got: str
+    why: str
+
+
+def compose(
+    kernel: Kernel, arch: Arch, profile: Profile, features: Sequence[str], config_root: Path
+) -> KernelConfig:
+    """The configuration of a kernel; features are names of files in ``features/``."""
+    names = [
+        "base.config",
+        f"arch/{arch.name}.config",
+        *(f"features/{name}.config" for name in features),
+        *profile.fragments,
+        *kernel.fragments,
+    ]
+    fragments = []
+    requested: dict[str, str] = {}
+    for name in names:
+        path = config_root / name
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"configuration fragment {path} cannot be read: {error.strerror}",
+                hint="kernel-config/README.md says where fragments belong",
+            ) from error
+        fragments.append(Fragment(name, text))
+        for symbol, value in parse(text, str(path)).items():
+            requested.pop(symbol, None)
+            requested[symbol] = value
+    digest = hashlib.sha256(_text(requested).encode()).hexdigest()
+    return KernelConfig(tuple(fragments), requested, f"sha256:{digest}")
+
+
+def parse(text: str, name: str) -> dict[str, str]:
+    """Symbol → value of a fragment or a .config; InputError names the file and the line."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := _SET.fullmatch(line):
+            found[match[1]] = match[2]
+        elif match := _UNSET.fullmatch(line):
+            found[match[1]] = "n"
+        elif line.strip() and not line.startswith("#"):
+            raise InputError(
+                f"{name}:{number}: not a configuration line: {line.strip()!r}",
+                hint="write CONFIG_NAME=value or '# CONFIG_NAME is not set'",
+            )
+    return found
+
+
+def merged_text(config: KernelConfig) -> str:
+    """All requested options, each once, as lines of a .config."""
+    return _text(config.requested)
+
+
+def _text(requested: Mapping[str, str]) -> str:
+    lines = [
+        f"# CONFIG_{symbol} is not set" if value == "n" else f"CONFIG_{symbol}={value}"
+        for symbol, value in requested.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def verify(requested: Mapping[str, str], dot_config_text: str, tree: Path) -> list[Dropped]:
+    """What olddefconfig did not take, each with its reason from the tree's Kconfig files."""
+    actual = parse(dot_config_text, ".config")
+    wrong = {
+        symbol: value for symbol, value in requested.items() if actual.get(symbol, "n") != value
+    }
+    if not wrong:
+        return []
+    kconfig = kconfig_tree.load(tree, kconfig_tree.srcarch(dot_config_text))
+    return [
+        Dropped(symbol, value, actual.get(symbol, "n"), _why(symbol, value, actual, kconfig))
+        for symbol, value in wrong.items()
+    ]
+
+
+def _why(symbol: str, wanted: str, actual: Mapping[str, str], kconfig: kconfig_tree.Options) -> str:
+    entries = kconfig.get(symbol)
+    if not entries:
+        return "this kernel has no such option"
+    if wanted == "n":
+        selectors = [
+            name
+            for name, others in kconfig.items()
+            for other in others
+            if actual.get(name, "n") != "n" and symbol in other.selects
+        ]
+        if selectors:
+            return f"selected by {', '.join(sorted(set(selectors)))}"
+    unmet = [
+        term for entry in entries for term in entry.depends if not kconfig_tree.holds(term, actual)
+    ]
+    if unmet:
+        return f"its dependency is not met: {'; '.join(dict.fromkeys(unmet))}"
+    if not any(entry.prompt for entry in entries):
+        return "it has no prompt: only other options set it"
+    hidden = [e.prompt_if for e in entries if e.prompt_if]
+    unmet = [term for term in hidden if not kconfig_tree.holds(term, actual)]
+    if unmet:
+        return f"it can be changed only if: {'; '.join(dict.fromkeys(unmet))}"
+    return "Kconfig set another value (a choice, or a value out of its range)"
+
+
+def dropped_error(dropped: Sequence[Dropped]) -> ConfigError:
+    """One error that names every dropped option, its value and why."""
+    lines = [f"CONFIG_{d.symbol}: wanted {d.wanted}, got {d.got}: {d.why}" for d in dropped]
+    first = dropped[0]
+    more = f" (and {len(dropped) - 1} more)" if len(dropped) > 1 else ""
+    return ConfigError(
+        f"CONFIG_{first.symbol}={first.wanted} was asked for and Kconfig dropped it{more}",
+        detail="\n".join(lines),
+        hint="ask for the dependency too, or drop the option from its fragment in kernel-config/",
+    )
