@@ -28,7 +28,7 @@ _MADE_FILES = re.compile(
 )
 _SKIPPED = frozenset({".git", ".svn", ".hg"})
 _VERSION = re.compile(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(.*?) *$", re.MULTILINE)
-_RACY_SECONDS = 2.0
+RACY_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def digest(top: Path, files: tuple[str, ...], cache_folder: Path) -> str:
                 f"{top} changes while it is read: {path} is gone", hint="run it again"
             ) from error
         whole.update(os.fsencode(f"{path}\0{mode}\0{content}\n"))
-        if now - max(found.st_mtime, found.st_ctime) > _RACY_SECONDS:
+        if now - max(found.st_mtime, found.st_ctime) > RACY_SECONDS:
             fresh[path] = [*_stamp(found), content]
     if fresh != known:
         cache.write_json(index, fresh)

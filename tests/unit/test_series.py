@@ -198,9 +198,9 @@ def test_environment_of_a_git_hook_does_not_leak(
     before = toy.git(checkout, "status", "--porcelain"), toy.git(checkout, "rev-parse", "HEAD")
     monkeypatch.setenv("GIT_DIR", str(checkout / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(checkout / ".git" / "index"))
-    tree = apply(tmp_path, toy.mail("[PATCH] one", COUNT))
+    tree = apply(tmp_path, toy.change("kernel/fork.c", "PAGE_SHIFT", "PAGE_SHIFT + 1"))
     monkeypatch.undo()
-    assert list(tree.changed) == ["mm/compaction.c"]
+    assert list(tree.changed) == ["kernel/fork.c"]
     after = toy.git(checkout, "status", "--porcelain"), toy.git(checkout, "rev-parse", "HEAD")
     assert after == before
 

@@ -75,17 +75,30 @@ def test_folder_digest_follows_names_modes_and_contents(tmp_path: Path) -> None:
     assert changed() and seen[-1] == seen[0]
 
 
-def test_remembered_digests_are_not_trusted_after_a_change_in_the_same_moment(
-    tmp_path: Path,
+@pytest.mark.parametrize("racy", [folder.RACY_SECONDS, -1.0])
+def test_remembered_digests_are_not_trusted_too_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, racy: float
 ) -> None:
-    """Same size, same times, as a quick editor leaves it."""
+    """A change of the same size that puts the old time back, remembered (-1) or too young."""
+    monkeypatch.setattr(folder, "RACY_SECONDS", racy)
     top = toy.copy(tmp_path / "linux")
     path = top / "mm/migrate.c"
     before = resolve(tmp_path, top).digest
+    assert bool(list(tmp_path.glob("cache/folders/*"))) == (racy < 0)
     found = path.stat()
     path.write_text(path.read_text().replace("-1", "-7"))
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
     assert resolve(tmp_path, top).digest != before
+
+
+def test_remembered_digests_save_the_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "RACY_SECONDS", -1.0)
+    top = toy.copy(tmp_path / "linux")
+    before = resolve(tmp_path, top).digest
+    monkeypatch.setattr(cache, "sha256", lambda path: pytest.fail(f"{path} is read again"))
+    assert resolve(tmp_path, top).digest == before
 
 
 def test_products_of_a_build_are_left_out(tmp_path: Path) -> None:
