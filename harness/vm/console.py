@@ -18,7 +18,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -169,11 +169,13 @@ def interact(guest: HasConsole, *, source: int | None = None, sink: int | None =
     source = sys.stdin.fileno() if source is None else source
     sink = sys.stdout.fileno() if sink is None else sink
     with guest.console.attached() as spawn, _raw(source):
+        first = b""
         if os.isatty(source):
             size = shutil.get_terminal_size()
             _write_all(sink, b"The guest's console; Ctrl-] leaves.\r\n")
-            spawn.send(b" stty rows %d cols %d\r" % (size.lines, size.columns))
-        with _shown(spawn, sink) as over:
+            first = b" stty rows %d cols %d\r" % (size.lines, size.columns)
+        with _shown(spawn, sink) as over, suppress(ConsoleClosed):
+            spawn.send(first)
             _type(spawn, source, over)
 
 
@@ -217,10 +219,7 @@ def _type(spawn: Follower, source: int, over: int) -> None:
                 return
             typed = os.read(source, _READ)
             before, escape, _ = typed.partition(bytes([ESCAPE]))
-            try:
-                spawn.send(before)
-            except ConsoleClosed:
-                return
+            spawn.send(before)
             if escape or not typed:
                 return
 
