@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Objects loaded, stored and freed in the background while their pages move */
+#define pr_fmt(fmt) "pinner: " fmt
+
+#include <linux/err.h>
+#include <linux/kthread.h>
+#include <linux/printk.h>
+#include <linux/slab.h>
+
+#include "pinner.h"
+
+#define PINNER_PICKS	4
+
+struct pinner_churn {
+	u64 ops;
+	u64 state;	/* of the random numbers */
+};
+
+/* Protects pinner_churner, starting it and stopping it */
+static DEFINE_MUTEX(pinner_churn_lock);
+static struct task_struct *pinner_churner;
+
+/* Any object, with a reference. Handles have gaps: aim a few times first. */
+static struct pinner_object *pinner_pick(u64 *state)
+{
+	struct pinner_object *obj = NULL;
+	int i, handle = 1;
+
+	for (i = 0; i < PINNER_PICKS && !obj; i++) {
+		u32 last = pinner_last_handle();
+
+		if (!last)
+			return NULL;
+		handle = 1 + (u32)(pinner_random(state) >> 32) % last;
+		obj = pinner_object_find(handle);
+	}
+	if (!obj)
+		obj = pinner_object_next(handle);
+	return obj ? obj : pinner_object_next(1);
+}
+
+static int pinner_churn_one(u64 *state)
+{
+	u64 dice = pinner_random(state);
+	struct pinner_object *obj;
+	int err = 0;
+
+	/* As many are stored as are freed */
+	if ((dice & 7) == 0)
+		return pinner_store(1, dice);
+
+	obj = pinner_pick(state);
+	if (!obj)
+		return pinner_store(1, dice);
+
+	switch (dice & 7) {
+	case 1:
+		pinner_object_check(obj);
+		err = pinner_object_free(obj);
+		break;
+	case 2:
+	case 3:
+		err = pinner_object_rewrite(obj, dice);
+		break;
+	default:
+		if (pinner_object_check(obj) != PINNER_IS_STORED)
+			err = -EIO;
+	}
+	pinner_object_put(obj);
+	return err;
+}
+
+static int pinner_churn(void *data)
+{
+	struct pinner_churn *churn = data;
+	u64 done;
+
+	for (done = 0; done < churn->ops && !kthread_should_stop(); done++) {
+		if (pinner_churn_one(&churn->state))
+			atomic_long_inc(&pinner_counters.churn_errors);
+		atomic_long_inc(&pinner_counters.churn_ops);
+		cond_resched();
+	}
+	pr_info("churned ops=%llu errors=%ld\n", done,
+		atomic_long_read(&pinner_counters.churn_errors));
+	atomic_long_set(&pinner_counters.churn_running, 0);
+	kfree(churn);
+	return 0;
+}
+
+/* Wait for the thread's end: its code may go afterwards. */
+static void pinner_churn_reap(void)
+{
+	if (!pinner_churner)
+		return;
+	kthread_stop(pinner_churner);
+	put_task_struct(pinner_churner);
+	pinner_churner = NULL;
+}
+
+void pinner_churn_stop(void)
+{
+	mutex_lock(&pinner_churn_lock);
+	pinner_churn_reap();
+	mutex_unlock(&pinner_churn_lock);
+}
+
+static int pinner_churn_create(u64 ops, u64 seed)
+{
+	struct pinner_churn *churn = kmalloc(sizeof(*churn), GFP_KERNEL);
+	struct task_struct *task;
+
+	if (!churn)
+		return -ENOMEM;
+	churn->ops = ops;
+	churn->state = seed;
+	task = kthread_create(pinner_churn, churn, "pinner_churn");
+	if (IS_ERR(task)) {
+		kfree(churn);
+		return PTR_ERR(task);
+	}
+	/* It may have ended by itself when it is stopped */
+	get_task_struct(task);
+	pinner_churner = task;
+	atomic_long_set(&pinner_counters.churn_ops, 0);
+	atomic_long_set(&pinner_counters.churn_errors, 0);
+	atomic_long_set(&pinner_counters.churn_running, 1);
+	wake_up_process(task);
+	return 0;
+}
+
+int pinner_churn_start(u64 ops, u64 seed)
+{
+	int err = -EBUSY;
+
+	mutex_lock(&pinner_churn_lock);
+	if (!atomic_long_read(&pinner_counters.churn_running)) {
+		pinner_churn_reap();
+		err = pinner_churn_create(ops, seed);
+	}
+	mutex_unlock(&pinner_churn_lock);
+	return err;
+}

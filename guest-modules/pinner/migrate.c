@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The pin page subsystem: registering with it, and moving when it asks */
+#define pr_fmt(fmt) "pinner: " fmt
+
+#include <linux/pagemap.h>
+#include <linux/printk.h>
+
+#include "pinner.h"
+
+static bool pinner_uses_pinpage;
+static bool pinner_init_lru;
+
+void pinner_use_pinpage(bool init_lru)
+{
+	pinner_uses_pinpage = true;
+	pinner_init_lru = init_lru;
+}
+
+#if PINNER_HAS_PINPAGE
+
+#define PINNER_UNPIN_TRIES	1000
+#define PINNER_GHOSTS		64
+
+static void pinner_note_moved(struct pinner_object *obj,
+			      unsigned long from, unsigned long to)
+{
+	struct pinner_move move = {
+		.pfn_old = from, .pfn_new = to, .handle = obj->handle,
+	};
+
+	obj->moves++;
+	atomic_long_inc(&pinner_counters.migrated);
+	pinner_moves_add(&move);
+	pr_info_ratelimited("migrated handle=%d pfn=0x%lx->0x%lx moves=%u\n",
+			    obj->handle, from, to, obj->moves);
+}
+
+static void pinner_note_refused(struct pinner_object *obj, int err,
+				unsigned long from, unsigned long to)
+{
+	struct pinner_move move = {
+		.pfn_old = from, .pfn_new = to, .err = err,
+		.handle = obj ? obj->handle : 0,
+	};
+
+	if (obj)
+		WRITE_ONCE(obj->refusal, err);
+	atomic_long_inc(&pinner_counters.refused);
+	pinner_moves_add(&move);
+	pr_info_ratelimited("refused handle=%d pfn=0x%lx err=%d\n",
+			    move.handle, from, err);
+}
+
+/*
+ * Lie ghost: note a move of an object that nobody has asked to move. It takes
+ * the last ones, which the lowest-first order of compaction is the last to ask.
+ */
+static void pinner_ghost(void)
+{
+	static atomic_t told = ATOMIC_INIT(0);
+	struct pinner_object *obj;
+	unsigned long pfn;
+	int nth = atomic_inc_return(&told);
+
+	if (nth > PINNER_GHOSTS)
+		return;
+	obj = pinner_object_find(pinner_last_handle() - nth + 1);
+	if (!obj)
+		return;
+	if (mutex_trylock(&obj->lock)) {
+		if (obj->page && !obj->moves) {
+			pfn = page_to_pfn(obj->page);
+			obj->claim = pfn ^ 1;
+			pinner_note_moved(obj, pfn, obj->claim);
+		}
+		mutex_unlock(&obj->lock);
+	}
+	pinner_object_put(obj);
+}
+
+/* With obj->lock held */
+static int pinner_move(struct pinner_object *obj, struct page *page,
+		       struct page *newpage)
+{
+	bool keep = pinner_lie == PINNER_LIES_KEEP;
+
+	if (obj->page != page)
+		return -EINVAL;
+
+	if (pinner_lie != PINNER_LIES_NOCOPY)
+		copy_highpage(newpage, page);
+	set_page_private(newpage, obj->handle);
+	obj->page = newpage;
+	obj->claim = 0;
+	if (keep && !obj->kept) {
+		/* Lie: whatever becomes of it, it is read and written on */
+		obj->kept = page;
+	} else {
+		set_page_private(page, 0);
+		if (PINNER_PINPAGE_POSTED)
+			put_page(page);
+	}
+	pinner_note_moved(obj, page_to_pfn(page), page_to_pfn(newpage));
+	return 0;
+}
+
+/*
+ * The callback. Called with both pages locked, maybe under a spinlock, and
+ * maybe while the owner of obj->lock waits for the page lock: so try only.
+ */
+static int pinner_migrate(struct pinpage_system *psys, struct page *page,
+			  struct page *newpage)
+{
+	struct pinner_object *obj = pinner_object_find(page_private(page));
+	int err = -EINVAL;
+
+	atomic_long_inc(&pinner_counters.callbacks);
+	if (obj) {
+		err = -EAGAIN;
+		if (mutex_trylock(&obj->lock)) {
+			err = pinner_move(obj, page, newpage);
+			mutex_unlock(&obj->lock);
+		}
+	}
+	if (err)
+		pinner_note_refused(obj, err, page_to_pfn(page),
+				    page_to_pfn(newpage));
+	if (obj)
+		pinner_object_put(obj);
+	if (pinner_lie == PINNER_LIES_GHOST)
+		pinner_ghost();
+	return err;
+}
+
+static struct pinpage_system pinner_system = {
+	.create_subsys = general_create_subsys,
+	.destroy_subsys = general_destroy_subsys,
+	.migrate = pinner_migrate,
+	.add_page = general_add_page,
+	.del_page = general_del_page,
+	.find_page = general_find_page,
+};
+
+int pinner_register(void)
+{
+	if (!pinner_uses_pinpage)
+		return 0;
+	return register_pinpage(&pinner_system);
+}
+
+/*
+ * The module's code goes when this returns. Nothing can be done about pages
+ * that the subsystem doesn't let go of, but not to go.
+ */
+void pinner_unregister(void)
+{
+	int err;
+
+	if (!pinner_uses_pinpage)
+		return;
+	while ((err = unregister_pinpage(&pinner_system)) == -EBUSY) {
+		pr_err_ratelimited("the subsystem holds on to pages\n");
+		pinner_free_all();
+		schedule_timeout_uninterruptible(HZ / 10);
+	}
+	if (err)
+		pr_err("unregister_pinpage: error %d\n", err);
+}
+
+int pinner_pin(struct page *page)
+{
+	if (!pinner_uses_pinpage)
+		return 0;
+	if (pinner_init_lru)
+		INIT_LIST_HEAD(&page->lru);
+	/* page->private says whose it is; nothing more is needed */
+	return set_pinpage(&pinner_system, page, NULL);
+}
+
+/* With the object's lock held, so that the page can't become another one */
+int pinner_unpin(struct page *page)
+{
+	int err, tries;
+
+	if (!pinner_uses_pinpage)
+		return 0;
+
+	for (tries = 0; tries < PINNER_UNPIN_TRIES; tries++) {
+		err = clear_pinpage(&pinner_system, page);
+		if (err != -EINVAL && err != -EAGAIN)
+			return err;
+		/* As posted, a page that has moved isn't registered any more */
+		if (PINNER_PINPAGE_POSTED || !page_count(page))
+			break;
+		/* The move that gave us this page may not be over: wait */
+		lock_page(page);
+		unlock_page(page);
+		cond_resched();
+	}
+	return PINNER_PINPAGE_POSTED && err == -EINVAL ? 0 : err;
+}
+
+#else /* !PINNER_HAS_PINPAGE */
+
+int pinner_register(void)
+{
+	if (!pinner_uses_pinpage)
+		return 0;
+	pr_err("mode=pinpage: this kernel has no pin page subsystem\n");
+	return -EOPNOTSUPP;
+}
+
+void pinner_unregister(void)
+{
+}
+
+int pinner_pin(struct page *page)
+{
+	return 0;
+}
+
+int pinner_unpin(struct page *page)
+{
+	return 0;
+}
+
+#endif
