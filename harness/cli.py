@@ -22,10 +22,11 @@ from rich.markup import escape
 
 from harness import __version__, arch, doctor, pipeline, report, resources, scenario, spec
 from harness.errors import InputError, PinpageError
-from harness.model import EXIT_CODES, Outcome, RunSpec
+from harness.model import EXIT_CODES, BuildArtifacts, Outcome, RunSpec
 from harness.parse import splat
 from harness.terminal import TerminalProgress
 from harness.vm import console as vm_console
+from harness.vm.machine import Machine
 
 EXIT_HELP = """\b
 Exit codes: 0 PASS, 1 FAIL, 2 bad usage or input, 3 CRASH, 4 HANG, 5 LOST,
@@ -344,7 +345,7 @@ def apply(more: tuple[str, ...], as_json: bool, **options: Any) -> None:
     )
 
 
-def _built(words: RunSpec, progress: TerminalProgress) -> pipeline.BuildArtifacts:
+def _built(words: RunSpec, progress: TerminalProgress) -> BuildArtifacts:
     chosen = pipeline.choose(words)
     patched = pipeline.apply(chosen, pipeline.fetch(chosen, progress), progress)
     return pipeline.build(chosen, patched, progress)
@@ -383,7 +384,7 @@ def build(more: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 
 @contextmanager
-def _guest(words: RunSpec, folder: Path) -> Iterator[pipeline.machine.Machine]:
+def _guest(words: RunSpec, folder: Path) -> Iterator[Machine]:
     with _progress() as progress:
         built = _built(words, progress)
         ready = pipeline.bootable(pipeline.choose(words), built, progress)

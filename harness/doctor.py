@@ -15,7 +15,7 @@ from rich.table import Table
 
 from harness import arch, proc, spec
 from harness.errors import InputError, PinpageError, ToolError
-from harness.model import Arch, Progress
+from harness.model import Accelerator, Arch, Progress
 from harness.vm import accel
 
 DISK_GIB = 6  # a tree (1.6 GiB), its archive, a build folder and room to spare
@@ -178,7 +178,7 @@ def _accelerator(host: Arch, cache: Path) -> list[Need]:
     """Which accelerators a tiny guest really ran on."""
     if shutil.which(host.qemu) is None:
         return []
-    names: tuple[tuple[str, Callable[[], accel.Accelerator]], ...] = (
+    names: tuple[tuple[str, Callable[[], Accelerator]], ...] = (
         ("kvm", lambda: accel.choose(host, "kvm", cache=cache)),
         ("tcg", lambda: accel.choose(host, "tcg", cache=cache)),
     )

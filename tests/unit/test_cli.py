@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 LOG = """\
-[    1.0] Linux version 6.12.0
-[    2.5] ------------[ cut here ]------------
-[    2.5] kernel BUG at mm/compaction.c:1042!
-[    2.5] Oops: invalid opcode: 0000 [#1] SMP
-[    2.5] RIP: 0010:isolate_migratepages_block+0x5c8/0x9f0
-[    2.5] Call Trace:
-[    2.5]  compact_zone+0x1f0/0x9b0
-[    2.5] ---[ end trace 0000000000000000 ]---
+[    1.000000] Linux version 6.12.0
+[    2.500000] ------------[ cut here ]------------
+[    2.500000] kernel BUG at mm/compaction.c:1042!
+[    2.500000] Oops: invalid opcode: 0000 [#1] SMP
+[    2.500000] RIP: 0010:isolate_migratepages_block+0x5c8/0x9f0
+[    2.500000] Call Trace:
+[    2.500000]  compact_zone+0x1f0/0x9b0
+[    2.500000] ---[ end trace 0000000000000000 ]---
 """
 
 
@@ -77,7 +77,7 @@ def test_parse_prints_titles_and_says_crash(pinpage, tmp_path: Path) -> None:  #
 
 
 def test_parse_of_a_quiet_log_passes_and_of_an_empty_one_does_not(pinpage) -> None:  # type: ignore[no-untyped-def]
-    quiet = pinpage("parse", "-", stdin="[    1.0] Linux version 6.12.0\n")
+    quiet = pinpage("parse", "-", stdin="[    1.000000] Linux version 6.12.0\n")
     assert (quiet.returncode, quiet.stdout) == (0, "")
     assert pinpage("parse", "-", stdin="").returncode == 2
 
