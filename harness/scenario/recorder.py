@@ -6,10 +6,12 @@ The events' names and data are what harness/seen.py gathers again.
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from collections.abc import Iterable
 
-from harness.errors import CannotRun, GuestCommandError, InfraError
+from harness.errors import CannotRun, EvidenceError, GuestCommandError, InfraError
 from harness.model import JSON, ArmPlan, Event, Guest
 from harness.parse import buddyinfo, pageflags, vmstat
 from harness.parse import ledger as pinner
@@ -17,7 +19,7 @@ from harness.scenario.base import Emit
 
 PINNER = "/sys/kernel/debug/pinner"
 EXTFRAG = "/sys/kernel/debug/extfrag"
-_MODULE = "/pinner.ko"
+_MODULE = "/modules/pinner.ko"
 _UNSUPPORTED = re.compile(r"not supported", re.IGNORECASE)
 _PIECE = 4096  # bytes of /proc/kpageflags read at once
 _LOGGED = 2000  # lines of the pinner in the log that are kept as evidence
@@ -41,11 +43,27 @@ class Recorder:
             return None
         return self.text(path)
 
+    def bulk(self, command: str, *, timeout: float = 300) -> bytes:
+        """A command's output, packed on its way: what is long here is nearly all the same."""
+        result = self.guest.run(f"({command}) | gzip -c", timeout=timeout)
+        try:
+            if not result.stdout:
+                raise EOFError("nothing came")
+            return gzip.decompress(result.stdout)
+        except (OSError, EOFError, zlib.error) as error:
+            said = result.stderr.decode(errors="replace").strip()
+            raise EvidenceError(
+                f"the output of `{command}` did not come whole: {error}{said and f' ({said})'}",
+                hint="the guest's image needs a gzip",
+            ) from error
+
     # The pinner ------------------------------------------------------------------------------
 
     def load(self, lie: str = "none") -> None:
         """Load the pinner in the arm's mode; CannotRun where the kernel has no such way."""
-        self.guest.put(self.guest.module("pinner"), _MODULE)
+        local = self.guest.module("pinner")
+        if self.guest.run(f"[ -e {_MODULE} ]").status != 0:
+            self.guest.put(local, _MODULE)
         words = f"insmod {_MODULE} mode={self.arm.mode}"
         if lie != "none":
             words += f" lie={lie}"
@@ -168,11 +186,10 @@ class Recorder:
             return
         entries = _PIECE // pageflags.ENTRY
         first, last = wanted[0] // entries, wanted[-1] // entries
-        result = self.guest.run(
-            f"dd if=/proc/kpageflags bs={_PIECE} skip={first} count={last - first + 1} 2>/dev/null",
-            timeout=120,
+        data = self.bulk(
+            f"dd if=/proc/kpageflags bs={_PIECE} skip={first} count={last - first + 1} 2>/dev/null"
         )
-        flags = pageflags.pageflags(result.stdout, first * entries)
+        flags = pageflags.pageflags(data, first * entries)
         rows: list[JSON] = [[frame, flags[frame]] for frame in wanted if frame in flags]
         self.event("pageflags", "flags", when=when, frames=rows, asked=len(wanted))
 

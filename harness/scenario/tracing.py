@@ -68,7 +68,8 @@ class Window:
         if self._place is None:
             return
         self._stats()
-        seen = trace.trace(self._record.text(f"{self._place}/trace", timeout=300).splitlines())
+        said = self._record.bulk(f"cat {self._place}/trace").decode(errors="replace")
+        seen = trace.trace(said.splitlines())
         freed: list[JSON] = []
         summed = {"events": 0, "nr_scanned": 0, "nr_taken": 0}
         for event in seen.events:

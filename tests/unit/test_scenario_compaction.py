@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import pytest
 from fake_guest import NODE, PINNER, TRACING, FakeGuest
 
 from harness import scenario
-from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
+from harness.errors import CannotRun, EvidenceError, GuestCommandError, InfraError, InputError
 from harness.model import ArmPlan, Event, Guest, Outcome
 from harness.verdict import judge, ledger
 
@@ -84,10 +85,10 @@ def test_a_kernel_without_the_means_is_skipped(gone: str) -> None:
 
 def test_a_mode_that_the_kernel_has_not_is_skipped() -> None:
     guest = FakeGuest()
-    guest.refusals["insmod"] = "insmod: can't insert '/pinner.ko': Operation not supported"
+    guest.refusals["insmod"] = "insmod: can't insert '/modules/pinner.ko': Operation not supported"
     with pytest.raises(CannotRun, match="mode pinpage is not supported"):
         drive(guest, TREATED)
-    guest.refusals["insmod"] = "insmod: can't insert '/pinner.ko': invalid module format"
+    guest.refusals["insmod"] = "insmod: can't insert '/modules/pinner.ko': invalid module format"
     with pytest.raises(GuestCommandError, match="invalid module format"):
         drive(guest, TREATED)
 
@@ -114,6 +115,15 @@ def test_without_tracing_the_witness_is_missed_by_name() -> None:
     verdict = judge((TREATED,), events, ledger(events), ())
     missing = {w.source for w in verdict.witnesses if not w.complete}
     assert "trace mm_page_free" in missing
+
+
+@pytest.mark.parametrize("packed", [b"", b"busybox: no gzip", gzip.compress(b"12345678")[:-3]])
+def test_output_that_is_cut_short_is_no_evidence(
+    packed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fake_guest.gzip.compress", lambda data: packed)
+    with pytest.raises(EvidenceError, match="did not come whole"):
+        drive(FakeGuest(), CONTROL)
 
 
 def test_an_absent_tracepoint_and_kpageflags_are_missed_by_name() -> None:
