@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import arch as arches
@@ -101,15 +101,16 @@ class _Job:
         )
         changed = self._sources(work)
         with work.building():
-            self._configure(make, changed)
-            make.expected = self._expected(work)
+            configured = self._configure(make, changed)
             modular = "CONFIG_MODULES=y" in _lines(work.obj / ".config")
             if self._modules and not modular:
                 raise BuildError(
                     f"the modules {', '.join(self._modules)} need CONFIG_MODULES=y",
                     hint="the configuration's fragments must ask for it",
                 )
-            make.build(self._arch.image_target, *(["modules"] if modular else []))
+            targets = [self._arch.image_target, *(["modules"] if modular else [])]
+            self._expect(make, targets, configured or any(name.endswith(".h") for name in changed))
+            make.build(*targets)
             self._remember_steps(make)
             self._check_config(work)
             built = {name: self._module(make, name) for name in sorted(self._modules)}
@@ -125,12 +126,13 @@ class _Job:
             _unchanged(self._tree, self._cache)
         return changed
 
-    def _configure(self, make: Make, changed: set[str]) -> None:
-        """Make .config from nothing, unless nothing that goes into it has changed."""
+    def _configure(self, make: Make, changed: set[str]) -> bool:
+        """Make .config from nothing, unless nothing that goes into it has changed; whether the
+        configuration is another one now."""
         work, dot_config = make.work, make.work.obj / ".config"
         stamp = work.state().get("configured")
         if stamp == self._stamp(dot_config) and not any(map(_goes_into_config, changed)):
-            return
+            return False
         work.remember(configured=None)
         before = (dot_config.read_bytes(), dot_config.stat()) if dot_config.is_file() else None
         dot_config.unlink(missing_ok=True)
@@ -139,9 +141,11 @@ class _Job:
             file.write("\n" + kconfig.merged_text(self._config))
         make.run("olddefconfig")
         self._check_config(work)
-        if before is not None and before[0] == dot_config.read_bytes():
+        same = before is not None and before[0] == dot_config.read_bytes()
+        if same and before is not None:
             os.utime(dot_config, ns=(before[1].st_atime_ns, before[1].st_mtime_ns))
         work.remember(configured=self._stamp(dot_config))
+        return not same
 
     def _stamp(self, dot_config: Path) -> str | None:
         if not dot_config.is_file():
@@ -201,12 +205,20 @@ class _Job:
         name = cache.key(self._kernel.name, self._config.digest, self._arch.name)
         return self._cache / "steps" / f"{name}.json"
 
-    def _expected(self, work: Workspace) -> int | None:
-        """How many steps a build from nothing took; nobody knows for one that goes on."""
-        if work.state().get("built"):
-            return None
+    def _expect(self, make: Make, targets: Sequence[str], much: bool) -> None:
+        """How many steps are ahead: what a build from nothing took before, or a dry run.
+
+        A build that goes on from another and has not much to do starts at once instead.
+        """
+        if make.work.state().get("built"):
+            if much:
+                make.expect(*targets)
+            return
         steps = (cache.read_json(self._steps_file()) or {}).get("steps")
-        return steps if isinstance(steps, int) else None
+        if isinstance(steps, int):
+            make.expected = steps
+        else:
+            make.expect(*targets)
 
     def _remember_steps(self, make: Make) -> None:
         if not make.work.state().get("built"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ _CLEARED = (
     *("LOCALVERSION", "INSTALL_MOD_PATH", "INSTALL_PATH", "CFLAGS", "CPPFLAGS", "LDFLAGS"),
     *("C_INCLUDE_PATH", "CPATH", "LIBRARY_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH"),
 )
+_DRY_STEP = re.compile(rb"^\s*(?:set -e;\s+)?echo '  [A-Z][A-Z0-9_-]*(?: \[M\])? ", re.MULTILINE)
 _CLEAN = ("env", *(word for name in _CLEARED for word in ("-u", name)))
 
 
@@ -67,18 +69,30 @@ class Make:
         """Run make; the first error of its output is raised as what it is."""
         argv = self.argv(*words)
         self.work.obj.mkdir(parents=True, exist_ok=True)
-        # The lock is inherited by every compiler: it is free when the last of them has ended,
-        # however this process ends.
-        done = proc.run(
-            [*_CLEAN, "flock", "--no-fork", os.fspath(self.work.make_lock), *argv],
-            log=self.log,
-            on_line=on_line,
-            check=False,
-        )
-        self.seconds += done.seconds
-        self.cpu_seconds += done.cpu_seconds
+        done = self._run(argv, self.log, on_line)
         if done.status != 0:
             raise self._error(done, argv)
+
+    def _run(
+        self, argv: Sequence[str], log: Path | None, on_line: Callable[[str], None] | None
+    ) -> proc.Completed:
+        # The lock is inherited by every compiler: it is free when the last of them has ended,
+        # however this process ends.
+        words = [*_CLEAN, "flock", "--no-fork", os.fspath(self.work.make_lock), *argv]
+        done = proc.run(words, log=log, on_line=on_line, check=False)
+        self.seconds += done.seconds
+        self.cpu_seconds += done.cpu_seconds
+        return done
+
+    def expect(self, *targets: str) -> None:
+        """Count the steps that these targets would take, by a dry run on a prepared tree.
+
+        A dry run of the kernel ends at the link of vmlinux, whose parts are not there; by then
+        it has told all that takes time.
+        """
+        self.build("prepare")
+        said = self._run((*self.argv(*targets), "--dry-run"), None, None).stdout
+        self.expected = self.steps + len(_DRY_STEP.findall(said))
 
     def build(self, *targets: str) -> None:
         """Run make and report each step."""
