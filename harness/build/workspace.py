@@ -16,6 +16,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from harness.model import PatchedTree, Progress
 _FORMAT = 1
 _RECENT_NS = 5_000_000_000
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}
+_NO_ROOM = {errno.EEXIST, errno.ENOENT, errno.ENOTDIR}
 
 
 class Workspace:
@@ -121,6 +123,9 @@ class Workspace:
             original = os.lstat(wanted)
         except FileNotFoundError:
             return self._put(path, None, False)
+        linked = linked and stat.S_ISREG(original.st_mode)
+        if linked and _link(wanted, target):
+            return True  # the common case: nothing is there yet
         if _same(wanted, original, target):
             return False
         self._clear(path)
@@ -221,10 +226,11 @@ def _same(wanted: str, original: os.stat_result, target: str) -> bool:
 
 
 def _link(wanted: str, target: str) -> bool:
+    """Whether target is now a hard link; not if the file system has none, or has no room."""
     try:
         os.link(wanted, target)
     except OSError as error:
-        if error.errno in _NO_LINKS:
+        if error.errno in _NO_LINKS | _NO_ROOM:
             return False
         raise
     return True
