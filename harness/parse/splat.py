@@ -162,7 +162,7 @@ class _Finder:
 
     def _cut(self, report: Report | None, number: int, raw: str, caller: str) -> None:
         if report is not None and report.expects_header():
-            report.commit(number, raw)
+            report.cut_here(number, raw)
             return
         if report is not None:
             self._finish(report)

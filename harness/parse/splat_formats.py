@@ -184,7 +184,6 @@ FORMATS = (
         "",
         Role.MESSAGE,
     ),
-    _row("list-corruption", r"list_(?:add|del) corruption", "", Role.MESSAGE),
     _row("refcount", r"refcount_t: .+", "", Role.MESSAGE),
     _row(
         "ODEBUG",
@@ -252,7 +251,10 @@ FORMATS = (
         Role.FAULT,
     ),
     _row(
-        "stack-overflow", r"(?:do_IRQ|irq): .{1,64} has overflown the kernel stack", "", Role.MAYBE
+        "stack-overflow",
+        r"(?:do_IRQ|irq): .{1,64} has overflown the kernel stack",
+        "overflown the kernel stack",
+        Role.MAYBE,
     ),
     # Faults and traps
     _row(
@@ -296,7 +298,7 @@ FORMATS = (
     ),
     _row("divide-error", r"Division by zero in kernel", "Division by zero in kernel"),
     _row("SError", r"SError Interrupt on CPU", "SError Interrupt", Role.FAULT),
-    _row("double-fault", r"PANIC: double fault", "PANIC: double fault", Role.FAULT),
+    _row("double-fault", r"(?:traps: )?PANIC: double fault", "PANIC: double fault", Role.FAULT),
     _row("oops", r"PANIC: early exception", "PANIC: early exception", Role.FAULT),
     _row("CFI", r"CFI failure at (?P<what>\S+)", "CFI failure at {what}", Role.FAULT),
     _row("CFI", r"Missing ENDBR: (?P<what>\S+)", "Missing ENDBR: {what}", Role.MESSAGE),

@@ -14,7 +14,7 @@ _DIE = re.compile(
 )
 _HEX = re.compile(r"[0-9a-f]{4,16}")
 _BARE_DIE = re.compile(r"Oops|Kernel BUG")
-_DIE_KINDS = (
+DIE_KINDS = (
     ("GPF", re.compile(r"general protection")),
     ("divide-error", re.compile(r"divide error")),
     ("invalid-opcode", re.compile(r"invalid opcode")),
@@ -32,7 +32,7 @@ _DIE_KINDS = (
 )
 
 _PANIC = re.compile(r"Kernel panic - not syncing: ?(?P<what>.*)|Kernel panic: (?P<old>.+)")
-_PANIC_KINDS = (
+PANIC_KINDS = (
     ("OOM", re.compile(r"Out of memory|System is deadlocked on memory")),
     ("stack-corruption", re.compile(r"stack-protector|corrupted (?:shadow )?stack")),
     ("stack-overflow", re.compile(r"kernel stack overflow|stack guard")),
@@ -64,7 +64,7 @@ _NEEDLES = frozenset(row.needle for row in FORMATS if row.needle)
 
 KINDS = frozenset(
     {row.kind for row in FORMATS}
-    | {kind for kind, _ in (*_DIE_KINDS, *_PANIC_KINDS)}
+    | {kind for kind, _ in (*DIE_KINDS, *PANIC_KINDS)}
     | {"oops", "panic", "unknown"}
 )
 
@@ -85,7 +85,7 @@ def _die(text: str) -> Headline | None:
     title = what.split(", probably for", 1)[0].split(", maybe for", 1)[0]
     if text.startswith("Internal error"):
         title = f"Internal error: {title}"
-    return Headline(_first(_DIE_KINDS, what, "oops"), title, Role.DIE)
+    return Headline(_first(DIE_KINDS, what, "oops"), title, Role.DIE)
 
 
 def _panic(text: str) -> Headline | None:
@@ -94,7 +94,7 @@ def _panic(text: str) -> Headline | None:
         return None
     what = re.sub(r" ?exitcode=\S+", "", found["what"] or found["old"] or "")
     title = f"Kernel panic - not syncing: {what}"
-    return Headline(_first(_PANIC_KINDS, what, "panic"), title, Role.PANIC, fatal=True)
+    return Headline(_first(PANIC_KINDS, what, "panic"), title, Role.PANIC, fatal=True)
 
 
 def headline(text: str) -> Headline | None:

@@ -37,7 +37,7 @@ _PAGE_DUMP = re.compile(
 _BODY = re.compile(
     # frames and their markers
     r"\s*(?:\[?<[0-9a-f]{8,16}>\]? ?|\[[0-9a-f]{16}\] ?)+(?:\S|$)"
-    r"|\s*\(?[A-Za-z_]\w{0,200}\)? from [\w.]+\+0x"
+    r"|\s*\(?[A-Za-z_]\w{0,200}\)?(?: \[\w+\])? from [\w.]+\+0x"
     r"|\s*(?:\(?\? ?)?\(?[A-Za-z_$][\w$.]{0,200}\+0x[0-9a-f]+/0x"
     r"|\s*</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|EOE|ENTRY_TRAMPOLINE|IST|#\w+|\w+-ISR)>"
     r"|\s*(?:Call [Tt]race|Backtrace|stack backtrace|Stack):"
@@ -148,6 +148,8 @@ class Report:
         self._boxed = found.kind in _BOXED
         self._done = False
         self._marked = False  # an end marker was seen
+        self._panicked = found.role is Role.PANIC
+        self._cut = False  # "cut here" came behind the message, its header is still to come
         if found.kind == "unknown":
             self._guilty.line(text)
         self.commit(number, raw)
@@ -186,17 +188,19 @@ class Report:
         """Whether a headline goes on with this report instead of starting another."""
         role = found.role
         if role is Role.PANIC:
-            related = found.kind in ("panic", self.kind) and not self._fatal
+            related = found.kind in ("panic", self.kind) and not self._panicked
             if _DEATH.match(text):
                 dying = self._died or self._role is Role.FAULT or self.kind in ("OOM", "unknown")
                 related = related and dying
             return related and CONSEQUENCE.match(text) is not None and self._believed()
         if role is Role.MESSAGE:
+            if self._cut and self.expects_header():
+                return True
             return self._role is Role.HEADER and self.kind == "WARN" and not self._begun()
         if role is Role.HEADER:
             return self.expects_header()
         if role is Role.DIE:
-            announced = self._role in (Role.MESSAGE, Role.FAULT) or self.kind == "BUG"
+            announced = self._role in (Role.MESSAGE, Role.FAULT, Role.DETAIL) or self.kind == "BUG"
             return announced and not (self._died or self._done or self._guilty.traced)
         if role is Role.MORE:
             return found.kind == self.kind and not self._done
@@ -217,7 +221,8 @@ class Report:
         """Take a headline in that belongs to this report."""
         role = found.role
         if role is Role.PANIC:
-            self._fatal, self._died, self._done, self._ends = True, True, False, True
+            self._fatal = self._panicked = self._died = self._ends = True
+            self._done = False
         elif role is Role.DIE:
             self._died = self._ends = True
             if self._role is Role.MAYBE:
@@ -225,7 +230,7 @@ class Report:
         elif role is Role.HEADER:
             self._ends = True
             self._guilty.headline(found.text)
-        elif role is Role.MESSAGE:
+        elif role is Role.MESSAGE and self._role is Role.HEADER:
             self._rename(found)
         elif role is Role.DETAIL:
             self._rename(found)
@@ -234,6 +239,11 @@ class Report:
 
     def _rename(self, found: Headline) -> None:
         self.kind, self._title, self._role = found.kind, found.text, found.role
+
+    def cut_here(self, number: int, raw: str) -> None:
+        """The line that opens a WARN or BUG, behind what it will say."""
+        self._cut = True
+        self.commit(number, raw)
 
     def commit(self, number: int, raw: str) -> None:
         """A line of this report; with it everything that was in suspense before it."""
@@ -263,7 +273,7 @@ class Report:
         if self._done:
             again = self._died and self._foreign == 0 and _REGISTERS.match(text) is not None
             return again or _AFTER.match(text) is not None
-        if _END_TRACE.match(text) or (self._fatal and text.startswith("Kernel Offset:")):
+        if _END_TRACE.match(text) or (self._panicked and text.startswith("Kernel Offset:")):
             self._done = self._marked = True
             return True
         if self._boxed and _BOX.match(text) and (self._guilty.traced or self.kind != "KASAN"):

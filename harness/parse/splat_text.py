@@ -99,7 +99,7 @@ _SCRUBS = (
     (re.compile(r"(?<=\bpid )\d+|(?<=\bpid: )\d+|(?<=\bprocess )\d+ "), ""),
     (re.compile(r"\s*\[[A-Za-z_]\w*\](?=\s|$|/)"), ""),  # a module's name behind a symbol
     (re.compile(r"(?<=kworker)/\w+:\w+(?:[-+]\S+)?"), ""),
-    (re.compile(r"\(\)$|\(null\)|\([\s,.=]*\)|\[[\s,-]*\]"), ""),
+    (re.compile(r"\(\)$|\(null\)|(?<!\w)\([\s,.=]*\)|\[[\s,-]*\]"), ""),
     (re.compile(r"\s+(?=[,.;:!])|\.+(?=\.)"), ""),
     (re.compile(r"\s{2,}"), " "),
     (_BUILD_FOLDER, ""),

@@ -35,6 +35,8 @@ _REPORTING = _names(
     r"do_syscall_\w+|x64_sys_call|entry_\w+|ksys_\w+|(?:do_)?sys_(?:read|write|exit\w*)|vfs_write",
     r"(?:x64|arm64|ia32)_sys_(?:read|write|exit\w*)|invoke_syscall\w*|do_el0_\w+|full_proxy_\w+",
     r"(?:syscall_|irqentry_|prepare_)?exit_to_\w+|syscall_exit\w*|irqentry_exit\w*|kthread|ret_from_\w+",
+    r"native_safe_halt|default_idle\w*|arch_cpu_idle|cpu_do_idle|cpu_startup_entry|do_idle",
+    r"switch_to\w*|kmemleak_\w+|secondary_\w+|start_secondary|start_kernel|rest_init|x86_64_start_\w+|primary_\w+",
     # sanitizers
     r"kasan_\w+|asan_\w+|hwasan_\w+|check_memory_region\w*|check_region_inline",
     r"mte_check\w*|print_address_description\w*|print_report|kfence_\w+|kcsan_\w+|tsan_\w+|kmsan_\w+|msan_\w+",
@@ -54,8 +56,8 @@ _REPORTING = _names(
     r"sysvec_\w+|asm_sysvec_\w+",
     # checks that call WARN, BUG or printk for somebody else
     r"refcount_\w+|list_\w*(?:valid|add|del)\w*|debug_print_object|debug_object_\w+",
-    r"init_\w+_key|debug_check_no_obj\w*|debug_\w+_(?:activate|deactivate|free|init)|bad_page\w*|print_bad_pte",
-    r"might_(?:sleep|resched|fault)\w*|schedule_bug|spin_(?:bug|dump)|rwlock_bug",
+    r"init_\w+_key|debug_check_no_obj\w*|debug_\w+_(?:activate|deactivate|free|init)|bad_page(?:_reason)?|print_bad_pte",
+    r"might_(?:sleep|resched|fault)\w*|cant_\w+|schedule_bug|spin_(?:bug|dump)|rwlock_bug",
     r"do_raw_(?:spin|read|write)_\w+|object_err|slab_(?:err|bug|fix|pad_check|unlock|fix)\w*",
     r"check_(?:bytes\w*|object|slab|pad_bytes|heap_object|object_size|stack_object)",
     r"(?:alloc|free)_debug_processing|free_consistency_checks|on_freelist|print_trailer|print_section",
@@ -69,7 +71,7 @@ _HELPER = _names(
     r"native_queued_\w+|rt_(?:spin|mutex)_\w+|mutex_\w+|ww_mutex_\w+|down(?:_\w+)?|up(?:_\w+)?",
     r"rwsem_\w+|percpu_(?:down|up|rwsem)\w*|schedule\w*|io_schedule\w*|preempt_schedule\w*",
     r"do_wait_for_common|wait_for_(?:common|completion)\w*|wait_on_bit\w*|out_of_line_wait\w*",
-    r"context_switch|cond_resched|msleep\w*|ssleep|usleep_range\w*|fsleep|do_nanosleep",
+    r"delay_\w+|\w*[umn]delay\w*|context_switch|cond_resched|msleep\w*|ssleep|usleep_range\w*|fsleep|do_nanosleep",
     r"kmem_cache_(?:alloc|free)\w*|k[vz]*m?alloc\w*|kcalloc\w*|kfree\w*|kvfree\w*|slab_\w+",
     r"do_kmalloc\w*|do_slab_free|cache_(?:alloc|free)\w*|kmem_cache_\w+|krealloc\w*|vfree\w*",
     r"v[mz]alloc\w*|get_vm_area\w*|alloc_pages?\w*|folio_alloc\w*|alloc_frozen_pages\w*",
@@ -84,19 +86,20 @@ _HELPER = _names(
     r"do_(?:group_)?exit|make_task_dead|get_signal|arch_do_signal\w*|do_notify_resume|do_signal",
     r"handle_mm_fault|do_anonymous_page|vma_alloc_\w+|alloc_anon_folio|do_(?:wp|swap|cow)_\w+",
     r"native_(?:read|write)_msr\w*|(?:rd|wr)msr\w*|Ldiv0\w*",
-    r"native_safe_halt|default_idle\w*|arch_cpu_idle|cpu_do_idle|cpu_startup_entry|do_idle",
 )
 
 _TRACE = re.compile(r"\s*(?:[Cc]all [Tt]race|[Bb]acktrace|[Ss]tack trace|[Tt]race)\b.{0,40}:?\s*$")
 _KMEMLEAK_TRACE = re.compile(r"\s*backtrace(?: \([^)]*\))?:")
 _FRAME = re.compile(
     r"\s*(?:\[?<(?P<address>[0-9a-f]+)>\]? ?|\[[0-9a-f]{16}\] ?)*(?:\[[0-9a-f]{16}\] ?)*"
-    r"(?P<doubt>\(?\? ?)?\(?(?P<name>[A-Za-z_$][\w$.]{0,200})(?:\+0x[0-9a-f]+|\)? from )"
+    r"(?P<doubt>\(?\? ?)?\(?(?P<name>[A-Za-z_$][\w$.]{0,200})"
+    r"(?:\+0x(?P<offset>[0-9a-f]+)|\)?(?: \[\w+\])? from )"
 )
 _IN_TRACE = re.compile(
     r"\s*(?:</?[#A-Z][\w-]*>|<<|\[?<|RIP:|RSP:|RAX:|RDX:|RBP:|R\d\d:|Code:|ORIG_RAX|CS:|=====|$)"
     r"|\s*(?:\? )?0x[0-9a-f]+|[0-9a-f]{8,16} "
 )
+_LINK = re.compile(r"(?:lr|LR is at|ra|LR)\b")
 _COUNTER = re.compile(r"(?:RIP|EIP|IP|pc|epc|NIP|PC is at|Krnl PSW|ip|PC)\b")
 
 
@@ -114,6 +117,7 @@ class Guilty:
         self._helper = ""
         self._reporter = ""
         self._tracing = False
+        self._jumped = False  # to where no function is: the link register tells from where
         self.traced = False
 
     @property
@@ -139,8 +143,14 @@ class Guilty:
             if found is not None:
                 self._reporter = self._reporter or plain_symbol(found[1])
                 self._candidate(found[1], doubt=False)
+            self._jumped = found is None
+        elif self._jumped and _LINK.match(text):
+            if (found := SYMBOL.search(text)) is not None:
+                self._candidate(found[1], doubt=False)
         elif self._tracing:
             frame = _FRAME.match(text)
+            if frame is not None and frame["offset"] == "0":
+                return  # what follows a call that never returns: not the caller
             if frame is not None:
                 self._candidate(frame["name"], doubt=frame["doubt"] is not None)
             elif not _IN_TRACE.match(text):
