@@ -58,7 +58,7 @@ def argv(
         *sandbox,
         *_machine(arch, accel.name),
         *("-m", str(boot.memory_mib)),
-        *("-smp", str(boot.smp)),
+        *("-smp", _processors(boot.smp)),
         *("-chardev", f"pipe,id=con,path={escape(boot.sockets / CONSOLE)}"),
         *("-serial", "chardev:con"),
         *("-chardev", monitor),
@@ -93,6 +93,12 @@ def _machine(arch: Arch, accelerator: str) -> tuple[str, ...]:
     machine = arch.machine
     cpu = machine.cpu_kvm if accelerator == "kvm" else machine.cpu_tcg
     return ("-machine", machine.machine, "-accel", accelerator, "-cpu", cpu)
+
+
+def _processors(count: int) -> str:
+    """Each in a socket of its own: the MP tables of x86's firmware, which a kernel without ACPI
+    goes by, name the first processor of a socket alone."""
+    return f"{count},sockets={count},cores=1,threads=1"
 
 
 def escape(path: Path) -> str:

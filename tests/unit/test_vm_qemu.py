@@ -42,7 +42,7 @@ def test_every_guest_is_bare_and_has_its_channels(name: str, accel: Accelerator)
         ("-accel", accel.name),
         ("-cpu", value.machine.cpu_tcg if accel is TCG else value.machine.cpu_kvm),
         ("-m", "768"),
-        ("-smp", "2"),
+        ("-smp", "2,sockets=2,cores=1,threads=1"),
         ("-chardev", "pipe,id=con,path=/s,,1/con"),
         ("-serial", "chardev:con"),
         ("-chardev", "socket,id=qmp,path=/s,,1/qmp,server=on,wait=off"),
