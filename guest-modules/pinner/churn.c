@@ -5,20 +5,20 @@
 #include <linux/err.h>
 #include <linux/kthread.h>
 #include <linux/printk.h>
-#include <linux/slab.h>
 
 #include "pinner.h"
 
 #define PINNER_PICKS	4
 
-struct pinner_churn {
-	u64 ops;
-	u64 state;	/* of the random numbers */
-};
-
-/* Protects pinner_churner, starting it and stopping it */
+/* Protects what follows, starting the thread and stopping it */
 static DEFINE_MUTEX(pinner_churn_lock);
 static struct task_struct *pinner_churner;
+
+/* The thread's, while there is one */
+static struct {
+	u64 ops;
+	u64 state;	/* of the random numbers */
+} pinner_churn_plan;
 
 /* Any object, with a reference. Handles have gaps: aim a few times first. */
 static struct pinner_object *pinner_pick(u64 *state)
@@ -72,11 +72,11 @@ static int pinner_churn_one(u64 *state)
 
 static int pinner_churn(void *data)
 {
-	struct pinner_churn *churn = data;
+	u64 ops = pinner_churn_plan.ops;
 	u64 done;
 
-	for (done = 0; done < churn->ops && !kthread_should_stop(); done++) {
-		if (pinner_churn_one(&churn->state))
+	for (done = 0; done < ops && !kthread_should_stop(); done++) {
+		if (pinner_churn_one(&pinner_churn_plan.state))
 			atomic_long_inc(&pinner_counters.churn_errors);
 		atomic_long_inc(&pinner_counters.churn_ops);
 		cond_resched();
@@ -84,7 +84,6 @@ static int pinner_churn(void *data)
 	pr_info("churned ops=%llu errors=%ld\n", done,
 		atomic_long_read(&pinner_counters.churn_errors));
 	atomic_long_set(&pinner_counters.churn_running, 0);
-	kfree(churn);
 	return 0;
 }
 
@@ -96,6 +95,8 @@ static void pinner_churn_reap(void)
 	kthread_stop(pinner_churner);
 	put_task_struct(pinner_churner);
 	pinner_churner = NULL;
+	/* Stopped before its first step, it has not said so itself */
+	atomic_long_set(&pinner_counters.churn_running, 0);
 }
 
 void pinner_churn_stop(void)
@@ -107,18 +108,13 @@ void pinner_churn_stop(void)
 
 static int pinner_churn_create(u64 ops, u64 seed)
 {
-	struct pinner_churn *churn = kmalloc(sizeof(*churn), GFP_KERNEL);
 	struct task_struct *task;
 
-	if (!churn)
-		return -ENOMEM;
-	churn->ops = ops;
-	churn->state = seed;
-	task = kthread_create(pinner_churn, churn, "pinner_churn");
-	if (IS_ERR(task)) {
-		kfree(churn);
+	task = kthread_create(pinner_churn, NULL, "pinner_churn");
+	if (IS_ERR(task))
 		return PTR_ERR(task);
-	}
+	pinner_churn_plan.ops = ops;
+	pinner_churn_plan.state = seed;
 	/* It may have ended by itself when it is stopped */
 	get_task_struct(task);
 	pinner_churner = task;

@@ -46,6 +46,19 @@ int unregister_pinpage(struct pinpage_system *psys);
 #define PINNER_PINPAGE_POSTED	0
 #endif
 
+#if PINNER_HAS_PINPAGE
+/* Is this what set_pinpage() was given? As posted, there is no way to ask. */
+static inline bool pinner_private_is(struct pinpage_system *psys,
+				     struct page *page, void *private)
+{
+#if PINNER_PINPAGE_POSTED
+	return true;
+#else
+	return general_page_private(psys, page) == private;
+#endif
+}
+#endif
+
 /* kmap_local_page() came with this file in v5.11 */
 #if !__has_include("linux/highmem-internal.h")
 #define kmap_local_page	kmap_atomic

@@ -8,12 +8,12 @@
 #include "pinner.h"
 
 static bool pinner_uses_pinpage;
-static bool pinner_init_lru;
+static bool pinner_sidesteps;
 
-void pinner_use_pinpage(bool init_lru)
+void pinner_use_pinpage(bool sidestep)
 {
 	pinner_uses_pinpage = true;
-	pinner_init_lru = init_lru;
+	pinner_sidesteps = sidestep;
 }
 
 #if PINNER_HAS_PINPAGE
@@ -79,12 +79,15 @@ static void pinner_ghost(void)
 }
 
 /* With obj->lock held */
-static int pinner_move(struct pinner_object *obj, struct page *page,
-		       struct page *newpage)
+static int pinner_move(struct pinpage_system *psys, struct pinner_object *obj,
+		       struct page *page, struct page *newpage)
 {
 	bool keep = pinner_lie == PINNER_LIES_KEEP;
 
 	if (obj->page != page)
+		return -EINVAL;
+	/* What we gave to set_pinpage() has to come along with each move */
+	if (!pinner_sidesteps && !pinner_private_is(psys, page, obj))
 		return -EINVAL;
 
 	if (pinner_lie != PINNER_LIES_NOCOPY)
@@ -118,7 +121,7 @@ static int pinner_migrate(struct pinpage_system *psys, struct page *page,
 	if (obj) {
 		err = -EAGAIN;
 		if (mutex_trylock(&obj->lock)) {
-			err = pinner_move(obj, page, newpage);
+			err = pinner_move(psys, obj, page, newpage);
 			mutex_unlock(&obj->lock);
 		}
 	}
@@ -159,7 +162,7 @@ void pinner_unregister(void)
 	if (!pinner_uses_pinpage)
 		return;
 	while ((err = unregister_pinpage(&pinner_system)) == -EBUSY) {
-		pr_err_ratelimited("the subsystem holds on to pages\n");
+		WARN_ONCE(1, "the subsystem holds on to pages that were cleared\n");
 		pinner_free_all();
 		schedule_timeout_uninterruptible(HZ / 10);
 	}
@@ -167,13 +170,15 @@ void pinner_unregister(void)
 		pr_err("unregister_pinpage: error %d\n", err);
 }
 
-int pinner_pin(struct page *page)
+int pinner_pin(struct pinner_object *obj, struct page *page)
 {
 	if (!pinner_uses_pinpage)
 		return 0;
-	if (pinner_init_lru)
-		INIT_LIST_HEAD(&page->lru);
-	/* page->private says whose it is; nothing more is needed */
+	if (!pinner_sidesteps)
+		return set_pinpage(&pinner_system, page, obj);
+
+	/* As posted, it wants an empty list, and writes the object elsewhere */
+	INIT_LIST_HEAD(&page->lru);
 	return set_pinpage(&pinner_system, page, NULL);
 }
 
@@ -214,7 +219,7 @@ void pinner_unregister(void)
 {
 }
 
-int pinner_pin(struct page *page)
+int pinner_pin(struct pinner_object *obj, struct page *page)
 {
 	return 0;
 }

@@ -109,7 +109,7 @@ int pinner_object_store(struct pinner_object *obj, struct page *page, u64 seed)
 	obj->sum = pinner_fill(page, obj->seed);
 	obj->pfn_pin = page_to_pfn(page);
 	set_page_private(page, obj->handle);
-	err = pinner_pin(page);
+	err = pinner_pin(obj, page);
 	if (err) {
 		set_page_private(page, 0);
 		pinner_table_del(obj);

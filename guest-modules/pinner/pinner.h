@@ -116,8 +116,8 @@ void pinner_objects_exit(void);
 /* migrate.c */
 int pinner_register(void);
 void pinner_unregister(void);
-void pinner_use_pinpage(bool init_lru);
-int pinner_pin(struct page *page);
+void pinner_use_pinpage(bool sidestep);
+int pinner_pin(struct pinner_object *obj, struct page *page);
 int pinner_unpin(struct page *page);
 
 /* moves.c */
