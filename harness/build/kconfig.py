@@ -8,6 +8,7 @@ on tinyconfig. After olddefconfig every requested option is compared with the re
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -55,9 +56,8 @@ def compose(
                 hint="kernel-config/README.md says where fragments belong",
             ) from error
         fragments.append(Fragment(name, text))
-        for symbol, value in parse(text, str(path)).items():
-            requested.pop(symbol, None)
-            requested[symbol] = value
+        requested |= parse(text, str(path))
+    requested = dict(sorted(requested.items()))  # what is asked, not in which order it was said
     digest = hashlib.sha256(_text(requested).encode()).hexdigest()
     return KernelConfig(tuple(fragments), requested, f"sha256:{digest}")
 
@@ -109,28 +109,33 @@ def verify(requested: Mapping[str, str], dot_config_text: str, tree: Path) -> li
 def _why(symbol: str, wanted: str, actual: Mapping[str, str], kconfig: kconfig_tree.Options) -> str:
     entries = kconfig.get(symbol)
     if not entries:
-        return "this kernel has no such option"
+        near = difflib.get_close_matches(symbol, kconfig, n=1, cutoff=0.85)
+        return "this kernel has no such option" + (f"; is it {near[0]}?" if near else "")
     if wanted == "n":
         selectors = [
             name
             for name, others in kconfig.items()
-            for other in others
-            if actual.get(name, "n") != "n" and symbol in other.selects
+            if actual.get(name, "n") != "n" and any(symbol in other.selects for other in others)
         ]
         if selectors:
-            return f"selected by {', '.join(sorted(set(selectors)))}"
-    unmet = [
-        term for entry in entries for term in entry.depends if not kconfig_tree.holds(term, actual)
-    ]
-    if unmet:
-        return f"its dependency is not met: {'; '.join(dict.fromkeys(unmet))}"
-    if not any(entry.prompt for entry in entries):
+            return f"selected by {', '.join(sorted(selectors))}"
+    # A module's dependency holds its option back from y: that one has to be y as well.
+    need = "y" if (wanted, actual.get(symbol)) == ("y", "m") else "m"
+    missing = [_unmet(entry.depends, actual, need) for entry in entries]
+    if all(missing):
+        return f"its dependency is not met: {min(missing, key=len)}"
+    prompts = [entry for entry in entries if entry.prompt]
+    if not prompts:
         return "it has no prompt: only other options set it"
-    hidden = [e.prompt_if for e in entries if e.prompt_if]
-    unmet = [term for term in hidden if not kconfig_tree.holds(term, actual)]
-    if unmet:
-        return f"it can be changed only if: {'; '.join(dict.fromkeys(unmet))}"
+    hidden = [_unmet([entry.prompt_if], actual, "m") for entry in prompts]
+    if all(hidden):
+        return f"it can be changed only with: {min(hidden, key=len)}"
     return "Kconfig set another value (a choice, or a value out of its range)"
+
+
+def _unmet(expressions: Sequence[str], actual: Mapping[str, str], need: str) -> str:
+    terms = [term for text in expressions for term in kconfig_tree.unmet(text, actual, need)]
+    return ", ".join(dict.fromkeys(terms))
 
 
 def dropped_error(dropped: Sequence[Dropped]) -> ConfigError:

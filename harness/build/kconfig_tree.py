@@ -21,6 +21,7 @@ _TYPE = re.compile(r"\s*(?:bool|tristate|string|int|hex|prompt)\b\s*(.*)")
 _PROMPT = re.compile(r'("(?:[^"\\]|\\.)*"|\'[^\']*\')\s*(?:if\s+(.*))?')
 _SELECT = re.compile(r"\s*select\s+(\w+)")
 _HEADER = re.compile(r"^# Linux/(\w+) ", re.MULTILINE)
+_SRCARCH = {"i386": "x86", "x86_64": "x86", "sparc64": "sparc", "parisc64": "parisc"}
 _TOKEN = re.compile(r'\s*(&&|\|\||!=|<=|>=|=|<|>|!|\(|\)|"[^"]*"|\'[^\']*\'|\$\([^)]*\)|[\w.-]+)')
 
 
@@ -40,7 +41,8 @@ Options: TypeAlias = Mapping[str, Sequence[Entry]]
 def srcarch(dot_config: str) -> str:
     """The architecture folder, from the first comment that Kconfig writes into a .config."""
     match = _HEADER.search(dot_config)
-    return {"arm64": "arm64", "x86": "x86"}.get(match[1], match[1]) if match else "x86"
+    name = match[1] if match else ""
+    return _SRCARCH.get(name, name)
 
 
 def load(tree: Path, arch: str) -> Options:
@@ -124,34 +126,37 @@ def _lines(path: Path) -> Iterator[str]:
 # Expressions, as Kconfig evaluates them: n < m < y, && the lesser, || the greater
 # ---------------------------------------------------------------------------------------------
 
-_TRISTATE = {"n": 0, "m": 1, "y": 2}
+_LEVELS = {"n": 0, "m": 1, "y": 2}
+_MET = 2
 
 
-def terms(expression: str) -> list[str]:
-    """The parts that must all hold, where that can be told without a grammar."""
-    if "||" in expression or "(" in expression:
-        return [expression]
-    return [term.strip() for term in expression.split("&&")]
+def unmet(expression: str, config: Mapping[str, str], need: str = "m") -> list[str]:
+    """The terms that keep an expression below ``need`` under a .config, with their values.
 
-
-def holds(expression: str, config: Mapping[str, str]) -> bool:
-    """Whether an expression is not ``n`` under a .config; True for one that is not understood
-    (a macro), so that no dependency is blamed that may well be met."""
+    Empty where it is met, and where it cannot be told: a macro's value is known to Kconfig
+    alone, and no dependency is to be blamed that may well be met.
+    """
     tokens = _TOKEN.findall(expression)
-    if "$" in expression or not tokens:
-        return True
-    parser = _Expression(tokens, config)
-    value = parser.either()
-    return value > 0 or parser.left > 0
+    if not tokens or _TOKEN.sub("", expression).strip():
+        return []
+    parser = _Expression(tokens, config, _LEVELS[need])
+    part = parser.either()
+    return list(part.blamed) if parser.done else []
+
+
+@dataclass(frozen=True)
+class _Part:
+    level: int
+    blamed: tuple[str, ...]
 
 
 class _Expression:
-    def __init__(self, tokens: Sequence[str], config: Mapping[str, str]) -> None:
-        self._tokens, self._config, self._at = tokens, config, 0
+    def __init__(self, tokens: Sequence[str], config: Mapping[str, str], need: int) -> None:
+        self._tokens, self._config, self._need, self._at = tokens, config, need, 0
 
     @property
-    def left(self) -> int:
-        return len(self._tokens) - self._at
+    def done(self) -> bool:
+        return self._at == len(self._tokens)
 
     def _peek(self) -> str:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""
@@ -161,44 +166,65 @@ class _Expression:
         self._at += 1
         return token
 
-    def either(self) -> int:
-        value = self._both()
+    def either(self) -> _Part:
+        start = self._at
+        parts = [self._both()]
         while self._peek() == "||":
             self._next()
-            value = max(value, self._both())
-        return value
+            parts.append(self._both())
+        return parts[0] if len(parts) == 1 else self._part(start, max(p.level for p in parts))
 
-    def _both(self) -> int:
-        value = self._not()
+    def _both(self) -> _Part:
+        parts = [self._not()]
         while self._peek() == "&&":
             self._next()
-            value = min(value, self._not())
-        return value
+            parts.append(self._not())
+        blamed = tuple(name for part in parts for name in part.blamed)
+        return _Part(min(part.level for part in parts), blamed)
 
-    def _not(self) -> int:
+    def _not(self) -> _Part:
+        start = self._at
         if self._peek() == "!":
             self._next()
-            return 2 - self._not()
+            operand = self._not()
+            unknown = self._tokens[start + 1 : start + 2] and "$(" in self._tokens[start + 1]
+            return self._part(start, _MET if unknown else _MET - operand.level)
         if self._peek() == "(":
             self._next()
-            value = self.either()
+            part = self.either()
             self._next()
-            return value
+            return part
         return self._term()
 
-    def _term(self) -> int:
-        word = self._next()
+    def _term(self) -> _Part:
+        start, word = self._at, self._next()
         operator = self._peek()
         if operator not in ("=", "!=", "<", ">", "<=", ">="):
-            return _TRISTATE.get(self._value(word), 0)
+            level = _MET if word.startswith("$(") else _LEVELS.get(self._value(word), 0)
+            return self._part(start, level)
         self._next()
         left, right = self._value(word), self._value(self._next())
-        return 2 if _compare(left, operator, right) else 0
+        return self._part(start, _MET if _compare(left, operator, right) else 0)
+
+    def _part(self, start: int, level: int) -> _Part:
+        """What was read since start; where it falls short, it is to blame, with its values."""
+        if level >= self._need:
+            return _Part(level, ())
+        tokens = self._tokens[start : self._at]
+        symbols = list(dict.fromkeys(token for token in tokens if self._is_symbol(token)))
+        if list(tokens) == symbols:
+            return _Part(level, (f"{symbols[0]} (it is {self._value(symbols[0])})",))
+        values = ", ".join(f"{symbol}={self._value(symbol)}" for symbol in symbols)
+        text = " ".join(tokens).replace("! ", "!").replace("( ", "(").replace(" )", ")")
+        return _Part(level, (f"{text} ({values})",))
+
+    def _is_symbol(self, word: str) -> bool:
+        return word not in _LEVELS and word[0].isalpha()
 
     def _value(self, word: str) -> str:
-        if word[:1] in "\"'" or word in _TRISTATE or word[:1].isdigit():
-            return word.strip("\"'")
-        return self._config.get(word, "n").strip('"')
+        if self._is_symbol(word):
+            return self._config.get(word, "n").strip('"')
+        return word.strip("\"'")
 
 
 def _compare(left: str, operator: str, right: str) -> bool:
