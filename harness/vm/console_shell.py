@@ -23,7 +23,8 @@ from harness.vm.console import Console, ConsoleClosed, Follower
 
 FOLDER = "/tmp/.pinpage-console"
 _TYPED = 700  # base64 characters in one typed line: a terminal takes 4095
-_BLOCK = 24576  # bytes of output that are asked for at a time
+_BLOCK = 1 << 15  # bytes of output that are asked for at a time, at most
+_SMALL = 1 << 9  # and at least
 _AGAIN = 3.0  # seconds after which a question is asked again, the first time
 _LOOK = 0.5  # seconds between two looks at whether the guest is alive
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=]+")
@@ -83,7 +84,7 @@ class _Talk:
     def _answer(self, question: str, answer: bytes) -> bytes:
         """Ask, and ask again (less and less often: what is typed while a command runs is kept in
         4096 bytes) until the answer has come."""
-        pattern, wait = re.compile(answer), _AGAIN
+        pattern, wait = re.compile(answer, re.DOTALL), _AGAIN
         while True:
             self.type(question)
             again = time.monotonic() + wait
@@ -112,25 +113,31 @@ class _Talk:
                 return
 
     def download(self, name: str) -> bytes:
-        """A file of the guest, block by block."""
+        """A file of the guest, in blocks: smaller ones while the kernel talks into them."""
         size = int(self.ask("", f"$(wc -c < {name} | tr -d ' ')"))
-        blocks = range((size + _BLOCK - 1) // _BLOCK)
-        return b"".join(self._block(name, number) for number in blocks)
-
-    def _block(self, name: str, number: int) -> bytes:
-        self.ask(f"dd if={name} bs={_BLOCK} skip={number} count=1 of=b 2>/dev/null")
-        wanted = self.ask("", "$(md5sum < b | cut -c1-32)")
+        got, block = b"", _BLOCK
         before, self._spawn.searchwindowsize = self._spawn.searchwindowsize, None
         try:
-            while True:
-                mark = secrets.token_hex(6)
-                question = f"echo {_halves(mark)}; base64 < b; echo {_halves(mark)}"
-                found = self._answer(question, rf"{mark}([^:]*?){mark}".encode())
-                data = _decode(found)
-                if data is not None and _sum(data) == wanted:
-                    return data
+            while len(got) < size:
+                data = self._block(name, len(got), block)
+                block = max(block // 2, _SMALL) if data is None else min(block * 2, _BLOCK)
+                got += data or b""
         finally:
             self._spawn.searchwindowsize = before
+        return got
+
+    def _block(self, name: str, at: int, size: int) -> bytes | None:
+        """A part of a file; None when it did not come whole. Its checksum comes with it."""
+        mark = secrets.token_hex(6)
+        found = self._answer(
+            f"dd if={name} of=b bs={_BLOCK} iflag=skip_bytes,count_bytes skip={at} count={size}"
+            f" 2>/dev/null; echo {_halves(mark)}; md5sum < b | cut -c1-32; base64 < b;"
+            f" echo {_halves(mark)}",
+            rf"{mark}(.*?){mark}".encode(),
+        )
+        wanted, *lines = found.split() or [b""]
+        data = _decode(lines)
+        return data if data is not None and _sum(data).encode() == wanted else None
 
 
 def _halves(mark: str) -> str:
@@ -139,9 +146,8 @@ def _halves(mark: str) -> str:
     return f"'{mark[:middle]}''{mark[middle:]}'"
 
 
-def _decode(text: bytes) -> bytes | None:
+def _decode(lines: list[bytes]) -> bytes | None:
     """base64 lines; None if anything else stands between them."""
-    lines = text.split()
     if not all(_BASE64.fullmatch(line) for line in lines):
         return None
     try:

@@ -138,7 +138,7 @@ def test_the_console_is_recorded_once_and_whole(guest: machine.Machine) -> None:
 
 
 def test_commands_over_the_console_of_a_talking_kernel(guest: machine.Machine) -> None:
-    guest.must("(while :; do echo a kernel that talks > /dev/kmsg; usleep 20000; done) >&- 2>&- &")
+    guest.must("(while :; do echo a kernel that talks > /dev/kmsg; sleep 0.1; done) >&- 2>&- &")
     try:
         channel = ConsoleShell(guest.console)
         done = channel.run("cat; seq 3000; exit 4", stdin=b"\0\xff", seconds=300, watch=bool)
