@@ -97,6 +97,7 @@ _LINKER = re.compile(
 _OBJTOOL = re.compile(r"(?P<file>\S+): error: objtool: (?P<message>.*)$")
 _MAKE = re.compile(r"make(?:\[\d+\])?: \*\*\* (?P<message>(?!\[|.*Waiting for unfinished).*)$")
 _MAKEFILE = re.compile(r"(?P<file>[^\s:]+):(?P<line>\d+): \*\*\* (?P<message>(?!\[).*)$")
+_KILLED = re.compile(r"make(?:\[\d+\])?: \*\*\* \[(?P<message>.*)\] (?:Killed|Error 137)$")
 _RULE = re.compile(r"make(?:\[\d+\])?: \*\*\* \[(?P<message>.*)\]")
 
 
@@ -126,6 +127,8 @@ def _host(line: str) -> Failure | None:
         return Failure(Kind.TOOL, message, package=HEADERS[match[1]])
     if match := _HOST.search(line):
         return Failure(Kind.HOST, line.strip())
+    if match := _KILLED.match(line):
+        return Failure(Kind.HOST, f"what made {match['message']} was killed")
     return None
 
 

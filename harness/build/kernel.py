@@ -100,20 +100,19 @@ class _Job:
             sources=self._modules,
         )
         changed = self._sources(work)
-        with work.building():
-            configured = self._configure(make, changed)
-            modular = "CONFIG_MODULES=y" in _lines(work.obj / ".config")
-            if self._modules and not modular:
-                raise BuildError(
-                    f"the modules {', '.join(self._modules)} need CONFIG_MODULES=y",
-                    hint="the configuration's fragments must ask for it",
-                )
-            targets = [self._arch.image_target, *(["modules"] if modular else [])]
-            self._expect(make, targets, configured or any(name.endswith(".h") for name in changed))
-            make.build(*targets)
-            self._remember_steps(make)
-            self._check_config(work)
-            built = {name: self._module(make, name) for name in sorted(self._modules)}
+        configured = self._configure(make, changed)
+        modular = "CONFIG_MODULES=y" in _lines(work.obj / ".config")
+        if self._modules and not modular:
+            raise BuildError(
+                f"the modules {', '.join(self._modules)} need CONFIG_MODULES=y",
+                hint="the configuration's fragments must ask for it",
+            )
+        targets = [self._arch.image_target, *(["modules"] if modular else [])]
+        self._expect(make, targets, configured or any(name.endswith(".h") for name in changed))
+        make.build(*targets)
+        self._remember_steps(make)
+        self._check_config(work)
+        built = {name: self._module(make, name) for name in sorted(self._modules)}
         return self._publish(make, built)
 
     # -----------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ _CLEARED = (
     *("LOCALVERSION", "INSTALL_MOD_PATH", "INSTALL_PATH", "CFLAGS", "CPPFLAGS", "LDFLAGS"),
     *("C_INCLUDE_PATH", "CPATH", "LIBRARY_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH"),
 )
+_SIGNALS = 128  # from here on a status says that a signal ended the program
 _DRY_STEP = re.compile(rb"^\s*(?:set -e;\s+)?echo '  [A-Z][A-Z0-9_-]*(?: \[M\])? ", re.MULTILINE)
 _CLEAN = ("env", *(word for name in _CLEARED for word in ("-u", name)))
 
@@ -79,7 +80,10 @@ class Make:
         # The lock is inherited by every compiler: it is free when the last of them has ended,
         # however this process ends.
         words = [*_CLEAN, "flock", "--no-fork", os.fspath(self.work.make_lock), *argv]
+        self.work.begin()
         done = proc.run(words, log=log, on_line=on_line, check=False)
+        if 0 <= done.status < _SIGNALS:
+            self.work.ended()
         self.seconds += done.seconds
         self.cpu_seconds += done.cpu_seconds
         return done
@@ -106,6 +110,13 @@ class Make:
 
     def _error(self, done: proc.Completed, argv: Sequence[str]) -> PinpageError:
         roots = [f"{self.work.src}/"]
+        if not 0 <= done.status < _SIGNALS:
+            return InfraError(
+                f"make was killed (status {done.status})",
+                hint="run it again: the build goes on from there; is there enough memory?",
+                log=self.log,
+                command=argv,
+            )
         found = None
         for output in (done.stderr, done.stdout):
             lines = output.decode(errors="replace").splitlines()

@@ -174,15 +174,15 @@ class Workspace:
     # Objects
     # -----------------------------------------------------------------------------------------
 
-    @contextmanager
-    def building(self) -> Iterator[None]:
-        """While make runs. Ended by make itself, the objects are whole; by anything else, the
-        mark stays and the next run repairs them."""
+    def begin(self) -> None:
+        """Before make runs: repair what another that did not come to its end has left."""
         if self._marker.exists():
             self._progress.note("the last build here was interrupted: going on from where it was")
             self._repair()
         self._marker.touch()
-        yield
+
+    def ended(self) -> None:
+        """make has ended by itself, well or not: it has removed what was half made."""
         self._marker.unlink()
 
     def _repair(self) -> None:

@@ -73,6 +73,7 @@ from harness.build.failure import Kind
         ),
         ("gcc: fatal error: Killed signal terminated program cc1", Kind.HOST, ("", 0), "Killed"),
         ("../mm/x.c:12:5: warning: unused variable 'error' [-Wunused-variable]", None, ("", 0), ""),
+        ("make[2]: *** [../Makefile:1201: vmlinux_o] Killed", Kind.HOST, ("", 0), "vmlinux_o"),
         (
             "make[2]: *** [../scripts/Makefile.build:229: mm/x.o] Error 1",
             Kind.MAKE,
