@@ -39,7 +39,7 @@ __all__ = ["KINDS", "clean", "find", "summary", "to_json"]
 # A report of one caller that has been silent for so many lines of others is over.
 _SILENCE = 600
 # With nothing open, only a line that begins like this can matter: a box, a page dump, a register.
-_OPENERS = frozenset("=RpP[fhramNk8")
+_OPENERS = frozenset("=RpP[fhramNku8")
 # Another boot: nothing before it goes on behind it.
 _BOOT = ("Linux version ", "Booting Linux on physical CPU")
 _STALLS = frozenset({"rcu-stall", "soft-lockup", "hard-lockup", "workqueue-lockup", "hung-task"})
@@ -136,9 +136,11 @@ class _Finder:
         return report
 
     def _finish(self, report: Report) -> None:
-        for caller in report.callers:
-            self._open.pop(caller, None)
-        self._emit(report)
+        if report.callers:  # not yet finished by way of another of its callers
+            for caller in report.callers:
+                del self._open[caller]
+            report.callers.clear()
+            self._emit(report)
 
     def _emit(self, report: Report) -> None:
         splat = report.splat()

@@ -277,7 +277,6 @@ FORMATS = (
         "Unable to handle {what}",
         Role.FAULT,
     ),
-    _row("oops", r"kernel tried to execute|unable to execute userspace code", "", Role.MAYBE),
     _row(
         "unhandled-fault",
         r"Unhandled (?P<what>fault|prefetch abort): (?P<more>[^(]+)",

@@ -32,6 +32,7 @@ _PAGE_DUMP = re.compile(
     r"(?:page|head|folio)(?: dumped because)?: ?\S|(?:anon |ksm )?flags: 0x|raw: [0-9a-f]{8}"
     r"|head: [0-9a-f]{8}|page_type: |page_owner |page last |aops:|memcg:|page:[0-9a-f]{8,16} "
     r"|\[[\w ]{1,32} overwritten\] 0x|8<--- cut here ---"
+    r"|kernel tried to execute |unable to execute userspace code"
 )
 
 _BODY = re.compile(
@@ -279,6 +280,8 @@ class Report:
         if self._boxed and _BOX.match(text) and (self._guilty.traced or self.kind != "KASAN"):
             self._done = True
             return True
+        if _PAGE_DUMP.match(text):
+            return self._ends or not self._guilty.traced  # behind a trace: of the next report
         return _BODY.match(text) is not None
 
     def _patience(self) -> int:

@@ -89,7 +89,6 @@ _HELPER = _names(
 )
 
 _TRACE = re.compile(r"\s*(?:[Cc]all [Tt]race|[Bb]acktrace|[Ss]tack trace|[Tt]race)\b.{0,40}:?\s*$")
-_KMEMLEAK_TRACE = re.compile(r"\s*backtrace(?: \([^)]*\))?:")
 _FRAME = re.compile(
     r"\s*(?:\[?<(?P<address>[0-9a-f]+)>\]? ?|\[[0-9a-f]{16}\] ?)*(?:\[[0-9a-f]{16}\] ?)*"
     r"(?P<doubt>\(?\? ?)?\(?(?P<name>[A-Za-z_$][\w$.]{0,200})"
@@ -133,7 +132,7 @@ class Guilty:
 
     def line(self, text: str) -> None:
         """The next line of the report's body."""
-        if _TRACE.match(text) or _KMEMLEAK_TRACE.match(text):
+        if _TRACE.match(text):
             self._tracing = self.traced = True
             return
         if self._sure:
