@@ -42,10 +42,10 @@ config BUS_DEVICE
 	bool "Device"
 	depends on NET && (ACPI || !X86) && VENDOR
 	help
-	  config IN_HELP is not an entry,
-	    nor is this:
+\t  config IN_HELP is not an entry,
+\t    nor is this:
 
-	  select NOTHING
+\t  select NOTHING
 
 if DEEP
 menuconfig SUB
@@ -175,7 +175,7 @@ def test_garbage_names_file_and_line(root: Path, line: str) -> None:
 
 
 def test_missing_fragment_is_named(root: Path) -> None:
-    with pytest.raises(InputError, match="features/none.config"):
+    with pytest.raises(InputError, match=r"features/none\.config"):
         compose(root, "none")
 
 
