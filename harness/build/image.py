@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness import cpio, proc
-from harness.errors import InfraError, MissingTool, ToolError
+from harness.errors import InfraError, ToolError
 from harness.model import Arch, GuestImage, Progress
 
 _FORMAT = "1"
@@ -56,19 +56,31 @@ def build(arch: Arch, *, cache: Path, progress: Progress) -> GuestImage:
     folder = cache / "images"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{arch.name}.lock"):
-        apt = _Apt(arch, folder / f"apt-{arch.name}")
-        note = folder / f"{arch.name}.json"
-        packages = _remembered(note, apt.lists()) or apt.closure(_WANTED, progress)
-        _remember(note, apt.lists(), packages)
-        recipe = json.dumps([_FORMAT, arch.name, sorted(packages.items()), _INIT.read_text()])
-        key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
-        path = folder / f"{arch.name}-{key}.cpio.gz"
-        found = _cached(path, packages, progress)
-        if found is not None:
-            return found
-        progress.note(f"guest image: {', '.join(f'{n} {v}' for n, v in packages.items())}")
-        data = _make(arch, apt, packages, folder)
-        return _publish(path, data, packages)
+        apt = _Apt(arch, folder / f"apt-{arch.name}", progress)
+        try:
+            return _image(arch, apt, folder, progress)
+        except _Gone:
+            if not apt.refresh():
+                raise
+            return _image(arch, apt, folder, progress)
+
+
+class _Gone(InfraError):
+    """What apt's lists name cannot be downloaded: they may be older than the archive."""
+
+
+def _image(arch: Arch, apt: _Apt, folder: Path, progress: Progress) -> GuestImage:
+    note = folder / f"{arch.name}.json"
+    packages = _remembered(note, apt.lists()) or apt.closure(_WANTED)
+    _remember(note, apt.lists(), packages)
+    recipe = json.dumps([_FORMAT, arch.name, sorted(packages.items()), _INIT.read_text()])
+    key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    path = folder / f"{arch.name}-{key}.cpio.gz"
+    found = _cached(path, packages, progress)
+    if found is not None:
+        return found
+    progress.note(f"guest image: {', '.join(f'{n} {v}' for n, v in packages.items())}")
+    return _publish(path, _make(arch, apt, packages, folder), packages)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -79,8 +91,8 @@ def build(arch: Arch, *, cache: Path, progress: Progress) -> GuestImage:
 class _Apt:
     """apt for one architecture. The host's own serves itself; another has private lists."""
 
-    def __init__(self, arch: Arch, state: Path) -> None:
-        self._arch = arch
+    def __init__(self, arch: Arch, state: Path, progress: Progress) -> None:
+        self._arch, self._progress = arch, progress
         for program in ("apt-get", "apt-cache", "dpkg-deb", "dpkg"):
             proc.find(program, "apt dpkg")
         self._options: tuple[str, ...] = ()
@@ -105,11 +117,17 @@ class _Apt:
         argv = (program, *self._options, *words)
         return proc.run(argv, timeout=timeout, cwd=cwd).stdout.decode(errors="replace")
 
-    def closure(self, names: Sequence[str], progress: Progress) -> dict[str, str]:
-        """Package → version of the named packages and all libraries that they depend on."""
-        if self._foreign and not self.lists():
-            progress.note(f"reading Debian's package lists for {self._arch.deb}")
+    def refresh(self) -> bool:
+        """Read private lists anew. The host's are root's to update: False."""
+        if self._foreign:
+            self._progress.note(f"reading the package lists for {self._arch.deb}")
             self._run("apt-get", "-q", "update", timeout=600)
+        return self._foreign
+
+    def closure(self, names: Sequence[str]) -> dict[str, str]:
+        """Package → version of the named packages and all libraries that they depend on."""
+        if not self.lists():
+            self.refresh()
         found: dict[str, str] = {}
         todo = list(names)
         while todo:
@@ -121,7 +139,8 @@ class _Apt:
                 if name in names:
                     raise InfraError(
                         f"apt knows no package {name} for {self._arch.deb}",
-                        hint="run 'apt-get update' as root; the guest's programs are Debian's",
+                        hint="the guest's programs are Debian's: run 'apt-get update' as root, and "
+                        "see that apt's sources are not limited to another architecture",
                     )
                 continue  # a virtual package: whoever provides it is needed by no program here
             found[name] = fields["Version"]
@@ -151,10 +170,8 @@ class _Apt:
         words = [f"{name}:{self._arch.deb}={version}" for name, version in packages.items()]
         try:
             self._run("apt-get", "-q", "download", *words, timeout=900, cwd=folder)
-        except MissingTool:
-            raise
         except ToolError as error:
-            raise InfraError(
+            raise _Gone(
                 f"the guest's packages could not be downloaded for {self._arch.deb}",
                 hint="run 'apt-get update' as root (the lists may be old), or check the network",
                 command=error.command,
@@ -168,13 +185,15 @@ def _may_have_libraries(package: str) -> bool:
 
 
 def _private(state: Path, deb: str) -> tuple[str, ...]:
-    """Options that give apt lists, cache and status of its own for one architecture."""
+    """Options that give apt lists, cache and status of its own for one architecture.
+
+    Sources, keys and proxies are the host's; what the host does after an update is not done.
+    """
     for name in ("lists/partial", "cache/archives/partial"):
         (state / name).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
     settings = {
         "APT::Architecture": deb,
-        "APT::Architectures": f"{deb},",
         "Dir::State": str(state),
         "Dir::State::lists": str(state / "lists"),
         "Dir::State::status": str(state / "status"),
@@ -182,7 +201,16 @@ def _private(state: Path, deb: str) -> tuple[str, ...]:
         "APT::Get::List-Cleanup": "false",
         "Acquire::Languages": "none",
     }
-    return tuple(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))
+    hooks = ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success")
+    lines = [
+        *(f"#clear APT::Update::{hook};" for hook in hooks),
+        "#clear APT::Architectures;",
+        f'APT::Architectures {{ "{deb}"; }};',
+        *(f'{key} "{value}";' for key, value in settings.items()),
+    ]
+    config = state / "apt.conf"
+    config.write_text("\n".join(lines) + "\n")
+    return ("-c", str(config))
 
 
 # ---------------------------------------------------------------------------------------------
