@@ -29,7 +29,7 @@ from harness.vm.console import Console, ConsoleClosed, ConsoleSilent, tail, wait
 from harness.vm.console_shell import ConsoleShell
 from harness.vm.qmp import Monitor, MonitorError
 
-BOOT_SECONDS = 20  # to the first command, with hardware acceleration and the fast profile
+BOOT_SECONDS = 30  # to the first command, with hardware acceleration and the fast profile
 START_SECONDS = 20  # for QEMU to open its monitor
 MODULES = "modules"  # the guest's folder of the guest modules
 NO_NETWORK = "network=none"  # what a guest without one says behind its word of readiness
