@@ -39,6 +39,17 @@ _DRY_STEP = re.compile(rb"^\s*(?:set -e;\s+)?echo '  [A-Z][A-Z0-9_-]*(?: \[M\])?
 _CLEAN = ("env", *(word for name in _CLEARED for word in ("-u", name)))
 
 
+def _ccache() -> dict[str, str]:
+    """Let ccache use the dependencies that Kbuild has the compiler write anyway.
+
+    By default it runs the preprocessor first: 45 % more for what it has not seen before, and
+    slower hits. What the user has set stays.
+    """
+    if "CCACHE_DEPEND" in os.environ or "CCACHE_NODEPEND" in os.environ:
+        return {}
+    return {"CCACHE_DEPEND": "1"}
+
+
 @dataclass
 class Make:
     """make for one workspace. steps counts what Kbuild says that it did (CC, LD, …)."""
@@ -81,7 +92,7 @@ class Make:
         # however this process ends.
         words = [*_CLEAN, "flock", "--no-fork", os.fspath(self.work.make_lock), *argv]
         self.work.begin()
-        done = proc.run(words, log=log, on_line=on_line, check=False)
+        done = proc.run(words, env=_ccache(), log=log, on_line=on_line, check=False)
         if 0 <= done.status < _SIGNALS:
             self.work.ended()
         self.seconds += done.seconds
