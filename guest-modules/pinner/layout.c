@@ -19,9 +19,11 @@
 struct pinner_plan {
 	struct page **pages;		/* NULL where it is stored */
 	struct pinner_object **objects;	/* a reference on each */
+	unsigned long *picks;		/* which of the pages are kept */
 	unsigned long wanted;		/* objects */
 	unsigned long every;
 	unsigned long count;		/* pages allocated */
+	unsigned long picked;
 	unsigned long stored;		/* objects in the table */
 	unsigned long spare;		/* pages that could be taken */
 };
@@ -68,7 +70,8 @@ static int pinner_plan_alloc(struct pinner_plan *plan)
 
 	plan->pages = vzalloc(plan->wanted * plan->every * sizeof(*plan->pages));
 	plan->objects = vzalloc(plan->wanted * sizeof(*plan->objects));
-	if (!plan->pages || !plan->objects)
+	plan->picks = vzalloc(plan->wanted * sizeof(*plan->picks));
+	if (!plan->pages || !plan->objects || !plan->picks)
 		return -ENOMEM;
 
 	for (i = 0; i < plan->wanted; i++) {
@@ -102,16 +105,63 @@ static int pinner_plan_fill(struct pinner_plan *plan)
 	return 0;
 }
 
-/* Of each @every pages, the neighbours in memory, one becomes an object. */
+/* The end of the pages from @start on in the same window of @every frames */
+static unsigned long pinner_window_end(const struct pinner_plan *plan,
+				       unsigned long start)
+{
+	unsigned long window = page_to_pfn(plan->pages[start]) / plan->every;
+	unsigned long i = start + 1;
+
+	while (i < plan->count &&
+	       page_to_pfn(plan->pages[i]) / plan->every == window)
+		i++;
+	return i;
+}
+
+/*
+ * The page of a window that is kept. It depends on the seed and the frames, not
+ * on which pages the allocator gave elsewhere: another boot gets the same.
+ */
+static unsigned long pinner_window_pick(const struct pinner_plan *plan, u64 seed,
+					unsigned long start, unsigned long end)
+{
+	unsigned long window = page_to_pfn(plan->pages[start]) / plan->every;
+	unsigned long at = window * plan->every +
+		(u32)pinner_content_seed(seed, window) % plan->every;
+
+	while (start + 1 < end && page_to_pfn(plan->pages[start]) < at)
+		start++;
+	return start;
+}
+
+/*
+ * Of each window one page is kept. There are at least as many windows as
+ * objects; those of which there is little come last, as one of their pages
+ * keeps less of the memory in pieces.
+ */
+static void pinner_plan_pick(struct pinner_plan *plan, u64 seed, bool sparse)
+{
+	unsigned long start, end;
+
+	for (start = 0; start < plan->count; start = end) {
+		end = pinner_window_end(plan, start);
+		if (plan->picked == plan->wanted)
+			break;
+		if ((end - start <= plan->every / 2) == sparse)
+			plan->picks[plan->picked++] =
+				pinner_window_pick(plan, seed, start, end);
+	}
+}
+
 static int pinner_plan_store(struct pinner_plan *plan, u64 seed)
 {
-	u64 state = seed;
 	int err;
 
-	while (plan->stored < plan->wanted) {
+	pinner_plan_pick(plan, seed, false);
+	pinner_plan_pick(plan, seed, true);
+	while (plan->stored < plan->picked) {
 		struct pinner_object *obj = plan->objects[plan->stored];
-		unsigned long at = plan->stored * plan->every +
-			(u32)(pinner_random(&state) >> 32) % plan->every;
+		unsigned long at = plan->picks[plan->stored];
 
 		/* One reference for the table, ours stays */
 		kref_get(&obj->ref);
@@ -144,6 +194,7 @@ static void pinner_plan_end(struct pinner_plan *plan, int err)
 		pinner_object_put(plan->objects[i]);
 		pinner_pause(i);
 	}
+	vfree(plan->picks);
 	vfree(plan->objects);
 	vfree(plan->pages);
 }
