@@ -72,10 +72,8 @@ def _share(value: float | None) -> str:
 
 
 def _index(value: float | None) -> str:
-    """Below 0 the kernel says that an allocation would succeed."""
-    if value is None:
-        return "-"
-    return "none" if value < 0 else f"{value:.3f}"
+    """As the kernel prints it; -1: an allocation would succeed."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _bad(value: int) -> Text:
@@ -100,11 +98,11 @@ _MEMORY: tuple[tuple[str, _Cell], ...] = (
         lambda arm: _change(_order9(arm.free_before), _order9(arm.free_after)),
     ),
     (
-        "free memory too split",
+        "unusable at order 9",
         lambda arm: f"{_share(arm.unusable_before)} → {_share(arm.unusable_after)}",
     ),
     (
-        "fragmentation",
+        "extfrag index of order 9",
         lambda arm: f"{_index(arm.fragmentation_before)} → {_index(arm.fragmentation_after)}",
     ),
     ("time of the drive", lambda arm: f"{arm.seconds:.1f} s"),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -44,10 +43,10 @@ def facts(splats: Sequence[Splat]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_golden(name: str) -> None:
+def test_golden(name: str, request: pytest.FixtureRequest) -> None:
     found = facts(list(find(read(name))))
     expected = expectation(name)
-    if os.environ.get("REWRITE_GOLDEN"):
+    if request.config.getoption("--rewrite-golden"):
         expected["splats"] = found
         (GOLDEN / f"{name}.json").write_text(json.dumps(expected, indent=1) + "\n")
     assert found == expected["splats"]
