@@ -545,7 +545,9 @@ def parse(log: str, as_json: bool) -> None:
     else:
         for each in splats:
             click.echo(each.title)
-    if splats:
+    if not splats:
+        click.echo(f"no splats in {read} lines", err=True)
+    else:
         sys.exit(EXIT_CODES[Outcome.CRASH])
 
 

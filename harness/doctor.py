@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -68,6 +69,7 @@ _TOOLS = (
     _Tool("ccache", "ccache", "makes rebuilds quick", required=False),
     _Tool("clang", "clang lld llvm", "--toolchain llvm", required=False),
 )
+_VERSION = re.compile(r"\d+(?:\.\d+)+")
 _GELF = b"#include <gelf.h>\nint main(void) { return elf_version(EV_NONE) == EV_NONE; }\n"
 
 
@@ -116,14 +118,15 @@ def _tool(tool: _Tool) -> Need:
 
 
 def _ask(argv: Sequence[str]) -> str:
-    """The first line that a program prints of its version, "" when it is not there."""
+    """The version that a program prints first, "" when it is not there."""
     if shutil.which(argv[0]) is None:
         return ""
     try:
         said = proc.run(argv, timeout=20).stdout.decode(errors="replace").strip()
     except ToolError:
         return ""
-    return said.splitlines()[0] if said else "found"
+    number = _VERSION.search(said)
+    return number[0] if number else "found"
 
 
 def _libelf() -> Need:
@@ -190,5 +193,6 @@ def _accelerator(host: Arch, cache: Path) -> list[Need]:
         except PinpageError as error:
             needs.append(Need(name, "accelerator", False, "", error.message, required))
         else:
-            needs.append(Need(name, "accelerator", True, taken.why, "", required))
+            ran = f"a tiny guest ran on it (deadlines times {taken.speed:g})"
+            needs.append(Need(name, "accelerator", True, ran, "", required))
     return needs

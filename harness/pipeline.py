@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from harness import __version__, arch, report, resources, scenario, spec, verdict
 from harness.build import image, kconfig, kernel, series, source
-from harness.errors import GuestError, InfraError, PinpageError
+from harness.errors import GuestError, InfraError, InputError, PinpageError
 from harness.model import (
     Accelerator,
     Arch,
@@ -282,8 +283,8 @@ def _plain(word: str) -> bool:
 def run(wanted: RunSpec, progress: Progress) -> tuple[RunRecord, Path]:
     """Do a whole run and leave its folder; whatever goes wrong is in the record.
 
-    Only InputError (nothing was started) and an interruption come out as exceptions; the
-    folder of an interrupted run says so. Returns the record and its folder.
+    Only InputError (no guest was booted, no folder is left) and an interruption come out as
+    exceptions; the folder of an interrupted run says so. Returns the record and its folder.
     """
     chosen = choose(wanted)
     plan = scenario.get(wanted.scenario)
@@ -292,6 +293,9 @@ def run(wanted: RunSpec, progress: Progress) -> tuple[RunRecord, Path]:
     report.write(_interrupted(state), state.folder)
     try:
         answer, error = _judged(plan, state, timed)
+    except InputError:
+        shutil.rmtree(state.folder)
+        raise
     except BaseException:
         timed.end()
         report.write(_interrupted(state), state.folder)
@@ -329,6 +333,8 @@ def _judged(
     """The verdict, and the error if one ended the run."""
     try:
         _experiment(plan, state, progress)
+    except InputError:
+        raise  # the user's words, known to be wrong before a guest was booted
     except PinpageError as error:
         if isinstance(error, GuestError):
             state.splats += [s for s in error.splats if s not in state.splats]

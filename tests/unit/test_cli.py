@@ -64,6 +64,19 @@ def test_bad_words_are_named_and_exit_2(pinpage, words: list[str], named: str) -
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "words", [("--series", "/no/such"), ("--set", "pages=x"), ("--tree", "/no/such")]
+)
+def test_words_that_prove_bad_in_a_run_leave_no_folder(  # type: ignore[no-untyped-def]
+    pinpage, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    tree = str(Path(__file__).parents[1] / "fakelinux")
+    done = pinpage("run", "compaction", "--tree", tree, "--keep", str(tmp_path / "runs"), *words)
+    assert done.returncode == 2, done.stderr
+    assert words[1] in done.stderr or "'x'" in done.stderr
+    assert list((tmp_path / "runs").glob("*")) == []
+
+
 def test_parse_prints_titles_and_says_crash(pinpage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     log = tmp_path / "console.log"
     log.write_text(LOG)
@@ -79,6 +92,7 @@ def test_parse_prints_titles_and_says_crash(pinpage, tmp_path: Path) -> None:  #
 def test_parse_of_a_quiet_log_passes_and_of_an_empty_one_does_not(pinpage) -> None:  # type: ignore[no-untyped-def]
     quiet = pinpage("parse", "-", stdin="[    1.000000] Linux version 6.12.0\n")
     assert (quiet.returncode, quiet.stdout) == (0, "")
+    assert quiet.stderr == "no splats in 1 lines\n"
     assert pinpage("parse", "-", stdin="").returncode == 2
 
 
