@@ -21,9 +21,13 @@ static char *lie = PINNER_LIE_NONE;
 module_param(lie, charp, 0444);
 MODULE_PARM_DESC(lie, "self-test of the harness: none, nocopy, ghost or keep");
 
-static bool sidestep;
-module_param(sidestep, bool, 0444);
-MODULE_PARM_DESC(sidestep, "spare the subsystem as posted what breaks it first");
+static bool init_lru;
+module_param(init_lru, bool, 0444);
+MODULE_PARM_DESC(init_lru, "initialise page->lru, which the subsystem as posted wants and forbids");
+
+static bool private = !PINNER_PINPAGE_POSTED;
+module_param(private, bool, 0444);
+MODULE_PARM_DESC(private, "pin with a private pointer: by default where it can be had back");
 
 static const char * const pinner_lies[] = {
 	[PINNER_TELLS_TRUTH] = PINNER_LIE_NONE,
@@ -47,7 +51,7 @@ static int __init pinner_parse_parameters(void)
 	unsigned int i;
 
 	if (!strcmp(mode, PINNER_MODE_PINPAGE)) {
-		pinner_use_pinpage(sidestep);
+		pinner_use_pinpage(init_lru, private);
 	} else if (strcmp(mode, PINNER_MODE_PLAIN)) {
 		pr_err("mode=%s: there is no such mode\n", mode);
 		return -EINVAL;

@@ -8,12 +8,14 @@
 #include "pinner.h"
 
 static bool pinner_uses_pinpage;
-static bool pinner_sidesteps;
+static bool pinner_inits_lru;
+static bool pinner_gives_private;
 
-void pinner_use_pinpage(bool sidestep)
+void pinner_use_pinpage(bool init_lru, bool private)
 {
 	pinner_uses_pinpage = true;
-	pinner_sidesteps = sidestep;
+	pinner_inits_lru = init_lru;
+	pinner_gives_private = private;
 }
 
 #if PINNER_HAS_PINPAGE
@@ -87,7 +89,7 @@ static int pinner_move(struct pinpage_system *psys, struct pinner_object *obj,
 	if (obj->page != page)
 		return -EINVAL;
 	/* What we gave to set_pinpage() has to come along with each move */
-	if (!pinner_sidesteps && !pinner_private_is(psys, page, obj))
+	if (pinner_gives_private && !pinner_private_is(psys, page, obj))
 		return -EINVAL;
 
 	if (pinner_lie != PINNER_LIES_NOCOPY)
@@ -174,12 +176,10 @@ int pinner_pin(struct pinner_object *obj, struct page *page)
 {
 	if (!pinner_uses_pinpage)
 		return 0;
-	if (!pinner_sidesteps)
-		return set_pinpage(&pinner_system, page, obj);
-
-	/* As posted, it wants an empty list, and writes the object elsewhere */
-	INIT_LIST_HEAD(&page->lru);
-	return set_pinpage(&pinner_system, page, NULL);
+	if (pinner_inits_lru)
+		INIT_LIST_HEAD(&page->lru);
+	return set_pinpage(&pinner_system, page,
+			   pinner_gives_private ? obj : NULL);
 }
 
 /* With the object's lock held, so that the page can't become another one */

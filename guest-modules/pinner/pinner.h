@@ -116,7 +116,7 @@ void pinner_objects_exit(void);
 /* migrate.c */
 int pinner_register(void);
 void pinner_unregister(void);
-void pinner_use_pinpage(bool sidestep);
+void pinner_use_pinpage(bool init_lru, bool private);
 int pinner_pin(struct pinner_object *obj, struct page *page);
 int pinner_unpin(struct page *page);
 
