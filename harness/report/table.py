@@ -115,6 +115,16 @@ def _order9(blocks: tuple[int, ...]) -> int | None:
 
 
 def _arms(arms: tuple[ArmResult, ...]) -> RenderableType:
+    """The arms side by side; one of which there is no evidence has no zeros to show."""
+    driven = tuple(arm for arm in arms if arm.pinned or arm.free_before)
+    rest = [f"the {visible(arm.name)} arm was not driven" for arm in arms if arm not in driven]
+    parts: list[RenderableType] = [_side_by_side(driven)] if driven else []
+    if rest:
+        parts.append(Padding(Text("; ".join(rest), style="dim"), (1, 0, 0, 0)))
+    return Group(*parts)
+
+
+def _side_by_side(arms: tuple[ArmResult, ...]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("")
     for arm in arms:

@@ -301,6 +301,18 @@ def test_a_hang_shows_the_last_lines_of_the_console() -> None:
     assert "last lines of the treated arm" in text and "line 49" in text and "line 3\n" not in text
 
 
+def test_arms_that_were_not_driven_have_no_zeros() -> None:
+    case = Case()
+    driven = [event for event in case.events() if event.arm == "control"]
+    arms = case.arms
+    text = shown(record(from_error(GuestHang("the guest went silent"), arms, driven, ())))
+    assert "the treated arm was not driven" in text and "treated (pinpage)" not in text
+    assert "control (plain)" in text
+    text = shown(record(from_error(GuestHang("the guest never got ready"), arms, (), ())))
+    assert "pinned pages" not in text
+    assert "the control arm was not driven; the treated arm was not driven" in text
+
+
 def test_a_crash_shows_its_reports() -> None:
     case = Case()
     case.splats.append(SPLAT)
