@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness import __version__, arch, doctor, pipeline, report, resources, scenario, spec
-from harness.errors import InputError, PinpageError
+from harness.errors import BuildError, InputError, PinpageError
 from harness.model import EXIT_CODES, BuildArtifacts, Outcome, RunSpec
 from harness.parse import splat
 from harness.terminal import TerminalProgress
@@ -353,17 +353,23 @@ def _built(words: RunSpec, progress: TerminalProgress) -> BuildArtifacts:
 
 @cli.command()
 @_options(TREE_OPTIONS, BUILD_OPTIONS)
+@click.option("--each", is_flag=True, help="Build after each patch, to see that each step builds.")
 @MORE_PATCHES
 @JSON_OPTION
-def build(more: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def build(more: tuple[str, ...], each: bool, as_json: bool, **options: Any) -> None:
     """Build the kernel and the guest modules, and print where they are.
 
     \b
-    Example:
+    Examples:
       pinpage build --series posted --toolchain gcc-12
+      pinpage build --series my/*.patch --each
     """
+    words = _Words(options, more).spec()
+    if each:
+        _build_each(words, as_json)
+        return
     with _progress() as progress:
-        built = _built(_Words(options, more).spec(), progress)
+        built = _built(words, progress)
     facts = {
         "image": str(built.image),
         "vmlinux": str(built.vmlinux),
@@ -381,6 +387,27 @@ def build(more: tuple[str, ...], as_json: bool, **options: Any) -> None:
         return
     for key, value in facts.items():
         click.echo(f"{key:<12} {json.dumps(value) if isinstance(value, dict) else value}")
+
+
+def _build_each(words: RunSpec, as_json: bool) -> None:
+    """Build step by step; the first that does not build ends it, with its error."""
+    chosen = pipeline.choose(words)
+    done: list[dict[str, str]] = []
+    with _progress() as progress:
+        tree = pipeline.fetch(chosen, progress)
+        for patched in pipeline.steps(chosen, tree, progress):
+            name = patched.series.patches[-1].name
+            try:
+                built = pipeline.build(chosen, patched, progress)
+            except BuildError:
+                progress.note(f"does not build after {name}")
+                raise
+            progress.note(f"builds after {name}")
+            done.append({"patch": name, "key": built.key})
+    if as_json:
+        _out(done)
+    else:
+        click.echo(f"each of {len(done)} steps builds")
 
 
 @contextmanager

@@ -76,6 +76,16 @@ def apply(chosen: Chosen, tree: SourceTree, progress: Progress) -> PatchedTree:
     return series.apply(tree, wanted, cache=resources.cache(), progress=progress)
 
 
+def steps(chosen: Chosen, tree: SourceTree, progress: Progress) -> Iterator[PatchedTree]:
+    """The tree after each patch of the series in turn."""
+    progress.stage("apply")
+    whole = series.load(chosen.spec.series, chosen.kernel, tree)
+    if not whole.patches:
+        raise InputError(f"series {whole.name} has no patches to build one by one")
+    for part in series.prefixes(whole):
+        yield series.apply(tree, part, cache=resources.cache(), progress=progress)
+
+
 def _text(tree: PatchedTree, path: str) -> str:
     """A file of the patched tree, "" where it has none."""
     if path in tree.changed:

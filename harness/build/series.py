@@ -10,7 +10,7 @@ ours comes before a file of the same name: write ``./fixed`` for the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import resources
@@ -53,6 +53,12 @@ def _series(
 ) -> Series:
     digest = store.key(*(patch.text for patch in patches))
     return Series(name, tuple(patches), digest, origin, repository)
+
+
+def prefixes(series: Series) -> Iterator[Series]:
+    """The series up to its first patch, up to its second, and so on to the whole."""
+    for count in range(1, len(series.patches) + 1):
+        yield _series(series.name, series.patches[:count], series.origin, series.git)
 
 
 def _existing(word: str, kernel: Kernel) -> Path:

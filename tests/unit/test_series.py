@@ -95,6 +95,16 @@ def test_files_keep_the_order_given(tmp_path: Path) -> None:
     assert [p.name for p in load(one, two).patches] == ["z.patch", "a.diff"]
 
 
+def test_prefixes_go_up_to_the_whole(tmp_path: Path) -> None:
+    one, two = write(tmp_path / "1.patch", COUNT), write(tmp_path / "2.patch", MIGRATE)
+    parts = list(series.prefixes(load(one, two)))
+    assert [[p.name for p in part.patches] for part in parts] == [
+        ["1.patch"],
+        ["1.patch", "2.patch"],
+    ]
+    assert [part.digest for part in parts] == [load(one).digest, load(one, two).digest]
+
+
 def test_folder_takes_its_series_file_or_the_names(tmp_path: Path) -> None:
     write(tmp_path / "0002-b.patch", toy.mail("[PATCH 2/2] b", MIGRATE))
     write(tmp_path / "0001-a.patch", toy.mail("[PATCH 1/2] a", COUNT))
