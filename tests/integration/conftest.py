@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,12 @@ def build(series: str) -> Build:
     progress = Silent()
     tree = pipeline.apply(chosen, pipeline.fetch(chosen, progress), progress)
     return Build(tree, pipeline.build(chosen, tree, progress))
+
+
+@pytest.fixture(scope="session")
+def linux() -> Path:
+    """The tree of the default kernel, unpatched."""
+    return pipeline.fetch(pipeline.choose(words("none")), Silent()).path
 
 
 @pytest.fixture(scope="session")
