@@ -29,14 +29,18 @@ missing_packages() {
 	done
 }
 
+can_be_root() {
+	[ "$(id -u)" = 0 ] ||
+		{ command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }
+}
+
 # as_root COMMAND...: run it as root, through sudo if need be and if that can be had.
 as_root() {
+	can_be_root || return 1
 	if [ "$(id -u)" = 0 ]; then
 		"$@"
-	elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
-		sudo -- "$@"
 	else
-		return 1
+		sudo -- "$@"
 	fi
 }
 
@@ -45,7 +49,7 @@ install_packages() {
 	local missing
 	missing=$(missing_packages | tr '\n' ' ')
 	if [ -n "$missing" ]; then
-		echo "installing: $missing" >&2
+		if can_be_root; then echo "installing: $missing" >&2; fi
 		# shellcheck disable=SC2086 # one word a package
 		if ! { as_root apt-get -q update && as_root env DEBIAN_FRONTEND=noninteractive \
 			apt-get -q install -y --no-install-recommends $missing; } >&2; then
