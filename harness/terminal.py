@@ -14,6 +14,7 @@ from rich.text import Text
 
 PLAIN_EVERY = 15.0  # seconds between plain lines of one stage
 _SPAN = 5.0  # seconds of work before an estimate is worth printing
+_SHARE = 0.05  # and of all steps: the first ones of a kernel's build are the slowest
 
 
 def duration(seconds: float) -> str:
@@ -47,7 +48,9 @@ class _Meter:
         if self._first is None or not self.total:
             return None
         since, base = self._first
-        if now - since < _SPAN or self.done <= base or self.done >= self.total:
+        if now - since < _SPAN or self.done >= self.total:
+            return None
+        if self.done - base < self.total * _SHARE:
             return None
         return (self.total - self.done) * (now - since) / (self.done - base)
 

@@ -46,6 +46,9 @@ def test_estimate_needs_a_rate(clock: list[float]) -> None:
     meter.advance(0, 100, "", 100)
     meter.advance(10, 100, "", 102)
     assert meter.left(102) is None  # two seconds say nothing yet
+    meter.advance(4, 100, "", 110)
+    assert meter.left(110) is None  # nor do a few steps
+    meter.advance(10, 100, "", 110)
     assert meter.left(110) == pytest.approx(90)
     meter.advance(10, None, "", 111)
     assert meter.left(111) is None
