@@ -44,11 +44,10 @@ def test_estimate_needs_a_rate(clock: list[float]) -> None:
     meter = terminal._Meter("build", clock[0])
     assert meter.left(clock[0]) is None
     meter.advance(0, 100, "", 100)
-    meter.advance(10, 100, "", 102)
-    assert meter.left(102) is None  # two seconds say nothing yet
     meter.advance(4, 100, "", 110)
-    assert meter.left(110) is None  # nor do a few steps
+    assert meter.left(110) is None  # a few steps say nothing yet
     meter.advance(10, 100, "", 110)
+    assert meter.left(102) is None  # nor do two seconds
     assert meter.left(110) == pytest.approx(90)
     meter.advance(10, None, "", 111)
     assert meter.left(111) is None
