@@ -65,10 +65,15 @@ def _rows(seen: Seen) -> list[LedgerRow]:
         return []
     after = {pin.handle: pin for pin in seen.after}
     asked = {call.handle for call in seen.window}
+    quiet = "not registered, nobody to ask"
+    if seen.params.get("mode") != "plain":
+        quiet = "owner was never asked"
     rows = []
     for pin in seen.before:
         now = after.get(pin.handle)
-        state, errno, reason = _state(pin, now, pin.handle in asked)
+        state, errno, reason = _state(
+            pin, now, "asked, not moved" if pin.handle in asked else quiet
+        )
         rows.append(
             LedgerRow(
                 arm=seen.plan.name,
@@ -85,8 +90,9 @@ def _rows(seen: Seen) -> list[LedgerRow]:
     return rows
 
 
-def _state(before: Pin, now: Pin | None, asked: bool) -> tuple[PageState, int, str]:
-    """What became of a page, the last refusal of its owner, and why."""
+def _state(before: Pin, now: Pin | None, quiet: str) -> tuple[PageState, int, str]:
+    """What became of a page, the last refusal of its owner, and why; quiet: why it stayed if it
+    has not refused."""
     if now is None:
         return PageState.LOST, 0, "no longer in the owner's ledger"
     errno = abs(now.errno)
@@ -98,7 +104,7 @@ def _state(before: Pin, now: Pin | None, asked: bool) -> tuple[PageState, int, s
         return PageState.MIGRATED, errno, ""
     if errno:
         return PageState.FAILED, errno, f"owner refused: {errorcode.get(errno, errno)}"
-    return PageState.STAYED, 0, "asked, not moved" if asked else "owner was never asked"
+    return PageState.STAYED, 0, quiet
 
 
 # ---------------------------------------------------------------------------------------------
