@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # The guest's first process: file systems, network, SSH, then a shell on the console.
-export PATH=/bin:/sbin HOME=/root TERM=linux
+export PATH=/bin:/sbin HOME=/root TERM=linux ENV=/etc/shrc
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev 2>/dev/null
