@@ -51,6 +51,9 @@ class Seen:
     free: dict[str, list[tuple[int, str, tuple[int, ...]]]] = field(default_factory=dict)
     index: dict[tuple[str, str], dict[tuple[int, str], list[float]]] = field(default_factory=dict)
     seconds: float = 0.0
+    driven: bool = False
+    compactions: int = 0  # begun, by the trace
+    verified: bool = False
     verify_error: str = ""
     unloaded: bool = False
 
@@ -81,6 +84,34 @@ class Seen:
         node, zone, _ = max(zones, key=lambda z: sum(n << at for at, n in enumerate(z[2])))
         values = self.index.get((name, when), {}).get((node, zone), [])
         return values[ORDER] if len(values) > ORDER else None
+
+    @property
+    def gap(self) -> str:
+        """What is missing for a verdict on this arm, "" if nothing is."""
+        scanned = self.delta("compact_migrate_scanned", "outer")
+        checked = self.grown("verified")
+        gaps = (
+            (not self.whole, "the ledger was not read before and after its drive"),
+            (not self.params, "its parameters were not recorded"),
+            (not self.driven, "its drive did not come to an end"),
+            (not self.compactions and not scanned, "nothing says that memory was compacted"),
+            (not self.verified, "contents were not verified after the drive"),
+            (
+                not self.verify_error and checked is not None and checked < len(self.after),
+                f"contents of {checked} pages were verified, of {len(self.after)}",
+            ),
+            (
+                not {"before", "after"} <= set(self.huge),
+                "no huge page allocation was tried before and after",
+            ),
+        )
+        return next((text for missing, text in gaps if missing), "")
+
+    def grown(self, counter: str) -> int | None:
+        """How much a counter of the owner's grew over the drive."""
+        first = self.counters.get("before", {}).get(counter)
+        last = self.counters.get("after", {}).get(counter)
+        return None if first is None or last is None else int(last) - int(first)
 
     def delta(self, name: str, kind: str) -> int | None:
         """How much a vmstat counter grew between the ``inner`` or the ``outer`` readings."""
@@ -139,6 +170,7 @@ def _huge(seen: Seen, data: Data) -> None:
 
 
 def _verify(seen: Seen, data: Data) -> None:
+    seen.verified = True
     seen.verify_error = "" if data["ok"] else str(data["error"])
 
 
@@ -164,6 +196,10 @@ def _migrate_pages(seen: Seen, data: Data) -> None:
     trace = _traced(seen)
     trace.succeeded += int(data["nr_succeeded"])
     trace.failed += int(data["nr_failed"])
+
+
+def _compaction(seen: Seen, data: Data) -> None:
+    seen.compactions += 1
 
 
 def _page_free(seen: Seen, data: Data) -> None:
@@ -205,7 +241,7 @@ def _unusable(seen: Seen, data: Data) -> None:
 
 
 def _drive(seen: Seen, data: Data) -> None:
-    seen.seconds = float(data["seconds"])
+    seen.driven, seen.seconds = True, float(data["seconds"])
 
 
 def _rmmod(seen: Seen, data: Data) -> None:
@@ -228,6 +264,7 @@ _TAKE = {
     ("dmesg", "read"): _log_read,
     ("vmstat", "vmstat"): _vmstat,
     ("trace", "mm_migrate_pages"): _migrate_pages,
+    ("trace", "mm_compaction_begin"): _compaction,
     ("trace", "mm_page_free"): _page_free,
     ("trace", "stats"): _trace_stats,
     ("trace", "read"): _trace_read,

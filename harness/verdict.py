@@ -36,6 +36,7 @@ from harness.seen import Seen, gather
 from harness.witness import disagreements, examine, unsupported
 
 PINNED = 2000  # pages that an arm needs for a verdict
+_ARM_WORDS = frozenset({"mode"})  # the parameters in which arms differ
 MOVED = 0.25  # share of its pinned pages that the treated arm has to migrate
 
 NEXT = {
@@ -158,12 +159,18 @@ def _incomplete(seen: Sequence[Seen], results: Sequence[ArmResult]) -> _Answer |
         return Outcome.INFRA, "no arm was run, so there is nothing to judge", ""
     for each, result in zip(seen, results, strict=True):
         name = each.plan.name
-        if not each.whole:
-            what = "the ledger was not read before and after its drive"
-            return Outcome.INFRA, f"the {name} arm has no evidence: {what}", ""
+        if each.gap:
+            return Outcome.INFRA, f"the {name} arm has no evidence: {each.gap}", ""
         if result.pinned < PINNED:
             said = f"the {name} arm pinned {result.pinned} pages, a verdict needs {PINNED}"
             return Outcome.INFRA, said, "ask for more with --set pages=, and memory with --memory"
+    alike = [{k: v for k, v in each.params.items() if k not in _ARM_WORDS} for each in seen]
+    for each, params in zip(seen[1:], alike[1:], strict=True):
+        differ = sorted(k for k in params.keys() | alike[0] if params.get(k) != alike[0].get(k))
+        if differ:
+            names = f"{seen[0].plan.name} and {each.plan.name}"
+            said = f"the arms {names} cannot be compared: they differ in {', '.join(differ)}"
+            return Outcome.INFRA, said, ""
     return None
 
 
@@ -230,7 +237,7 @@ def _missed(treated: ArmResult, control: ArmResult | None) -> str:
         )
     before, after = treated.order9_before, treated.order9_after
     if before is None or after is None:
-        return "no huge page allocation was tried in the treated arm"
+        return ""  # _incomplete has said so
     if after <= before:
         return (
             f"{treated.migrated} pages migrated, yet no more huge pages could be had: "

@@ -40,7 +40,7 @@ class FakeGuest:
         self.calls: list[str] = []
         self.tracing = False
         self.traced: list[str] = []
-        self.migrated = 0
+        self.migrated = self.scanned = 0
         self.huge = 170
         self.mode = ""
 
@@ -91,7 +91,7 @@ class FakeGuest:
             "ledger": self._ledger,
             "moves": lambda: "\n".join(["pinner-moves 1", *self.calls, "dropped 0", ""]),
             "counters": self._counters,
-            "vmstat": lambda: f"pgmigrate_success {self.migrated}\npgmigrate_fail 0\n",
+            "vmstat": self._vmstat,
             "buddyinfo": lambda: "Node 0, zone DMA32 9 8 7 6 5 4 3 2 1 10 20\n",
             "extfrag_index": lambda: INDEX,
             "unusable_index": lambda: INDEX,
@@ -99,6 +99,12 @@ class FakeGuest:
             "stats": lambda: STATS,
         }
         return files[name]().encode()
+
+    def _vmstat(self) -> str:
+        return (
+            f"pgmigrate_success {self.migrated}\npgmigrate_fail 0\n"
+            f"compact_migrate_scanned {self.scanned}\n"
+        )
 
     def _ledger(self) -> str:
         rows = [f"{h} {p[0]} {p[1]} {p[2]} 0 stored" for h, p in enumerate(self.pages)]
@@ -133,6 +139,7 @@ class FakeGuest:
             self.calls.append(f"{len(self.calls)} {handle} {old} {page[1]} 0")
             self._trace(f"mm_page_free: page=00000000 pfn=0x{old:x} order=0")
         self.migrated += len(moved)
+        self.scanned += len(self.pages)
         self._trace(
             f"mm_migrate_pages: nr_succeeded={len(moved)} nr_failed=0 mode=MIGRATE_SYNC "
             "reason=compaction"

@@ -56,9 +56,10 @@ class Evidence:
 
 def _readings(made: Evidence, moved: int, failed: int) -> None:
     for when in ("outer-before", "inner-before"):
-        made.add("vmstat", "vmstat", when=when, values=_vmstat(100, 5))
+        made.add("vmstat", "vmstat", when=when, values=_vmstat(100, 5, 0))
     for when in ("inner-after", "outer-after"):
-        made.add("vmstat", "vmstat", when=when, values=_vmstat(100 + moved, 5 + failed))
+        made.add("vmstat", "vmstat", when=when, values=_vmstat(100 + moved, 5 + failed, 900))
+    made.add("trace", "mm_compaction_begin", mode="sync")
     made.add(
         "trace",
         "mm_migrate_pages",
@@ -69,8 +70,16 @@ def _readings(made: Evidence, moved: int, failed: int) -> None:
     )
 
 
-def _vmstat(success: int, fail: int) -> Json:
-    return {"pgmigrate_success": success, "pgmigrate_fail": fail}
+def _vmstat(success: int, fail: int, scanned: int) -> Json:
+    return {
+        "pgmigrate_success": success,
+        "pgmigrate_fail": fail,
+        "compact_migrate_scanned": scanned,
+    }
+
+
+def _counters(migrated: int, verified: int) -> Json:
+    return {"migrated": migrated, "verified": verified, "corrupt": 0, "lost": 0}
 
 
 def _memory(made: Evidence, when: str, order9: int) -> None:
@@ -97,7 +106,7 @@ def _arm(plan: ArmPlan, moved: int, after9: int, refused: int) -> bytes:
     after = [[*row] for row in before]
     made.add("harness", "params", seed=1, mode=plan.mode, pages=PAGES)
     made.add("pinner", "ledger", when="before", rows=before)
-    made.add("pinner", "counters", when="before", values={"migrated": 0, "corrupt": 0, "lost": 0})
+    made.add("pinner", "counters", when="before", values=_counters(0, 0))
     _memory(made, "before", 170)
     _readings(made, moved + 40, refused)
     for h in range(moved + refused):
@@ -119,9 +128,7 @@ def _arm(plan: ArmPlan, moved: int, after9: int, refused: int) -> bytes:
     made.add("trace", "read", events=9, lost=0)
     made.add("dmesg", "read", bytes=1000)
     made.add("pinner", "ledger", when="after", rows=after)
-    made.add(
-        "pinner", "counters", when="after", values={"migrated": moved, "corrupt": 0, "lost": 0}
-    )
+    made.add("pinner", "counters", when="after", values=_counters(moved, PAGES))
     _memory(made, "after", after9)
     frames = [[row[1], BUDDY if row[3] else 0] for row in after]
     frames += [[row[2], 0] for row in after if row[3]]

@@ -291,9 +291,10 @@ def no_pageflags(case: Case) -> None:
     case.treated.drop("pageflags", "flags")
 
 
-def no_vmstat(case: Case) -> None:
-    case.control.drop("vmstat", "vmstat")
-    case.treated.drop("vmstat", "vmstat")
+def no_migrations_in_vmstat(case: Case) -> None:
+    for evidence in (case.control, case.treated):
+        for reading in evidence.all("vmstat", "vmstat"):
+            del reading["values"]["pgmigrate_success"]
 
 
 def test_a_witness_that_lost_events_is_named_and_contradicts_nothing() -> None:
@@ -316,9 +317,50 @@ def test_stayed_without_a_witness_of_the_kernel_is_inconsistent() -> None:
 
 
 def test_migrated_without_a_witness_of_the_kernel_is_inconsistent() -> None:
-    verdict = spoiled(no_trace, no_vmstat)
+    verdict = spoiled(no_trace, no_migrations_in_vmstat)
     assert verdict.outcome is Outcome.INCONSISTENT
     assert "1800 migrated in the treated arm" in verdict.reason
+
+
+def not_compacted(case: Case) -> None:
+    case.control.drop("trace", "mm_compaction_begin")
+    for reading in case.control.all("vmstat", "vmstat"):
+        reading["values"]["compact_migrate_scanned"] = 900
+
+
+def half_verified(case: Case) -> None:
+    case.treated.get("pinner", "counters", "after")["values"]["verified"] = PAGES // 2
+
+
+def other_seed(case: Case) -> None:
+    case.treated.get("harness", "params")["seed"] = 2
+
+
+def without(source: str, name: str) -> Spoil:
+    return lambda case: case.control.drop(source, name)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (without("pinner", "ledger"), "the ledger was not read"),
+        (without("harness", "params"), "parameters were not recorded"),
+        (without("harness", "drive"), "its drive did not come to an end"),
+        (not_compacted, "nothing says that memory was compacted"),
+        (without("pinner", "verify"), "contents were not verified"),
+        (half_verified, "contents of 1000 pages were verified, of 2000"),
+        (without("pinner", "huge"), "no huge page allocation was tried"),
+        (other_seed, "they differ in seed"),
+    ],
+)
+def test_a_gap_in_the_evidence_is_no_pass(spoil: Spoil, said: str) -> None:
+    verdict = spoiled(spoil)
+    assert verdict.outcome is Outcome.INFRA
+    assert said in verdict.reason
+
+
+def test_one_word_that_memory_was_compacted_is_enough() -> None:
+    assert spoiled(without("trace", "mm_compaction_begin")).outcome is Outcome.PASS
 
 
 def test_migrations_of_others_between_the_readings_are_no_disagreement() -> None:
