@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,11 @@ def build(series: str) -> Build:
     progress = Silent()
     tree = pipeline.apply(chosen, pipeline.fetch(chosen, progress), progress)
     return Build(tree, pipeline.build(chosen, tree, progress))
+
+
+@pytest.fixture(scope="session")
+def spec_of() -> Callable[..., RunSpec]:
+    return words
 
 
 @pytest.fixture(scope="session")

@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from rich.console import Console
 
-from harness import report
+from harness import pipeline, report
+from harness.model import Outcome, RunSpec, Silent
+from harness.vm import machine
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
@@ -85,10 +89,17 @@ def test_a_lying_owner_is_caught(tmp_path: Path, lie: str) -> None:
     assert record["arms"]["control"]["migrated"] == 0
 
 
-def test_a_guest_that_never_boots_hangs(tmp_path: Path) -> None:
-    code, record, _ = run(tmp_path, "--append", "rdinit=/bin/yes")
-    assert (code, record["verdict"]) == (4, "HANG"), record["reason"]
-    assert record["error"]["message"]
+def test_a_guest_that_never_boots_hangs(
+    tmp_path: Path, spec_of: Callable[..., RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "BOOT_SECONDS", 4)
+    wanted = spec_of("fixed", append=("rdinit=/bin/yes",), keep=tmp_path)
+    record, folder = pipeline.run(wanted, Silent())
+    assert (record.exit_code, record.verdict.outcome) == (4, Outcome.HANG), record.verdict.reason
+    out = io.StringIO()
+    Console(file=out, width=80).print(report.terminal(record))
+    assert "last lines of the control arm's console:\n  y  " in out.getvalue()
+    assert "\ny\n" in (folder / "console.log").read_text()
 
 
 def _children(pid: int) -> list[int]:
@@ -123,7 +134,13 @@ def _until_driving(folder: Path, child: subprocess.Popen[str]) -> int:
 
 def _start(keep: Path) -> subprocess.Popen[str]:
     argv = [*PINPAGE, "run", "compaction", "--json", "--keep", str(keep)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, preexec_fn=_minds_sigint)
+
+
+def _minds_sigint() -> None:
+    """A shell lets what it runs in the background ignore SIGINT, these tests among it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_killed_qemu_is_lost(tmp_path: Path, passed: object) -> None:
