@@ -68,6 +68,18 @@ def test_its_folder_is_whole(passed: tuple[int, dict[str, Any], Path]) -> None:
     assert "Linux version" in (folder / "console.log").read_text(errors="replace")
 
 
+def test_memory_and_each_node_were_compacted(
+    passed: tuple[int, dict[str, Any], Path],
+) -> None:
+    _, _, folder = passed
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    drives = {event["arm"]: event["data"] for event in events if event["name"] == "drive"}
+    assert set(drives) == {"control", "treated"}
+    for drive in drives.values():
+        assert drive["rounds"] >= 1
+        assert drive["nodes"] == ["/sys/devices/system/node/node0/compact"]
+
+
 def test_unpatched_kernel_has_the_control_arm_alone(tmp_path: Path) -> None:
     code, record, _ = run(tmp_path, "--series", "none")
     assert list(record["arms"]) == ["control"]
