@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import EvidenceError
 from harness.model import ArmPlan, Event
-from harness.parse.ledger import Logged, Move, Pin
+from harness.parse.ledger import STATES, Logged, Move, Pin
 
 ORDER = 9
 
@@ -97,8 +97,8 @@ class Seen:
             (not self.compactions and not scanned, "nothing says that memory was compacted"),
             (not self.verified, "contents were not verified after the drive"),
             (
-                not self.verify_error and checked is not None and checked < len(self.after),
-                f"contents of {checked} pages were verified, of {len(self.after)}",
+                not self.verify_error and (checked is None or checked < len(self.after)),
+                f"contents of {checked or 0} pages were verified, of {len(self.after)}",
             ),
             (
                 not {"before", "after"} <= set(self.huge),
@@ -111,7 +111,7 @@ class Seen:
         """How much a counter of the owner's grew over the drive."""
         first = self.counters.get("before", {}).get(counter)
         last = self.counters.get("after", {}).get(counter)
-        return None if first is None or last is None else int(last) - int(first)
+        return last - first if isinstance(first, int) and isinstance(last, int) else None
 
     def delta(self, name: str, kind: str) -> int | None:
         """How much a vmstat counter grew between the ``inner`` or the ``outer`` readings."""
@@ -131,7 +131,7 @@ def gather(plan: ArmPlan, events: Iterable[Event]) -> Seen:
             continue
         try:
             take(seen, event.data)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
             raise EvidenceError(
                 f"the event {event.source} {event.name} of arm {plan.name} is malformed: {error}",
                 hint="events.jsonl was written by another version, or by hand",
@@ -146,8 +146,22 @@ def _params(seen: Seen, data: Data) -> None:
     seen.params = data
 
 
+def _number(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no number")
+    return value
+
+
+def _pin(row: Sequence[Any]) -> Pin:
+    handle, pinned, now, moves, errno = map(_number, row[:5])
+    (state,) = row[5:]
+    if state not in STATES:
+        raise ValueError(f"{state!r} is no state")
+    return Pin(handle, pinned, now, moves, errno, state)
+
+
 def _ledger(seen: Seen, data: Data) -> None:
-    seen.pins[data["when"]] = tuple(Pin(*row) for row in data["rows"])
+    seen.pins[data["when"]] = tuple(_pin(row) for row in data["rows"])
 
 
 def _call(seen: Seen, data: Data) -> None:
@@ -162,7 +176,7 @@ def _calls(seen: Seen, data: Data) -> None:
 
 
 def _counters(seen: Seen, data: Data) -> None:
-    seen.counters[data["when"]] = data["values"]
+    seen.counters[data["when"]] = dict(data["values"])
 
 
 def _huge(seen: Seen, data: Data) -> None:
@@ -183,7 +197,7 @@ def _log_read(seen: Seen, data: Data) -> None:
 
 
 def _vmstat(seen: Seen, data: Data) -> None:
-    seen.vmstat[data["when"]] = data["values"]
+    seen.vmstat[data["when"]] = {name: _number(value) for name, value in data["values"].items()}
 
 
 def _traced(seen: Seen) -> Trace:

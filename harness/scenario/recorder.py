@@ -31,7 +31,8 @@ class Recorder:
     def __init__(self, guest: Guest, arm: ArmPlan, emit: Emit) -> None:
         self.guest, self.arm, self._emit = guest, arm, emit
 
-    def event(self, source: str, name: str, **data: JSON) -> None:
+    def event(self, source: str, name: str, /, **data: JSON) -> None:
+        """Data may have any names, also those that a guest gives."""
         self._emit(Event(self.arm.name, source, name, data))
 
     def text(self, path: str, *, timeout: float = 60) -> str:

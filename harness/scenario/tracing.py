@@ -14,6 +14,7 @@ EVENTS = (
     "compaction/mm_compaction_end",
     "compaction/mm_compaction_isolate_migratepages",
 )
+_NAMES = frozenset(name.rpartition("/")[2] for name in EVENTS)
 _SUMMED = "mm_compaction_isolate_migratepages"
 _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 BUFFER_KIB = 16384  # for each CPU; a page freed takes some 32 bytes of it
@@ -79,8 +80,9 @@ class Window:
                 summed["events"] += 1
                 for field in ("nr_scanned", "nr_taken"):
                     summed[field] += trace.number(event, field)
-            else:
-                self._record.event("trace", event.name, time=event.time, **event.fields)
+            elif event.name in _NAMES:
+                fields: dict[str, JSON] = {**event.fields, "time": event.time}
+                self._record.event("trace", event.name, **fields)
         self._record.event("trace", _SUMMED, **summed)
         self._record.event("trace", "mm_page_free", frames=freed)
         self._record.event("trace", "read", events=len(seen.events), lost=seen.lost)

@@ -43,6 +43,7 @@ class FakeGuest:
         self.migrated = self.scanned = 0
         self.huge = 170
         self.mode = ""
+        self.verified = 0
 
     def _has(self, path: str) -> bool:
         return not any(path.startswith(gone) for gone in self.absent)
@@ -114,7 +115,7 @@ class FakeGuest:
         moved = sum(page[2] for page in self.pages)
         return (
             f"mode {self.mode}\npinned {len(self.pages)}\nmigrated {moved}\n"
-            f"corrupt 0\nlost 0\nhuge_order 9\nhuge_got {self.huge}\n"
+            f"verified {self.verified}\ncorrupt 0\nlost 0\nhuge_order 9\nhuge_got {self.huge}\n"
         )
 
     def write(self, path: str, data: bytes, *, timeout: float = 30) -> None:
@@ -125,6 +126,8 @@ class FakeGuest:
         if path == f"{PINNER}/control" and said.startswith("layout"):
             count, every = (int(word) for word in said.split()[1:3])
             self.pages = [[1000 + h * every] * 2 + [0] for h in range(count)]
+        elif path == f"{PINNER}/control" and said == "verify":
+            self.verified += len(self.pages)
         elif path == f"{TRACING}/tracing_on":
             self.tracing = said == "1"
         elif path.endswith("compact_memory") and self.pages:

@@ -117,6 +117,17 @@ def test_without_tracing_the_witness_is_missed_by_name() -> None:
     assert "trace mm_page_free" in missing
 
 
+@pytest.mark.parametrize("event", ["mm_compaction_begin", "stats", "read", "missing", "other"])
+def test_a_trace_of_any_names_is_no_traceback(event: str) -> None:
+    guest = FakeGuest(moves=1500)
+    guest.traced.append(f"x-1 [000] ..... 0.1: {event}: name=a source=b self=c time=d arm=e lost=9")
+    events = drive(guest, TREATED)
+    verdict = judge((TREATED,), events, ledger(events), ())
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    begun = [e.data["time"] for e in events if e.name == "mm_compaction_begin"]
+    assert begun == ([0.1] if event == "mm_compaction_begin" else [])
+
+
 @pytest.mark.parametrize("packed", [b"", b"busybox: no gzip", gzip.compress(b"12345678")[:-3]])
 def test_output_that_is_cut_short_is_no_evidence(
     packed: bytes, monkeypatch: pytest.MonkeyPatch

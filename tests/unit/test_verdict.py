@@ -33,7 +33,7 @@ from harness.errors import (
     PinpageError,
 )
 from harness.model import Outcome, PageState, Verdict
-from harness.verdict import NEXT, from_error, ledger
+from harness.verdict import NEXT, from_error, judge, ledger
 
 
 def spoiled(*spoils: Spoil) -> Verdict:
@@ -143,6 +143,33 @@ def test_a_malformed_event_is_infra_not_a_traceback() -> None:
     events[1] = broken
     with pytest.raises(EvidenceError):
         ledger(events)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "data"),
+    [
+        ("pinner", "ledger", {"when": "before", "rows": [[1, 5, 5, "0", 0, "stored"]]}),
+        ("pinner", "ledger", {"when": "before", "rows": [[1, 5, 5, 0, 0, "shut"]]}),
+        ("pinner", "counters", {"when": "after", "values": None}),
+        ("vmstat", "vmstat", {"when": "outer-after", "values": {"pgmigrate_success": "7"}}),
+        ("vmstat", "vmstat", {"when": "outer-after", "values": None}),
+    ],
+)
+def test_values_of_another_kind_are_infra_not_a_traceback(
+    source: str, name: str, data: dict[str, object]
+) -> None:
+    case = Case()
+    rows = ledger(case.events())
+    case.treated.get(source, name, str(data["when"])).update(data)
+    assert judge(case.arms, case.events(), rows, ()).outcome is Outcome.INFRA
+
+
+def test_a_counter_that_is_no_number_is_no_traceback() -> None:
+    def lots(case: Case) -> None:
+        case.treated.get("pinner", "counters", "after")["values"]["verified"] = "lots"
+
+    verdict = spoiled(lots)
+    assert verdict.outcome is Outcome.INFRA and "verified" in verdict.reason
 
 
 # INCONSISTENT
