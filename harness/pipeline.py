@@ -343,16 +343,18 @@ def _judged(
     """The verdict, and the error if one ended the run."""
     try:
         _experiment(plan, state, progress)
+        state.rows = verdict.ledger(state.events)
     except InputError:
         raise  # the user's words, known to be wrong before a guest was booted
     except PinpageError as error:
         if isinstance(error, GuestError):
-            state.splats += [s for s in error.splats if s not in state.splats]
+            # Those of the console as it was then: what went on since is the same report.
+            found = {splat.first_line for splat in state.splats}
+            state.splats += [s for s in error.splats if s.first_line not in found]
         answer = verdict.from_error(error, state.arms, state.events, state.splats)
         kind = type(error).__name__
         log = str(error.log) if error.log else ""
         return answer, {"kind": kind, "message": str(error), "log": log}
-    state.rows = verdict.ledger(state.events)
     answer = verdict.judge(state.arms, state.events, state.rows, state.splats)
     return answer, {}
 
