@@ -27,6 +27,8 @@ class Trace:
     failed: int = 0
     freed: Counter[int] = field(default_factory=Counter)
     lost: int = 0  # events that the ring buffers could not keep
+    kept: int | None = None  # events that they say they kept
+    read: int | None = None  # events that were read out of them
     missing: tuple[str, ...] = ()  # tracepoints that this kernel has not
 
 
@@ -76,6 +78,11 @@ class Seen:
         width = max((len(blocks) for blocks in zones), default=0)
         return tuple(sum(b[n] for b in zones if n < len(b)) for n in range(width))
 
+    def huge_blocks(self, when: str) -> int | None:
+        """Free blocks of order 9, larger ones counted as what they hold; None if not read."""
+        blocks = self.blocks(when)
+        return sum(n << at for at, n in enumerate(blocks[ORDER:])) if blocks else None
+
     def order9(self, name: str, when: str) -> float | None:
         """An index at order 9 of the zone that had the most free pages before the drive."""
         zones = self.free.get("before") or self.free.get(when, [])
@@ -90,9 +97,11 @@ class Seen:
         """What is missing for a verdict on this arm, "" if nothing is."""
         scanned = self.delta("compact_migrate_scanned", "outer")
         checked = self.grown("verified")
+        mode = self.counters.get("after", {}).get("mode")
         gaps = (
             (not self.whole, "the ledger was not read before and after its drive"),
             (not self.params, "its parameters were not recorded"),
+            (mode not in (None, self.plan.mode), f"the pinner's mode was {mode}"),
             (not self.driven, "its drive did not come to an end"),
             (not self.compactions and not scanned, "nothing says that memory was compacted"),
             (not self.verified, "contents were not verified after the drive"),
@@ -104,6 +113,7 @@ class Seen:
                 not {"before", "after"} <= set(self.huge),
                 "no huge page allocation was tried before and after",
             ),
+            (not self.unloaded, "its pinner was not unloaded, so it did not come to its end"),
         )
         return next((text for missing, text in gaps if missing), "")
 
@@ -221,12 +231,15 @@ def _page_free(seen: Seen, data: Data) -> None:
 
 
 def _trace_stats(seen: Seen, data: Data) -> None:
-    counts = data["counts"]
-    _traced(seen).lost += sum(counts[k] for k in ("overrun", "commit overrun", "dropped events"))
+    counts, trace = data["counts"], _traced(seen)
+    trace.kept = (trace.kept or 0) + counts["entries"]
+    trace.lost += sum(counts[k] for k in ("overrun", "commit overrun", "dropped events"))
 
 
 def _trace_read(seen: Seen, data: Data) -> None:
-    _traced(seen).lost += data["lost"]
+    trace = _traced(seen)
+    trace.lost += data["lost"]
+    trace.read = _number(data["events"])
 
 
 def _trace_missing(seen: Seen, data: Data) -> None:

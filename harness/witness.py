@@ -3,11 +3,13 @@
 
 | claim | unit | the pinner says | the kernel says |
 | --- | --- | --- | --- |
+| pinned | pages | ledger, counter | page flags: no frame is free or another's |
 | migrated | moves | ledger, record of calls, counters, log | old pages freed, pgmigrate_success |
 | stayed | pages | ledger | none of their frames was freed; they are in use |
 | failed | pages | ledger, record of calls, log | pgmigrate_fail, nr_failed |
-| held | pages | ledger, where its moves lead | page flags: no frame of a pin is free |
+| held | pages | ledger, where its moves lead | page flags: none is free or another's |
 | lost, corrupt | pages | ledger, counters | (contents are the owner's alone) |
+| more huge pages | blocks | its own tries | free lists: they grew about as much |
 | kernel | pages | | pgmigrate_success equals nr_succeeded |
 
 The first witness of a claim is its figure; each further one agrees with it or does not. A
@@ -21,17 +23,25 @@ from collections.abc import Iterator
 
 from harness.model import LedgerRow, PageState, Witness
 from harness.parse.ledger import Move
-from harness.parse.pageflags import FREE
+from harness.parse.pageflags import FOREIGN, FREE
 from harness.seen import Seen
 
-KERNEL = frozenset({"trace mm_page_free", "vmstat pgmigrate_success", "pageflags"})
+KERNEL = frozenset({"trace mm_page_free", "vmstat pgmigrate_success", "pageflags", "buddyinfo"})
+_FIGURES = frozenset(
+    {
+        ("pinner ledger", "migrated"),
+        ("pinner ledger", "stayed"),
+        ("pinner huge", "more huge pages"),
+    }
+)
+SLACK = 64  # huge pages that two readings may differ by
 
 
 def examine(seen: Seen, rows: tuple[LedgerRow, ...]) -> tuple[Witness, ...]:
     """All witnesses of an arm, its rows being those of the ledger (see verdict.ledger)."""
     return tuple(
         witness
-        for claim in (_migrated, _stayed, _failed, _held, _contents, _kernel)
+        for claim in (_pinned, _migrated, _stayed, _failed, _held, _contents, _huge, _kernel)
         for witness in claim(seen, rows)
     )
 
@@ -48,10 +58,10 @@ def disagreements(witnesses: tuple[Witness, ...]) -> list[tuple[Witness, Witness
 
 
 def unsupported(witnesses: tuple[Witness, ...]) -> list[Witness]:
-    """Figures of pages that migrated or stayed which no witness of the kernel's bears out."""
+    """Figures that a verdict rests on which no witness of the kernel's bears out."""
     found = []
     for figure in witnesses:
-        if figure.source != "pinner ledger" or figure.claim not in ("migrated", "stayed"):
+        if (figure.source, figure.claim) not in _FIGURES:
             continue
         same = (w for w in witnesses if (w.arm, w.claim) == (figure.arm, figure.claim))
         if figure.count and not any(w.source in KERNEL and w.complete and w.agrees for w in same):
@@ -72,6 +82,29 @@ class _Claim:
         return Witness(self._name, self._arm, source, count, False, why, complete=False)
 
 
+def _pinned(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    claim = _Claim("pinned", seen.plan.name)
+    yield claim.says("pinner ledger", len(rows), True)
+    apart = len({row.pfn_before for row in rows})
+    detail = "" if apart == len(rows) else "two objects claim one frame"
+    yield claim.says("distinct frames", apart, apart == len(rows), detail)
+    known = {row.handle for row in rows}
+    new = sum(pin.handle not in known for pin in seen.after)
+    detail = f"{new} of them are new after the drive" if new else "no new ones after the drive"
+    yield claim.says("pinner ledger after", len(rows) + new, not new, detail)
+    count = seen.counters.get("before", {}).get("pinned")
+    if isinstance(count, int):
+        yield claim.says("pinner counter pinned", count, count == len(rows))
+    else:
+        yield claim.absent("pinner counter pinned", "not read")
+    flags = seen.flags.get("before")
+    if flags is None:
+        yield claim.absent("pageflags", "this kernel has no kpageflags")
+    else:
+        used = sum(1 for row in rows if _in_use(flags, row.pfn_before))
+        yield claim.says("pageflags", used, used == len(rows), "frames in use")
+
+
 def _migrated(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     claim = _Claim("migrated", seen.plan.name)
     total = sum(row.moves for row in rows)
@@ -84,7 +117,11 @@ def _migrated(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         why = f"{seen.calls_dropped} calls no longer fit in the record"
         yield claim.absent("pinner moves", why, len(moves))
     else:
-        yield claim.says("pinner moves", len(moves), len(moves) == total)
+        called = Counter(move.handle for move in moves)
+        wrong = sum(called[row.handle] != row.moves for row in rows if row.pfn_after != -1)
+        detail = f"{wrong} pages have other moves in the ledger" if wrong else ""
+        agrees = len(moves) == total and not wrong
+        yield claim.says("pinner moves", len(moves), agrees, detail)
     yield _counter(claim, seen, "migrated", total)
     yield _freed(claim, seen, moves, total)
     grown = seen.delta("pgmigrate_success", "outer")
@@ -103,7 +140,7 @@ def _led(seen: Seen, rows: tuple[LedgerRow, ...]) -> int:
     astray = set()
     for move in sorted(seen.window, key=lambda m: m.seq):
         if move.errno == 0:
-            if at.get(move.handle) != move.pfn_old:
+            if at.get(move.handle) != move.pfn_old or move.pfn_old == move.pfn_new:
                 astray.add(move.handle)
             at[move.handle] = move.pfn_new
     held = (row for row in rows if row.state is not PageState.LOST)
@@ -126,7 +163,10 @@ def _trace_gap(seen: Seen, name: str) -> str:
         return f"this kernel has no tracepoint {name}"
     if seen.trace.lost:
         return f"{seen.trace.lost} events were lost"
-    return ""
+    kept, read = seen.trace.kept, seen.trace.read
+    if kept is None or read is None:
+        return "it was not read to its end"
+    return f"of {kept} events {read} were read" if kept != read else ""
 
 
 def _freed(claim: _Claim, seen: Seen, moves: list[Move], total: int) -> Witness:
@@ -187,7 +227,8 @@ def _stayed(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
 
 
 def _in_use(flags: dict[int, int], frame: int) -> bool:
-    return frame in flags and not flags[frame] & FREE
+    """Whether a frame may be an owner's: neither free nor in somebody else's use."""
+    return frame in flags and not flags[frame] & (FREE | FOREIGN)
 
 
 def _failed(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
@@ -230,7 +271,7 @@ def _held(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     used = sum(1 for frame in frames if _in_use(flags, frame))
     detail = "frames in use"
     if used != len(frames):
-        detail = f"{len(frames) - used} of the frames are free"
+        detail = f"{len(frames) - used} of the frames are free or another's"
     yield claim.says("pageflags", used, used == len(frames), detail)
 
 
@@ -242,6 +283,27 @@ def _contents(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         after = seen.counters.get("after", {}).get(name)
         if isinstance(after, int):
             yield claim.says(f"pinner counter {name}", after, after == count)
+        else:
+            yield claim.absent(f"pinner counter {name}", "not read")
+
+
+def _huge(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    """How many more huge pages could be had: by the owner's tries, and by the free lists.
+
+    They need not be equal: blocks wait in the lists of a CPU, and the last ones are kept back.
+    """
+    if not {"before", "after"} <= seen.huge.keys():
+        return
+    claim = _Claim("more huge pages", seen.plan.name)
+    more = seen.huge["after"] - seen.huge["before"]
+    yield claim.says("pinner huge", more, True)
+    before, after = seen.huge_blocks("before"), seen.huge_blocks("after")
+    if before is None or after is None:
+        yield claim.absent("buddyinfo", "not read")
+        return
+    near = abs(after - before - more) <= max(SLACK, abs(more) // 2)
+    shown = seen.plan.role != "treated" or more <= 0 or after > before
+    yield claim.says("buddyinfo", after - before, near and shown, "free blocks of order 9 and up")
 
 
 def _kernel(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
@@ -253,7 +315,9 @@ def _kernel(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         if inner is None or outer is None:
             yield claim.absent(f"vmstat {counter}", "not read")
             continue
-        yield claim.says(f"vmstat {counter}", outer, True)
+        forward = 0 <= inner <= outer
+        detail = "" if forward else f"it grew by {inner} inside of that"
+        yield claim.says(f"vmstat {counter}", outer, forward, detail)
         source = f"trace mm_migrate_pages {name}"
         traced = 0 if trace is None else getattr(trace, name)
         if gap:

@@ -46,6 +46,8 @@ BITS: Mapping[str, int] = MappingProxyType(
     }
 )
 FREE = (1 << BITS["BUDDY"]) | (1 << BITS["NOPAGE"]) | (1 << BITS["OFFLINE"])
+# What a page of an owner's never is, but one that was freed and given to another may be.
+FOREIGN = sum(1 << BITS[name] for name in ("LRU", "SLAB", "ANON", "HUGE", "THP", "KSM", "PGTABLE"))
 
 
 def pageflags(data: bytes, first: int) -> dict[int, int]:

@@ -18,7 +18,7 @@ from harness.model import CommandResult
 PINNER = "/sys/kernel/debug/pinner"
 TRACING = "/sys/kernel/tracing"
 NODE = "/sys/devices/system/node/node0/compact"
-STATS = "entries: 4\noverrun: 0\ncommit overrun: 0\ndropped events: 0\n"
+STATS = "entries: {}\noverrun: 0\ncommit overrun: 0\ndropped events: 0\n"
 INDEX = "Node 0, zone    DMA32 " + "-1.000 " * 11 + "\n"
 
 
@@ -93,11 +93,11 @@ class FakeGuest:
             "moves": lambda: "\n".join(["pinner-moves 1", *self.calls, "dropped 0", ""]),
             "counters": self._counters,
             "vmstat": self._vmstat,
-            "buddyinfo": lambda: "Node 0, zone DMA32 9 8 7 6 5 4 3 2 1 10 20\n",
+            "buddyinfo": lambda: f"Node 0, zone DMA32 9 8 7 6 5 4 3 2 1 {self.huge} 0\n",
             "extfrag_index": lambda: INDEX,
             "unusable_index": lambda: INDEX,
             "trace": lambda: "\n".join(["# tracer: nop", *self.traced, ""]),
-            "stats": lambda: STATS,
+            "stats": lambda: STATS.format(len(self.traced)),
         }
         return files[name]().encode()
 

@@ -78,8 +78,9 @@ def _vmstat(success: int, fail: int, scanned: int) -> Json:
     }
 
 
-def _counters(migrated: int, verified: int) -> Json:
-    return {"migrated": migrated, "verified": verified, "corrupt": 0, "lost": 0}
+def _counters(mode: str, migrated: int, verified: int) -> Json:
+    counts = {"migrated": migrated, "verified": verified, "corrupt": 0, "lost": 0}
+    return {"mode": mode, "pinned": PAGES, **counts}
 
 
 def _memory(made: Evidence, when: str, order9: int) -> None:
@@ -106,7 +107,9 @@ def _arm(plan: ArmPlan, moved: int, after9: int, refused: int) -> bytes:
     after = [[*row] for row in before]
     made.add("harness", "params", seed=1, mode=plan.mode, pages=PAGES)
     made.add("pinner", "ledger", when="before", rows=before)
-    made.add("pinner", "counters", when="before", values=_counters(0, 0))
+    made.add("pinner", "counters", when="before", values=_counters(plan.mode, 0, 0))
+    frames = [[row[1], 0] for row in before]
+    made.add("pageflags", "flags", when="before", frames=frames, asked=len(frames))
     _memory(made, "before", 170)
     _readings(made, moved + 40, refused)
     for h in range(moved + refused):
@@ -128,7 +131,7 @@ def _arm(plan: ArmPlan, moved: int, after9: int, refused: int) -> bytes:
     made.add("trace", "read", events=9, lost=0)
     made.add("dmesg", "read", bytes=1000)
     made.add("pinner", "ledger", when="after", rows=after)
-    made.add("pinner", "counters", when="after", values=_counters(moved, PAGES))
+    made.add("pinner", "counters", when="after", values=_counters(plan.mode, moved, PAGES))
     _memory(made, "after", after9)
     frames = [[row[1], BUDDY if row[3] else 0] for row in after]
     frames += [[row[2], 0] for row in after if row[3]]

@@ -33,6 +33,7 @@ from harness.errors import (
     PinpageError,
 )
 from harness.model import Outcome, PageState, Verdict
+from harness.parse.pageflags import BITS
 from harness.verdict import NEXT, from_error, judge, ledger
 
 
@@ -270,7 +271,70 @@ def corrupt_uncounted(case: Case) -> None:
     case.treated.rows()[4][5] = "corrupt"
 
 
+def nowhere(case: Case) -> None:
+    """A move that leads to where the page was."""
+    frame = case.treated.rows()[0][2] = case.treated.rows()[0][1]
+    for kind in ("pinner", "dmesg"):
+        case.treated.get(kind, "migrated")["new"] = frame
+    for entry in case.treated.get("pageflags", "flags", "after")["frames"]:
+        if entry[0] == frame:
+            entry[1] = 0
+
+
+def moves_of_another(case: Case) -> None:
+    """The sum of moves is right, whose they are is not."""
+    case.treated.rows()[0][3] += 1
+    case.treated.rows()[1][3] -= 1
+
+
+def one_frame_pinned_twice(case: Case) -> None:
+    rows, calls = case.treated.rows("before"), case.treated.all("pinner", "migrated")
+    rows[1][1:3] = rows[0][1:3]
+    calls[1]["old"] = rows[0][1]
+    frames = case.treated.get("trace", "mm_page_free")["frames"]
+    frames[1] = frames[0]
+
+
+def new_object(case: Case) -> None:
+    case.treated.rows().append([9999, 999_999, 999_999, 0, 0, "stored"])
+    case.treated.get("pinner", "counters", "after")["values"]["verified"] += 1
+
+
+def ledger_cut_short(case: Case) -> None:
+    """Both readings of the ledger end early, where a line does."""
+    case.control.get("pinner", "counters", "before")["values"]["pinned"] = PAGES + 4
+
+
+def free_page_pinned(case: Case) -> None:
+    case.treated.get("pageflags", "flags", "before")["frames"][5][1] = BUDDY
+
+
+def process_page_held(case: Case) -> None:
+    """What the owner holds was freed, and is a process's memory now."""
+    frame = _row(case, 3)[2]
+    for entry in case.treated.get("pageflags", "flags", "after")["frames"]:
+        if entry[0] == frame:
+            entry[1] = (1 << BITS["ANON"]) | (1 << BITS["UPTODATE"])
+
+
+def no_more_blocks(case: Case) -> None:
+    case.treated.get("buddyinfo", "free", "after")["zones"][0]["free"][9:] = [0, 85]
+
+
+def backwards(case: Case) -> None:
+    case.treated.get("vmstat", "vmstat", "inner-before")["values"]["pgmigrate_success"] = 10
+
+
 DISAGREEMENTS = [
+    (nowhere, "held", "pinner moves"),
+    (moves_of_another, "migrated", "pinner moves"),
+    (one_frame_pinned_twice, "pinned", "distinct frames"),
+    (new_object, "pinned", "pinner ledger after"),
+    (ledger_cut_short, "pinned", "pinner counter pinned"),
+    (free_page_pinned, "pinned", "pageflags"),
+    (process_page_held, "held", "pageflags"),
+    (no_more_blocks, "more huge pages", "buddyinfo"),
+    (backwards, "kernel succeeded", "vmstat pgmigrate_success"),
     (ghost, "migrated", "trace mm_page_free"),
     (keep, "held", "pinner moves"),
     (counter, "migrated", "pinner counter migrated"),
@@ -337,6 +401,40 @@ def test_one_kernel_witness_of_each_claim_is_enough() -> None:
     assert spoiled(no_pageflags).outcome is Outcome.PASS
 
 
+def trace_cut_short(case: Case) -> None:
+    case.control.get("trace", "read")["events"] = 5
+
+
+def trace_uncounted(case: Case) -> None:
+    case.control.drop("trace", "stats")
+
+
+def trace_unread(case: Case) -> None:
+    case.control.drop("trace", "read")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (trace_cut_short, "of 9 events 5 were read"),
+        (trace_uncounted, "not read to its end"),
+        (trace_unread, "not read to its end"),
+    ],
+)
+def test_a_trace_that_is_not_whole_witnesses_nothing(spoil: Spoil, why: str) -> None:
+    blind = [w for w in spoiled(spoil).witnesses if not w.complete]
+    assert "trace mm_page_free" in [w.source for w in blind]
+    assert all(why in w.detail for w in blind)
+    verdict = spoiled(spoil, no_pageflags)
+    assert verdict.outcome is Outcome.INCONSISTENT and why in verdict.reason
+
+
+def test_huge_pages_that_only_the_owner_counts_are_inconsistent() -> None:
+    verdict = spoiled(lambda case: case.treated.drop("buddyinfo", "free"))
+    assert verdict.outcome is Outcome.INCONSISTENT
+    assert "pinner huge says that 270 more huge pages" in verdict.reason
+
+
 def test_stayed_without_a_witness_of_the_kernel_is_inconsistent() -> None:
     verdict = spoiled(no_trace, no_pageflags)
     assert verdict.outcome is Outcome.INCONSISTENT
@@ -353,6 +451,10 @@ def not_compacted(case: Case) -> None:
     case.control.drop("trace", "mm_compaction_begin")
     for reading in case.control.all("vmstat", "vmstat"):
         reading["values"]["compact_migrate_scanned"] = 900
+
+
+def other_mode(case: Case) -> None:
+    case.treated.get("pinner", "counters", "after")["values"]["mode"] = "plain"
 
 
 def half_verified(case: Case) -> None:
@@ -375,6 +477,8 @@ def without(source: str, name: str) -> Spoil:
         (without("harness", "drive"), "its drive did not come to an end"),
         (not_compacted, "nothing says that memory was compacted"),
         (without("pinner", "verify"), "contents were not verified"),
+        (without("harness", "rmmod"), "not unloaded"),
+        (other_mode, "the pinner's mode was plain"),
         (half_verified, "contents of 1000 pages were verified, of 2000"),
         (without("pinner", "huge"), "no huge page allocation was tried"),
         (other_seed, "they differ in seed"),
