@@ -11,9 +11,9 @@ from pkgutil import iter_modules
 from typing import cast
 
 from harness.errors import InputError
-from harness.scenario.base import Default, Scenario, convert
+from harness.scenario.base import Default, Param, Scenario, convert
 
-__all__ = ["Scenario", "get", "names", "params"]
+__all__ = ["Param", "Scenario", "get", "names", "params"]
 
 
 @cache

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from harness.errors import InputError
@@ -14,17 +15,51 @@ Default: TypeAlias = int | str
 Params: TypeAlias = Mapping[str, Default]
 
 
-class Scenario(Protocol):
-    """One experiment. FEATURES: configuration fragments that it needs; MODULES: guest modules.
+@dataclass(frozen=True)
+class Param:
+    """A parameter: its default, whose type a value given with ``--set`` gets.
 
-    PARAMS: name → (default, help); a value given with ``--set`` gets the default's type.
+    A number is from least to most; a text is one of the choices.
     """
+
+    default: Default
+    help: str
+    least: int = 0
+    most: int = 2**31 - 1
+    choices: tuple[str, ...] = ()
+
+    @property
+    def range(self) -> str:
+        """What it may be, in words."""
+        return ", ".join(self.choices) or f"{self.least} to {self.most}"
+
+    def value(self, name: str, text: str) -> Default:
+        """The value that this text stands for; InputError says what it may be."""
+        if isinstance(self.default, str):
+            if text in self.choices:
+                return text
+            raise InputError(f"parameter {name} is one of {self.range}, not {text!r}")
+        try:
+            number = int(text, 0)
+        except ValueError:
+            number = -1
+        if self.least <= number <= self.most:
+            return number
+        raise InputError(f"parameter {name} is a number from {self.range}, not {text!r}")
+
+
+class Scenario(Protocol):
+    """One experiment. FEATURES: configuration fragments that it needs; MODULES: guest modules."""
 
     name: str
     summary: str
     FEATURES: tuple[str, ...]
     MODULES: tuple[str, ...]
-    PARAMS: Mapping[str, tuple[Default, str]]
+    PARAMS: Mapping[str, Param]
+
+    def check(self, params: Params, memory_mib: int) -> None:
+        """InputError where these parameters do not go together, or with a guest's memory."""
+        ...
 
     def arms(self, series_has_pinpage: bool) -> tuple[ArmPlan, ...]:
         """The control arm first; without the subsystem it is the only one."""
@@ -42,7 +77,7 @@ class Scenario(Protocol):
 
 def convert(scenario: Scenario, settings: Sequence[str]) -> dict[str, Default]:
     """``NAME=VALUE`` words over the scenario's defaults; InputError names what is wrong."""
-    values = {name: default for name, (default, _) in scenario.PARAMS.items()}
+    values = {name: param.default for name, param in scenario.PARAMS.items()}
     for word in settings:
         name, equals, text = word.partition("=")
         if not equals or name not in values:
@@ -51,17 +86,5 @@ def convert(scenario: Scenario, settings: Sequence[str]) -> dict[str, Default]:
                 f"scenario {scenario.name} {what}",
                 hint=f"its parameters: {', '.join(sorted(scenario.PARAMS))}",
             )
-        values[name] = _typed(name, values[name], text)
+        values[name] = scenario.PARAMS[name].value(name, text)
     return values
-
-
-def _typed(name: str, default: Default, text: str) -> Default:
-    if isinstance(default, str):
-        return text
-    try:
-        value = int(text, 0)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise InputError(f"parameter {name} takes a number from 0, not {text!r}")
-    return value

@@ -11,16 +11,20 @@ import time
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from harness.errors import CannotRun
+from harness.errors import CannotRun, InputError
 from harness.model import ArmPlan, Guest
-from harness.scenario.base import Default, Emit
+from harness.scenario.base import Default, Emit, Param, Params
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.tracing import Window
+from harness.verdict import PINNED
 
 ORDER = 9
 COMPACT = "/proc/sys/vm/compact_memory"
 _NODES = "/sys/devices/system/node/node*/compact"
 _DRIVE = 300.0  # seconds that one compaction of everything may take
+_ALL = 1 << 20  # blocks of ORDER: more than any guest has
+_PAGES_IN_MIB = 8  # a shift
+_FILLED = 0.75  # of the memory may be laid out: the kernel and the pinner keep an eighth or so
 
 
 class Compaction:
@@ -28,15 +32,33 @@ class Compaction:
     summary = "pinned pages strewn over memory, then all of it compacted"
     FEATURES = ("compaction",)
     MODULES = ("pinner",)
-    PARAMS: Mapping[str, tuple[Default, str]] = MappingProxyType(
+    PARAMS: Mapping[str, Param] = MappingProxyType(
         {
-            "pages": (4000, "pinned pages in each arm (2000 at least for a verdict)"),
-            "every": (32, "of so many neighbouring pages one is pinned, at a place by the seed"),
-            "rounds": (2, "writes to compact_memory"),
-            "huge": (4096, "most blocks of order 9 to ask for"),
-            "lie": ("none", "have the treated arm's owner lie (the harness's own tests)"),
+            "pages": Param(4000, "pinned pages in each arm", least=PINNED, most=100_000),
+            "every": Param(
+                32,
+                "of so many neighbouring pages one is pinned, at a place by the seed",
+                least=2,
+                most=1024,
+            ),
+            "rounds": Param(2, "writes to compact_memory", least=1, most=100),
+            "lie": Param(
+                "none",
+                "have the treated arm's owner lie, to see the harness notice",
+                choices=("none", "nocopy", "keep", "ghost"),
+            ),
         }
     )
+
+    def check(self, params: Params, memory_mib: int) -> None:
+        needed = int(params["pages"]) * int(params["every"]) >> _PAGES_IN_MIB
+        if needed > memory_mib * _FILLED:
+            raise InputError(
+                f"one of every {params['every']} pages, {params['pages']} times, is {needed} MiB: "
+                f"more than {_FILLED:.0%} of a guest with {memory_mib} MiB",
+                hint=f"give --memory {int(needed / _FILLED) + 1}, "
+                "or less of --set pages= or --set every=",
+            )
 
     def arms(self, series_has_pinpage: bool) -> tuple[ArmPlan, ...]:
         control = ArmPlan("control", "control", "plain")
@@ -47,10 +69,8 @@ class Compaction:
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
-        values = {name: default for name, (default, _) in self.PARAMS.items()} | dict(params)
-        pages, every, rounds, huge = (
-            int(values[name]) for name in ("pages", "every", "rounds", "huge")
-        )
+        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        pages, every, rounds = (int(values[name]) for name in ("pages", "every", "rounds"))
         record = Recorder(guest, arm, emit)
         record.event("harness", "params", seed=seed, mode=arm.mode, **values)
         _probe(guest)
@@ -62,11 +82,11 @@ class Compaction:
         pins = record.ledger("before")
         record.pageflags("before", (pin.pfn_now for pin in pins))
         record.counters("before")
-        record.huge("before", ORDER, huge)
+        record.huge("before", ORDER, _ALL)
         record.free("before")
         _compact(record, window, rounds)
         record.free("after")
-        record.huge("after", ORDER, huge)
+        record.huge("after", ORDER, _ALL)
         record.verify()
         after = record.ledger("after")
         record.counters("after")

@@ -158,6 +158,6 @@ def test_names_and_unknown_names() -> None:
 def test_params() -> None:
     values = scenario.params("compaction", ["pages=3000", "lie=keep"])
     assert (values["pages"], values["lie"], values["every"]) == (3000, "keep", 32)
-    for word in ("pages=many", "pages=-1", "page=1", "pages"):
+    for word in ("pages=many", "pages=-1", "page=1", "pages", "pages=1999", "lie=help"):
         with pytest.raises(InputError):
             scenario.params("compaction", [word])
