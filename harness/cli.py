@@ -3,17 +3,24 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import secrets
+import shlex
 import signal
 import sys
+import traceback
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader, RawIOBase, TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -44,6 +51,8 @@ def main() -> NoReturn:
     try:
         cli.main(standalone_mode=False)
     except PinpageError as error:
+        if "--json" in sys.argv:
+            _out({"error": _as_json(error)})
         first, *rest = error.lines()
         _err.print(f"[bold red]error:[/] {escape(first)}", highlight=False, soft_wrap=True)
         for line in rest:
@@ -61,7 +70,21 @@ def main() -> NoReturn:
         # The reader of our output went away (a pager, head): nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except Exception:  # noqa: BLE001 - a fault of ours: Python's status for it reads as FAIL
+        traceback.print_exc()
+        sys.exit(EXIT_CODES[Outcome.INFRA])
     sys.exit(0)
+
+
+def _as_json(error: PinpageError) -> dict[str, Any]:
+    return {
+        "kind": type(error).__name__,
+        "message": str(error),
+        "detail": error.detail,
+        "hint": error.hint,
+        "log": str(error.log) if error.log else "",
+        "exit_code": error.exit_code,
+    }
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -105,7 +128,10 @@ TREE_OPTIONS = (
         default=("fixed",),
         show_default=True,
         metavar="NAME|FILE...|DIR|MBOX|GITRANGE",
-        help="Patches to apply: none, posted, fixed, or your own. Further FILEs may follow.",
+        help="Patches to apply: none, posted, fixed, or your own; several go one on the other.",
+        shell_complete=_complete(
+            lambda: sorted({name for k in spec.kernels() for name in pipeline.series_names(k)})
+        ),
     ),
 )
 BUILD_OPTIONS = (
@@ -183,8 +209,9 @@ class _Words:
         named = click.get_current_context().get_parameter_source("series")
         if self.more and named is click.core.ParameterSource.DEFAULT:
             raise InputError(
-                f"{self.more[0]!r} is no scenario and there is no --series that it could belong to",
-                hint=f"scenarios: {', '.join(scenario.names())}",
+                f"there is no --series that {self.more[0]!r} could belong to",
+                hint=f"alone: --series {self.more[0]}; on top of ours: --series fixed "
+                f"{self.more[0]}",
             )
         return RunSpec(
             scenario=scenario_name,
@@ -229,8 +256,31 @@ def cli() -> None:
     """
 
 
-@cli.command(epilog=EXIT_HELP)
-@click.argument("words", nargs=-1, metavar="SCENARIO [FILE]...")
+class _Run(click.Command):
+    """``run`` also lists what there is to run."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for name in scenario.names():
+            plan = scenario.get(name)
+            with formatter.section(f"Scenario {name}: {plan.summary}"):
+                formatter.write_dl(
+                    [
+                        (f"--set {key}={param.default}", f"{param.help} [{param.range}]")
+                        for key, param in plan.PARAMS.items()
+                    ]
+                )
+        with formatter.section("Profiles"):
+            formatter.write_dl([(each.name, each.summary) for each in spec.profiles()])
+        super().format_epilog(ctx, formatter)
+
+
+@cli.command(cls=_Run, epilog=EXIT_HELP)
+@click.argument(
+    "words",
+    nargs=-1,
+    metavar="SCENARIO [FILE]...",
+    shell_complete=_complete(lambda: list(scenario.names())),
+)
 @_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed [default: a new one]")
 @click.option(
@@ -239,7 +289,11 @@ def cli() -> None:
     help="Keep the run's folder under this one instead of the state folder's runs/.",
 )
 @click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter of the scenario."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the scenario, as listed below.",
 )
 @JSON_OPTION
 def run(
@@ -259,6 +313,7 @@ def run(
     Examples:
       pinpage run compaction
       pinpage run compaction --series none
+      pinpage run compaction --series fixed my.patch
       pinpage run compaction --tree ~/linux@v6.12 --series 000*.patch --json
     """
     known = scenario.names()
@@ -340,9 +395,13 @@ def apply(more: tuple[str, ...], as_json: bool, **options: Any) -> None:
     for patch in patched.series.patches:
         click.echo(f"applied {patch.name}: {patch.subject}")
     click.echo(
-        f"{len(patched.series.patches)} patches apply to {patched.source.origin}, "
-        f"{len(patched.changed)} files change"
+        f"{_count(len(patched.series.patches), 'patch', 'patches')} on {patched.source.origin}, "
+        f"{_count(len(patched.changed), 'file')} changed"
     )
+
+
+def _count(number: int, one: str, more: str = "") -> str:
+    return f"{number} {one if number == 1 else more or one + 's'}"
 
 
 def _built(words: RunSpec, progress: TerminalProgress) -> BuildArtifacts:
@@ -407,7 +466,7 @@ def _build_each(words: RunSpec, as_json: bool) -> None:
     if as_json:
         _out(done)
     else:
-        click.echo(f"each of {len(done)} steps builds")
+        click.echo(f"each of {_count(len(done), 'step')} builds")
 
 
 @contextmanager
@@ -424,29 +483,36 @@ def _guest(words: RunSpec, folder: Path) -> Iterator[Machine]:
         context.__exit__(*sys.exc_info())
 
 
+def _shell_text(words: tuple[str, ...]) -> str:
+    """One word is text for the guest's shell; several are a command and its arguments."""
+    return words[0] if len(words) == 1 else shlex.join(words)
+
+
 def _boots() -> Path:
     folder = resources.state() / "boots" / secrets.token_hex(4)
     folder.mkdir(parents=True)
     return folder
 
 
-@cli.command()
+@cli.command(context_settings={"allow_interspersed_args": False})
 @_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def boot(command: tuple[str, ...], **options: Any) -> None:
     """Build and boot the kernel, run COMMAND in the guest if one is given, and power off.
 
     Ends with PASS (0) if the guest got ready, COMMAND exited 0 and the console shows no splat.
+    A COMMAND of one word is a text for the guest's shell.
 
     \b
-    Example:
+    Examples:
       pinpage boot --series none -- cat /proc/version
+      pinpage boot --series none -- 'grep compact /proc/vmstat | sort'
     """
     folder = _boots()
     status = 0
     with _guest(_Words(options).spec(), folder) as guest:
         if command:
-            result = guest.run(" ".join(command), timeout=300)
+            result = guest.run(_shell_text(command), timeout=300)
             sys.stdout.buffer.write(result.stdout)
             sys.stdout.flush()
             sys.stderr.buffer.write(result.stderr)
@@ -473,6 +539,11 @@ def shell(**options: Any) -> None:
     Example:
       pinpage shell --series fixed
     """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InputError(
+            "a shell needs a terminal on stdin and stdout",
+            hint="for a script there is: pinpage boot -- COMMAND",
+        )
     folder = _boots()
     with _guest(_Words(options).spec(), folder) as guest:
         vm_console.interact(guest)
@@ -490,14 +561,12 @@ def kernels(as_json: bool) -> None:
     """
     rows = []
     for kernel in spec.kernels():
-        folder = resources.patches() / kernel.patches
-        found = sorted(path.parent.name for path in folder.glob("*/series"))
         rows.append(
             {
                 "name": kernel.name,
                 "version": kernel.version,
                 "arches": list(kernel.arches),
-                "series": ["none", *found],
+                "series": pipeline.series_names(kernel),
                 "sources": [f"{s.kind} {s.location}" for s in kernel.sources],
                 "cannot": dict(kernel.cannot),
                 "note": kernel.note,
@@ -541,11 +610,35 @@ def doctor_command(as_json: bool) -> None:
         sys.exit(EXIT_CODES[Outcome.INFRA])
 
 
+_UNPACKERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ\0": lzma.open,
+    b"BZh": bz2.open,
+}
+_BINARY = {b"\x28\xb5\x2f\xfd": "zstd data", b"\x7fELF": "a program", b"PK\3\4": "a zip archive"}
+
+
+@contextmanager
+def _log_lines(log: str) -> Iterator[TextIOWrapper]:
+    """The lines of a log, also of a compressed one; InputError for what is no text."""
+    with click.open_file(log, "rb") as opened:
+        file = BufferedReader(cast(RawIOBase, opened))
+        head = file.peek(8)[:8]
+        for magic, what in _BINARY.items():
+            if head.startswith(magic):
+                raise InputError(f"{log} is {what}, not a log", hint="unpack it first")
+        unpack = next((to for magic, to in _UNPACKERS.items() if head.startswith(magic)), None)
+        data = file if unpack is None else unpack(file)
+        yield TextIOWrapper(data, encoding="utf-8", errors="replace")
+
+
 @cli.command()
 @click.argument("log", type=click.Path(allow_dash=True))
 @JSON_OPTION
 def parse(log: str, as_json: bool) -> None:
     """Find the kernel's reports (splats) in any console LOG; '-' reads standard input.
+
+    A LOG may be compressed by gzip, xz or bzip2.
 
     Prints the title of each on a line. Ends with 3 (CRASH) if there is one, with 0 if none.
 
@@ -561,10 +654,11 @@ def parse(log: str, as_json: bool) -> None:
             yield line
 
     try:
-        with click.open_file(log, "r", encoding="utf-8", errors="replace") as lines:
+        with _log_lines(log) as lines:
             splats = list(splat.find(counted(lines)))
-    except OSError as error:
-        raise InputError(f"{log} cannot be read: {error.strerror}") from error
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        why = (isinstance(error, OSError) and error.strerror) or error
+        raise InputError(f"{log} cannot be read: {why}") from error
     if not read:
         raise InputError(f"{log} is empty", hint="an empty log says nothing about a kernel")
     if as_json:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -61,6 +62,11 @@ def choose(wanted: RunSpec) -> Chosen:
         arch.get(wanted.arch),
         spec.load_profile(wanted.profile),
     )
+
+
+def series_names(kernel: Kernel) -> list[str]:
+    """Names of a kernel's own series."""
+    return series.known(kernel)
 
 
 def fetch(chosen: Chosen, progress: Progress) -> SourceTree:
@@ -298,6 +304,7 @@ def run(wanted: RunSpec, progress: Progress) -> tuple[RunRecord, Path]:
     """
     chosen = choose(wanted)
     plan = scenario.get(wanted.scenario)
+    plan.check(wanted.params, wanted.memory_mib)
     state = _new_run(chosen)
     timed = _Timed(progress, state.stages)
     report.write(_interrupted(state), state.folder)
@@ -309,6 +316,7 @@ def run(wanted: RunSpec, progress: Progress) -> tuple[RunRecord, Path]:
     except BaseException:
         timed.end()
         report.write(_interrupted(state), state.folder)
+        progress.note(f"not finished: {state.folder}")
         raise
     timed.end()
     record = state.record(answer, error=error)
@@ -353,10 +361,25 @@ def _judged(
             state.splats += [s for s in error.splats if s.first_line not in found]
         answer = verdict.from_error(error, state.arms, state.events, state.splats)
         kind = type(error).__name__
-        log = str(error.log) if error.log else ""
-        return answer, {"kind": kind, "message": str(error), "log": log}
+        log = _kept(error.log, state.folder)
+        return answer, {
+            "kind": kind,
+            "message": str(error),
+            "detail": error.detail,
+            "command": shlex.join(error.command),
+            "log": log,
+        }
     answer = verdict.judge(state.arms, state.events, state.rows, state.splats)
     return answer, {}
+
+
+def _kept(log: Path | None, folder: Path) -> str:
+    """A log's path below the run's folder, where no later build writes over it."""
+    if log is None or not log.is_file():
+        return ""
+    if not log.is_relative_to(folder):
+        log = Path(shutil.copyfile(log, folder / "build.log"))
+    return str(log.relative_to(folder))
 
 
 def _experiment(plan: scenario.Scenario, state: _Run, progress: Progress) -> None:

@@ -147,7 +147,9 @@ class _Scratch:
             merged, _, _ = self._run(
                 "apply", "--cached", "--3way", "--whitespace=nowarn", "-", stdin=diff, check=False
             )
-            if merged != 0 or self._unmerged():
+            failed = merged != 0 or self._unmerged()
+            nothing = not failed and self._tree() == before  # the tree has it already
+            if failed or nothing:
                 self._run("read-tree", before)
                 problem = conflict.Problem(
                     where=where,
@@ -157,7 +159,7 @@ class _Scratch:
                     touched=touched,
                     read=self._read,
                     source=self._source.path,
-                    applied=self._reverses(diff),
+                    applied=nothing or self._reverses(diff),
                 )
                 raise conflict.error(problem)
             progress.note(f"{patch.name}: applied by a 3-way merge")

@@ -3,8 +3,9 @@
 
 A series is named (``none``, or a folder below ``patches/<kernel>/`` with a ``series`` file), or
 it is the user's: FILE…, a DIR (its ``series`` file, or its patches in the order of their names),
-an MBOX, or a GITRANGE (``REPO:A..B``; ``A..B`` in the repository given with --tree). A name of
-ours comes before a file of the same name: write ``./fixed`` for the file.
+an MBOX, or a GITRANGE (``REPO:A..B``; ``A..B`` in the repository given with --tree). Several of
+them go one on top of the other: ``fixed my.patch``. A name of ours comes before a file of the
+same name: write ``./fixed`` for the file.
 """
 
 from __future__ import annotations
@@ -34,18 +35,36 @@ def known(kernel: Kernel) -> list[str]:
 
 def load(words: tuple[str, ...], kernel: Kernel, source: SourceTree) -> Series:
     """The series that these words name; InputError says which word names nothing."""
-    if words in ((), (NONE,)):
+    parts = [_part(word, kernel, source) for word in words if word != NONE]
+    patches = [patch for part in parts for patch in part.patches]
+    if not parts:
         return _series(NONE, [], "no patches")
-    if len(words) == 1:
-        named = resources.patches() / kernel.patches / words[0]
-        if re.fullmatch(r"[\w.-]+", words[0]) and (named / "series").is_file():
-            return _series(words[0], _listed(named / "series"), f"series {words[0]}")
-        for find in (_folder, _mailbox, _range):
-            found = find(words[0], source)
-            if found is not None:
-                return found
-    patches, skipped = _files([_existing(word, kernel) for word in words])
-    return _series(Path(words[0]).name, patches, f"files {' '.join(words)}{skipped}")
+    if not patches:
+        raise InputError(f"there is no diff in {', '.join(words)}")
+    if len(parts) == 1:
+        return parts[0]
+    repositories = {part.git for part in parts if part.git is not None}
+    if len(repositories) > 1:
+        raise InputError(
+            f"the ranges of {' '.join(words)} are of several repositories",
+            hint="fetch one into the other, and name both ranges there",
+        )
+    origin = ", ".join(part.origin for part in parts)
+    return _series(parts[0].name, patches, origin, *repositories)
+
+
+def _part(word: str, kernel: Kernel, source: SourceTree) -> Series:
+    """What one word names; a file without a diff is a series of no patches."""
+    named = resources.patches() / kernel.patches / word
+    if re.fullmatch(r"[\w.-]+", word) and (named / "series").is_file():
+        return _series(word, _listed(named / "series"), f"series {word}")
+    for find in (_folder, _mailbox, _range):
+        found = find(word, source)
+        if found is not None:
+            return found
+    path = _existing(word, kernel)
+    patches, skipped = _files([path])
+    return _series(path.name, patches, f"file {word}{skipped}")
 
 
 def _series(
@@ -65,10 +84,6 @@ def _existing(word: str, kernel: Kernel) -> Path:
     path = Path(word).expanduser()
     if path.is_file():
         return path
-    if path.is_dir():
-        raise InputError(
-            f"{word} is a folder among patch files", hint="give it alone (--series DIR)"
-        )
     raise InputError(
         f"there is no series {word!r} for kernel {kernel.name}, and no such file",
         hint=f"known series: {', '.join(known(kernel))}; or FILE..., DIR, MBOX, REPO:A..B",
@@ -80,8 +95,6 @@ def _files(files: Sequence[Path]) -> tuple[list[Patch], str]:
     found = [(path, patchfile.single(path)) for path in files]
     skipped = [path.name for path, patch in found if patch is None]
     patches = [patch for _, patch in found if patch is not None]
-    if not patches:
-        raise InputError(f"there is no diff in {', '.join(map(str, files))}")
     return patches, _remark(skipped)
 
 
@@ -129,8 +142,12 @@ def _mailbox(word: str, source: SourceTree) -> Series | None:
     data = path.read_bytes()
     if not patchfile.is_mail(data):
         return None
-    patches, skipped = _ordered(patchfile.letters(data), str(path), path.stem)
-    return _series(path.stem, patches, f"mailbox {path}{skipped}")
+    letters = patchfile.letters(data)
+    if len(letters) == 1:
+        patches, skipped = _files([path])
+        return _series(path.name, patches, f"file {word}{skipped}")
+    patches, skipped = _ordered(letters, str(path), path.stem)
+    return _series(path.stem, patches, f"mailbox {word}{skipped}")
 
 
 def _ordered(letters: Sequence[patchfile.Letter], where: str, stem: str) -> tuple[list[Patch], str]:

@@ -50,7 +50,8 @@ def _verdict_case(record: RunRecord, classname: str) -> TestCase:
     case = TestCase("verdict", classname, elapsed_sec=round(record.seconds, 3))
     said = visible(verdict.reason)
     reports = [splat.report for splat in verdict.splats]
-    more = visible("\n\n".join([f"next: {verdict.next_step}", *reports]))
+    detail = [text for text in (record.error.get("detail"), *reports) if text]
+    more = visible("\n\n".join([f"next: {verdict.next_step}", *detail]))
     if verdict.outcome in FAILURES:
         case.add_failure_info(said, more, verdict.outcome.value)
     elif verdict.outcome is Outcome.SKIP:

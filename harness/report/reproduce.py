@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import sys
 from pathlib import Path
 
 from harness.model import RunRecord, RunSpec
@@ -24,8 +26,15 @@ def reproduce(record: RunRecord, where: Path) -> str:
     lines.append("set -eu")
     if _relative(record.spec):
         lines.append(f"cd -- {shlex.quote(str(where))}")
-    lines.append(f'exec "${{PINPAGE:-pinpage}}" {shlex.join(words(record.spec))} "$@"')
+    lines.append(f'exec "${{PINPAGE:-{_program()}}}" {shlex.join(words(record.spec))} "$@"')
     return "\n".join(lines) + "\n"
+
+
+def _program() -> str:
+    """The pinpage beside this Python, where it was installed that way: it need not be in PATH."""
+    beside = Path(sys.executable).with_name("pinpage")
+    plain = re.fullmatch(r"[\w./+-]+", str(beside))  # it stands inside a shell's quotes
+    return str(beside) if beside.is_file() and plain else "pinpage"
 
 
 def words(spec: RunSpec) -> list[str]:

@@ -40,8 +40,19 @@ def terminal(record: RunRecord) -> RenderableType:
         parts.append(_splats(verdict.splats))
     elif verdict.outcome in _SILENT:
         parts += _last_words(record)
+    parts += _error(record)
     parts.append(_answer(record))
     return Group(*parts)
+
+
+def _error(record: RunRecord) -> list[RenderableType]:
+    """What an error says beside its sentence: a hunk, the compiler's lines, where the log is."""
+    if record.verdict.outcome not in (Outcome.PATCH, Outcome.BUILD, Outcome.INFRA):
+        return []
+    lines = [visible(line) for line in record.error.get("detail", "").splitlines()]
+    if record.error.get("log"):
+        lines.append(f"log: {visible(record.error['log'])} in the run's folder")
+    return [Padding(Text("\n".join(lines)), (1, 0, 0, 2))] if lines else []
 
 
 def _head(record: RunRecord) -> Text:

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from harness import cli
 
 LOG = """\
 [    1.000000] Linux version 6.12.0
@@ -51,6 +56,12 @@ def pinpage(tmp_path: Path):  # type: ignore[no-untyped-def]
         (["run", "compaction", "--seed", "x"], "x"),
         (["run", "compaction", "--set", "nonsense"], "nonsense"),
         (["run", "compaction", "stray.patch"], "stray.patch"),
+        (["apply", "stray.patch"], "--series fixed stray.patch"),
+        (["run", "compaction", "--set", "lie=help"], "none, nocopy, keep, ghost"),
+        (["run", "compaction", "--set", "rounds=0"], "1 to 100"),
+        (["run", "compaction", "--set", "pages=500"], "2000 to"),
+        (["run", "compaction", "--set", "every=64"], "--memory 1334"),
+        (["shell"], "terminal"),
         (["run", "compaction", "--jobs", "0"], "0"),
         (["parse", "/no/such/log"], "/no/such/log"),
         (["nonsense"], "nonsense"),
@@ -94,6 +105,55 @@ def test_parse_of_a_quiet_log_passes_and_of_an_empty_one_does_not(pinpage) -> No
     assert (quiet.returncode, quiet.stdout) == (0, "")
     assert quiet.stderr == "no splats in 1 lines\n"
     assert pinpage("parse", "-", stdin="").returncode == 2
+
+
+def test_parse_unpacks_and_refuses_what_is_no_text(pinpage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    log = tmp_path / "log"
+    for pack in (gzip.compress, lzma.compress, bz2.compress):
+        packed = pack(LOG.encode())
+        log.write_bytes(packed)
+        assert "compaction.c:1042" in pinpage("parse", str(log)).stdout
+        log.write_bytes(packed[: len(packed) // 2])
+        cut = pinpage("parse", str(log))
+        assert (cut.returncode, cut.stdout) == (2, "") and str(log) in cut.stderr
+    program = pinpage("parse", os.path.realpath(sys.executable))
+    assert program.returncode == 2 and "a program" in program.stderr
+
+
+def test_an_error_is_json_too_where_json_is_asked_for(pinpage) -> None:  # type: ignore[no-untyped-def]
+    done = pinpage("fetch", "--tree", "/no/such", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert (error["kind"], error["exit_code"]) == ("InputError", 2)
+    assert "/no/such" in error["message"] and "/no/such" in done.stderr
+
+
+def test_a_fault_of_ours_is_no_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[object]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli.spec, "kernels", broken)
+    monkeypatch.setattr(sys, "argv", ["pinpage", "kernels"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("grep x /proc/vmstat | wc -l",), "grep x /proc/vmstat | wc -l"),
+        (("sh", "-c", "exit 3"), "sh -c 'exit 3'"),
+        (("echo", "*"), "echo '*'"),
+    ],
+)
+def test_words_for_the_guest_stay_words(words: tuple[str, ...], text: str) -> None:
+    assert cli._shell_text(words) == text
+
+
+def test_help_of_run_lists_scenarios_their_parameters_and_profiles(pinpage) -> None:  # type: ignore[no-untyped-def]
+    text = pinpage("run", "--help").stdout
+    for part in ("Scenario compaction:", "--set pages=4000", "[2000 to 100000]", "fast "):
+        assert part in text
 
 
 def test_help_has_an_example_each(pinpage) -> None:  # type: ignore[no-untyped-def]

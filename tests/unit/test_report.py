@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -261,6 +262,30 @@ def test_reproduce_goes_back_only_for_relative_words(
     report.write(record(spec=replace(SPEC, series=series)), tmp_path)
     text = (tmp_path / "reproduce").read_text()
     assert (f"cd -- {shlex.quote(str(Path.cwd()))}" in text) is moves
+
+
+def test_reproduce_needs_no_path_to_its_pinpage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "bin" / "pinpage"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\necho "this one: $1"\n')
+    fake.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(fake.with_name("python")))
+    report.write(record(), tmp_path)
+    monkeypatch.delenv("PINPAGE", raising=False)
+    done = subprocess.run([tmp_path / "reproduce"], capture_output=True, text=True)
+    assert done.stdout == "this one: run\n"
+
+
+def test_an_error_is_told_with_its_detail_and_log(tmp_path: Path) -> None:
+    error = {"detail": "@@ -1 +1 @@\n\x1b[31m-a", "log": "build.log"}
+    verdict = Verdict(Outcome.PATCH, "0001-a.patch does not apply", "mend it")
+    failed = record(verdict=verdict, error=error)
+    text = shown(failed)
+    assert "@@ -1 +1 @@" in text and "log: build.log" in text and "\x1b" not in text
+    report.write(failed, tmp_path)
+    assert "@@ -1 +1 @@" in (tmp_path / "junit.xml").read_text()
 
 
 # The terminal

@@ -95,6 +95,25 @@ def test_files_keep_the_order_given(tmp_path: Path) -> None:
     assert [p.name for p in load(one, two).patches] == ["z.patch", "a.diff"]
 
 
+def test_series_and_files_go_one_on_the_other(named: Path, tmp_path: Path) -> None:
+    own = write(tmp_path / "own.patch", toy.mail("[PATCH] own", MIGRATE))
+    found = load("posted", own)
+    assert [p.subject for p in found.patches] == ["mm: count twice", "own"]
+    assert found.origin == f"series posted, file {own}"
+    assert load("none", own).digest == load(own).digest
+    with pytest.raises(InputError, match="no series 'fixd'"):
+        load("posted", "fixd")
+
+
+def test_cover_letter_among_files_is_skipped(tmp_path: Path) -> None:
+    cover = write(tmp_path / "0000-cover.patch", toy.mail("[PATCH 0/1] all", " mm | 2 +-\n"))
+    found = load(cover, write(tmp_path / "0001-a.patch", toy.mail("[PATCH 1/1] a", COUNT)))
+    assert [p.subject for p in found.patches] == ["a"]
+    assert "no diff in 0000-cover.patch" in found.origin
+    with pytest.raises(InputError, match="no diff in"):
+        load(cover, cover)
+
+
 def test_prefixes_go_up_to_the_whole(tmp_path: Path) -> None:
     one, two = write(tmp_path / "1.patch", COUNT), write(tmp_path / "2.patch", MIGRATE)
     parts = list(series.prefixes(load(one, two)))
@@ -352,6 +371,21 @@ def test_missing_file_suggests_files_of_that_name(tmp_path: Path) -> None:
 def test_already_applied(tmp_path: Path) -> None:
     with pytest.raises(PatchError, match=r"patch 2 of 2.*in the tree already"):
         apply(tmp_path, COUNT, COUNT)
+
+
+def test_already_applied_where_only_a_merge_can_tell(tmp_path: Path) -> None:
+    top = toy.repository(tmp_path / "r")
+    file, old = top / "mm/compaction.c", toy.read("mm/compaction.c")
+    file.write_text(old.replace("moved++;", "moved += 7;"))
+    toy.git(top, "commit", "-q", "-a", "-m", "seven")
+    file.write_text(file.read_text().replace("scanned++;", "scanned += 5;"))
+    with pytest.raises(PatchError, match="in the tree already"):
+        series.apply(
+            toy.tree(top, repository=top),
+            load(f"{top}:HEAD~1..HEAD"),
+            cache=tmp_path,
+            progress=toy.Notes(),
+        )
 
 
 @pytest.mark.parametrize("path", ["../evil", "/tmp/evil", ".git/hooks/post-commit", "a/../../evil"])
