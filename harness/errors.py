@@ -4,6 +4,7 @@
 PinpageError
 ├── InputError                 2   the user's words: an option, a file, a YAML, a log
 ├── CannotRun                 10   a capability was probed and is absent (SKIP)
+│   └── SourceUnavailable          no source of a kernel can be had
 ├── PatchError                 7   a patch of the series does not apply
 ├── BuildError                 8   the kernel, a module or a configuration does not build
 │   ├── ConfigError                a requested option was dropped by Kconfig
@@ -16,7 +17,6 @@ PinpageError
 └── InfraError                 9   ours or the host's
     ├── EvidenceError              what a guest wrote cannot be read as what it should be
     ├── MissingTool                a program or package is not installed
-    ├── SourceUnavailable          no source of a kernel can be had
     └── ToolError                  a program of the host failed
 """
 
@@ -71,6 +71,10 @@ class InputError(PinpageError):
 class CannotRun(PinpageError):
     outcome = Outcome.SKIP
     exit_code = EXIT_CODES[Outcome.SKIP]
+
+
+class SourceUnavailable(CannotRun):
+    pass
 
 
 class PatchError(PinpageError):
@@ -141,10 +145,6 @@ class EvidenceError(InfraError):
 
 
 class MissingTool(InfraError):
-    pass
-
-
-class SourceUnavailable(InfraError):
     pass
 
 

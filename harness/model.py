@@ -90,7 +90,8 @@ class RunSpec:
 class SourceOption:
     """One way to get a kernel's source, as its YAML lists them, tried in order.
 
-    kind: ``deb`` (location is a package name) or ``tarball`` (an https URL, ``sha256`` pinned).
+    kind: ``deb`` (location is a package name) or ``tarball`` (an https URL; sha256 is None only
+    for a kernel whose ``blobs`` verify what came).
     """
 
     kind: str
@@ -100,12 +101,27 @@ class SourceOption:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """How QEMU makes one machine type of an architecture usable for a kernel."""
+
+    machine: str  # value of -machine, without accel
+    cpu_tcg: str  # value of -cpu under TCG
+    cpu_kvm: str
+    devices: tuple[str, ...] = ()  # further argv that the machine needs (e.g. a watchdog)
+    network: str = "virtio-net-pci,romfile="  # value of -device, without its netdev
+    entropy: str = "virtio-rng-pci"
+
+
+@dataclass(frozen=True)
 class Kernel:
     """What ``kernel-config/kernels/<name>.yaml`` says of a kernel.
 
     patches: folder below ``patches/`` that holds its series. make: extra make variables by
     architecture name (or ``all``), for example ``{"x86_64": {"CC": "gcc -std=gnu89"}}``.
-    cannot: capability → why this kernel lacks it, for reports.
+    cannot: capability → why this kernel lacks it, for reports. compat: the series that today's
+    tools need to build it, applied beneath every other. config: make's target that the fragments
+    are merged on. blobs: path → git's blob id, by which its source is known. machines: QEMU's
+    machine by architecture, where the architecture's own is not for it.
     """
 
     name: str
@@ -117,6 +133,10 @@ class Kernel:
     fragments: tuple[str, ...] = ()
     cannot: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    compat: str = ""
+    config: str = "tinyconfig"
+    blobs: Mapping[str, str] = field(default_factory=dict)
+    machines: Mapping[str, Machine] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,16 +150,6 @@ class Profile:
     summary: str
     fragments: tuple[str, ...] = ()
     slowdown: float = 1.0
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How QEMU makes one machine type of an architecture usable for a kernel."""
-
-    machine: str  # value of -machine, without accel
-    cpu_tcg: str  # value of -cpu under TCG
-    cpu_kvm: str
-    devices: tuple[str, ...] = ()  # further argv that the machine needs (e.g. a watchdog)
 
 
 @dataclass(frozen=True)
@@ -218,7 +228,8 @@ class Patch:
 class Series:
     """An ordered list of patches. digest covers the order and every byte.
 
-    git: the repository that it comes from, whose objects 3-way merges may use.
+    git: the repository that it comes from, whose objects 3-way merges may use. compat: so many
+    of the patches, the first ones, are what the kernel needs for today's tools.
     """
 
     name: str
@@ -226,6 +237,7 @@ class Series:
     digest: str
     origin: str
     git: Path | None = None
+    compat: int = 0
 
 
 @dataclass(frozen=True)

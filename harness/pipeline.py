@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,12 +56,10 @@ class Chosen:
 
 def choose(wanted: RunSpec) -> Chosen:
     """Look the spec's names up; InputError for an unknown one, before any work is done."""
-    return Chosen(
-        wanted,
-        spec.load_kernel(wanted.kernel),
-        arch.get(wanted.arch),
-        spec.load_profile(wanted.profile),
-    )
+    kernel, machine = spec.load_kernel(wanted.kernel), arch.get(wanted.arch)
+    if machine.name in kernel.machines:
+        machine = replace(machine, machine=kernel.machines[machine.name])
+    return Chosen(wanted, kernel, machine, spec.load_profile(wanted.profile))
 
 
 def series_names(kernel: Kernel) -> list[str]:
@@ -86,7 +84,7 @@ def steps(chosen: Chosen, tree: SourceTree, progress: Progress) -> Iterator[Patc
     """The tree after each patch of the series in turn."""
     progress.stage("apply")
     whole = series.load(chosen.spec.series, chosen.kernel, tree)
-    if not whole.patches:
+    if len(whole.patches) == whole.compat:
         raise InputError(f"series {whole.name} has no patches to build one by one")
     for part in series.prefixes(whole):
         yield series.apply(tree, part, cache=resources.cache(), progress=progress)

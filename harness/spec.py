@@ -11,7 +11,7 @@ import yaml
 
 from harness import resources
 from harness.errors import InputError
-from harness.model import Kernel, Profile, SourceOption
+from harness.model import Kernel, Machine, Profile, SourceOption
 
 
 def kernels() -> list[Kernel]:
@@ -97,6 +97,11 @@ class _Fields:
             raise self.error(field, "a list of mappings is needed")
         return [_Fields(self._path, item, f"{field}[{i}]") for i, item in enumerate(value)]
 
+    def inner(self, where: str, value: Any) -> _Fields:
+        if not isinstance(value, dict):
+            raise self.error(where, "a mapping is needed")
+        return _Fields(self._path, value, where)
+
     def end(self) -> None:
         for field in self._data:
             raise self.error(str(field), "unknown field")
@@ -128,8 +133,18 @@ def _kernel(path: Path) -> Kernel:
         fragments=fields.texts("fragments"),
         cannot=fields.words("cannot"),
         note=fields.text("note", ""),
+        compat=fields.text("compat", ""),
+        config=fields.text("config", "tinyconfig"),
+        blobs=fields.words("blobs"),
+        machines={
+            arch: _machine(fields.inner(f"machines.{arch}", words))
+            for arch, words in fields.mapping("machines").items()
+        },
     )
     fields.end()
+    for source in kernel.sources:
+        if source.kind == "tarball" and source.sha256 is None and not kernel.blobs:
+            raise fields.error("sources", f"{source.location} needs its sha256 (or blobs)")
     if kernel.name != path.stem:
         raise InputError(f"{path}: name is {kernel.name!r}, the file's name says {path.stem!r}")
     return kernel
@@ -147,6 +162,18 @@ def _source(fields: _Fields) -> SourceOption:
     option = SourceOption(kind, fields.text("location"), sha256, fields.text("note", ""))
     fields.end()
     return option
+
+
+def _machine(fields: _Fields) -> Machine:
+    machine = Machine(
+        machine=fields.text("machine"),
+        cpu_tcg=fields.text("cpu_tcg"),
+        cpu_kvm=fields.text("cpu_kvm", "host"),
+        network=fields.text("network", Machine.network),
+        entropy=fields.text("entropy", Machine.entropy),
+    )
+    fields.end()
+    return machine
 
 
 def _profile(path: Path) -> Profile:

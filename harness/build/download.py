@@ -17,14 +17,16 @@ _STALLS = 3
 _TIMEOUT = 30.0
 
 
-def fetch(url: str, sha256: str, target: Path, progress: Progress) -> None:
+def fetch(url: str, sha256: str | None, target: Path, progress: Progress) -> None:
     """Fetch url to target unless it is there; the caller holds target's lock.
+
+    sha256 is None where the caller has other means to know what came.
 
     What has come so far stands in ``target.part``, in this run and in a later one. It is given
     up when three requests in a row bring nothing new, or when the whole has another sha256.
     """
     if target.exists():
-        if cache.sha256(target) == sha256:
+        if sha256 is None or cache.sha256(target) == sha256:
             return
         progress.note(f"{target} is damaged: fetching it again")
         target.unlink()
@@ -45,7 +47,8 @@ def fetch(url: str, sha256: str, target: Path, progress: Progress) -> None:
         except (OSError, http.client.HTTPException) as error:
             whole, problem = False, _reason(error)
         if whole:
-            _check(part, url, sha256)
+            if sha256 is not None:
+                _check(part, url, sha256)
             part.replace(target)
             return
         stalls = stalls + 1 if _size(part) <= before else 0

@@ -2,7 +2,9 @@
 """Configuration fragments, and whether Kconfig did what they ask.
 
 Fragments are merged in order (base, architecture, features, profile, kernel; a later one wins)
-on tinyconfig. After olddefconfig every requested option is compared with the resulting
+on tinyconfig, or what the kernel has instead. Where a kernel has a fragment of the same name in
+its own folder (``kernels/<name>/``), that one stands for the shared one. After olddefconfig every
+requested option is compared with the resulting
 ``.config``; one that was dropped is named with the dependency it lacks (build/kconfig_tree.py).
 """
 
@@ -47,7 +49,8 @@ def compose(
     fragments = []
     requested: dict[str, str] = {}
     for name in names:
-        path = config_root / name
+        own = config_root / "kernels" / kernel.name / name
+        path = own if own.is_file() else config_root / name
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
@@ -55,7 +58,7 @@ def compose(
                 f"configuration fragment {path} cannot be read: {error.strerror}",
                 hint="kernel-config/README.md says where fragments belong",
             ) from error
-        fragments.append(Fragment(name, text))
+        fragments.append(Fragment(str(path.relative_to(config_root)), text))
         requested |= parse(text, str(path))
     requested = dict(sorted(requested.items()))  # what is asked, not in which order it was said
     digest = hashlib.sha256(_text(requested).encode()).hexdigest()

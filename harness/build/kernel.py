@@ -135,7 +135,7 @@ class _Job:
         work.remember(configured=None)
         before = (dot_config.read_bytes(), dot_config.stat()) if dot_config.is_file() else None
         dot_config.unlink(missing_ok=True)
-        make.run("tinyconfig")
+        make.run(self._kernel.config)
         with dot_config.open("a", encoding="utf-8") as file:
             file.write("\n" + kconfig.merged_text(self._config))
         make.run("olddefconfig")

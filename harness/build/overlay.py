@@ -25,7 +25,7 @@ _LINK, _SUBMODULE = "120000", "160000"
 
 def apply(source: SourceTree, series: Series, *, cache: Path, progress: Progress) -> PatchedTree:
     """What the series makes of the source; PatchError shows the hunk that does not fit."""
-    if series.patches:
+    if len(series.patches) > series.compat:
         progress.note(series.origin)
     with tempfile.TemporaryDirectory(prefix="pinpage-apply-", dir=_scratch(cache)) as name:
         work = _Scratch(Path(name), source, series)
@@ -161,6 +161,9 @@ class _Scratch:
                     source=self._source.path,
                     applied=nothing or self._reverses(diff),
                 )
+                if problem.applied and number <= self._series.compat:
+                    progress.note(f"{patch.name}: the tree has it already")
+                    return []
                 raise conflict.error(problem)
             progress.note(f"{patch.name}: applied by a 3-way merge")
         changes = self._changes(before)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness import resources
@@ -28,13 +29,26 @@ _RANGE = re.compile(r"(?:(?P<repo>.*):)?(?P<range>[^:]*[^.:]\.\.[^.:][^:]*|[^:]*
 
 
 def known(kernel: Kernel) -> list[str]:
-    """Names of the kernel's own series."""
+    """Names of the kernel's own series, but for the one that is always beneath."""
     folder = resources.patches() / kernel.patches
-    return [NONE, *sorted(path.parent.name for path in folder.glob("*/series"))]
+    names = {path.parent.name for path in folder.glob("*/series")}
+    return [NONE, *sorted(names - {kernel.compat})]
 
 
 def load(words: tuple[str, ...], kernel: Kernel, source: SourceTree) -> Series:
-    """The series that these words name; InputError says which word names nothing."""
+    """The series that these words name, on top of what the kernel needs for today's tools.
+
+    InputError says which word names nothing.
+    """
+    wanted = _wanted(words, kernel, source)
+    if not kernel.compat:
+        return wanted
+    beneath = _part(kernel.compat, kernel, source).patches
+    whole = _series(wanted.name, [*beneath, *wanted.patches], wanted.origin, wanted.git)
+    return replace(whole, compat=len(beneath))
+
+
+def _wanted(words: tuple[str, ...], kernel: Kernel, source: SourceTree) -> Series:
     parts = [_part(word, kernel, source) for word in words if word != NONE]
     patches = [patch for part in parts for patch in part.patches]
     if not parts:
@@ -76,8 +90,9 @@ def _series(
 
 def prefixes(series: Series) -> Iterator[Series]:
     """The series up to its first patch, up to its second, and so on to the whole."""
-    for count in range(1, len(series.patches) + 1):
-        yield _series(series.name, series.patches[:count], series.origin, series.git)
+    for count in range(series.compat + 1, len(series.patches) + 1):
+        part = _series(series.name, series.patches[:count], series.origin, series.git)
+        yield replace(part, compat=series.compat)
 
 
 def _existing(word: str, kernel: Kernel) -> Path:

@@ -13,7 +13,9 @@ kernel's sources that can be had. The user's word is
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -31,15 +33,27 @@ _TREES = "trees"
 def resolve(kernel: Kernel, tree: str | None, *, cache: Path, progress: Progress) -> SourceTree:
     """The user's tree, or the first source of the kernel that can be had.
 
-    InputError when the user's word names no kernel tree; SourceUnavailable lists why each of
-    the kernel's sources could not be had.
+    ``PINPAGE_TREE_<name>`` says where this machine has a kernel's source; unlike ``--tree``, it
+    has to be that source (``Kernel.blobs``). InputError when the user's word names no kernel
+    tree; SourceUnavailable lists why each of the kernel's sources could not be had.
     """
     if tree is not None:
         return _own(tree, cache, progress)
     problems = []
+    variable = variable_of(kernel)
+    if word := os.environ.get(variable):
+        try:
+            return _known(_own(word, cache, progress), kernel)
+        except PinpageError as error:
+            raise InputError(
+                f"{variable}={word} is not the source of kernel {kernel.name}: {error.message}",
+                hint=f"unset it, or give the tree for once with --tree {word}",
+            ) from error
     for option in kernel.sources:
         try:
-            return _PROVIDERS[option.kind](option, cache, progress)
+            if option.kind == "tarball" and option.sha256 is None and not kernel.blobs:
+                raise SourceUnavailable("neither its sha256 nor any of its blobs is known")
+            return _known(_PROVIDERS[option.kind](option, cache, progress), kernel)
         except PinpageError as error:
             problems.append(f"{option.kind} {option.location}: {error.message}")
             problems += [f"  {line}" for line in error.detail.splitlines()[-3:]]
@@ -47,8 +61,29 @@ def resolve(kernel: Kernel, tree: str | None, *, cache: Path, progress: Progress
     raise SourceUnavailable(
         f"no source of kernel {kernel.name} can be had",
         detail="\n".join(problems) or "its YAML lists none",
-        hint="give a tree of your own with --tree DIR, --tree TARBALL or --tree GIT@REF",
+        hint=f"set {variable}, or --tree, to a folder, a tarball or GIT@REF that has it",
     )
+
+
+def variable_of(kernel: Kernel) -> str:
+    """The environment variable that says where this machine has a kernel's source."""
+    return "PINPAGE_TREE_" + re.sub(r"\W", "_", kernel.name)
+
+
+def _known(tree: SourceTree, kernel: Kernel) -> SourceTree:
+    """The tree, if the files that the kernel's YAML knows are in it as they have to be."""
+    for path, wanted in sorted(kernel.blobs.items()):
+        file = tree.path / path
+        if not file.is_file():
+            raise SourceUnavailable(f"{tree.origin} has no {path}")
+        data = file.read_bytes()
+        found = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        if found != wanted:
+            raise SourceUnavailable(
+                f"{path} of {tree.origin} is not kernel {kernel.name}'s: "
+                f"its git blob is {found[:12]}, not {wanted[:12]}"
+            )
+    return tree
 
 
 # ---------------------------------------------------------------------------------------------
@@ -194,11 +229,14 @@ def _fetched_before(package: str, problem: str, cache_folder: Path) -> SourceTre
 
 
 def _kernel_org(option: SourceOption, cache_folder: Path, progress: Progress) -> SourceTree:
-    """A tarball from the network whose sha256 the kernel's YAML pins."""
+    """A tarball from the network. Its sha256 is pinned, or the tree's blobs are known."""
     url = option.location
-    if option.sha256 is None:
-        raise SourceUnavailable("no sha256 is pinned for it, so it is not fetched")
     name = url.rsplit("/", 1)[-1]
+    if option.sha256 is None:
+        target = cache_folder / "downloads" / f"{cache.key(url)[:16]}-{name}"
+        with cache.locked(target.with_name(f"{target.name}.lock"), f"fetches {name}", progress):
+            download.fetch(url, None, target, progress)
+        return replace(_tarball(target, cache_folder, progress), origin=url)
     target = cache_folder / "downloads" / f"{option.sha256[:16]}-{name}"
     sha256 = option.sha256.lower()
 

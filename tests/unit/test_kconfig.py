@@ -133,6 +133,16 @@ def compose(root: Path, *features: str, kernel: Kernel = KERNEL) -> KernelConfig
 # ---------------------------------------------------------------------------------------------
 
 
+def test_a_kernels_own_fragment_stands_for_the_shared_one(root: Path) -> None:
+    own = root / "kernels/toy/features/f.config"
+    own.parent.mkdir(parents=True)
+    own.write_text("CONFIG_OWN=y\n")
+    config = compose(root, "f")
+    assert "OWN" in config.requested and "ONLY_2" not in config.requested
+    assert "ONLY_1" in config.requested
+    assert "kernels/toy/features/f.config" in [each.name for each in config.fragments]
+
+
 def test_later_fragment_wins(root: Path) -> None:
     config = compose(root, "f")
     assert [fragment.name for fragment in config.fragments] == [

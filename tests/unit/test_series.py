@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def test_unknown_name_lists_the_known(named: Path) -> None:
     with pytest.raises(InputError, match="no series 'fixd' for kernel toy") as caught:
         load("fixd")
     assert "none, fixed, posted" in caught.value.hint
+
+
+def test_what_the_kernel_needs_for_todays_tools_goes_beneath(named: Path, tmp_path: Path) -> None:
+    kernel = replace(toy.KERNEL, compat="posted")
+    own = write(tmp_path / "own.patch", toy.mail("[PATCH] own", MIGRATE))
+    found = series.load((str(own),), kernel, toy.tree())
+    assert [p.subject for p in found.patches] == ["mm: count twice", "own"]
+    assert (found.name, found.compat) == ("own.patch", 1)
+    assert series.known(kernel) == ["none", "fixed"]
+    assert [len(part.patches) for part in series.prefixes(found)] == [2]
+    progress = toy.Notes()
+    tree = series.apply(toy.tree(), found, cache=tmp_path, progress=progress)
+    assert len(tree.changed) == 2
+    mine = toy.copy(tmp_path / "mine")
+    (mine / "mm/compaction.c").write_bytes(tree.changed["mm/compaction.c"] or b"")
+    again = series.apply(toy.tree(mine), found, cache=tmp_path, progress=progress)
+    assert list(again.changed) == ["mm/migrate.c"]
+    assert progress.said("0001-a.patch: the tree has it already")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import os
 import shutil
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,8 +26,9 @@ def resolve(
     tree: str | Path | None,
     *options: SourceOption,
     progress: toy.Notes | None = None,
+    blobs: Mapping[str, str] | None = None,
 ) -> SourceTree:
-    kernel = Kernel("toy", "6.12", options, "toy", ("x86_64",))
+    kernel = Kernel("toy", "6.12", options, "toy", ("x86_64",), blobs=blobs or {})
     word = None if tree is None else str(tree)
     return source.resolve(kernel, word, cache=tmp_path / "cache", progress=progress or toy.Notes())
 
@@ -383,7 +384,7 @@ def test_tarball_without_a_pinned_digest_is_not_fetched(tmp_path: Path, tarball:
         with pytest.raises(SourceUnavailable) as caught:
             resolve(tmp_path, None, SourceOption("tarball", server.url))
         assert server.asked == []
-    assert "no sha256 is pinned" in caught.value.detail
+    assert "neither its sha256 nor" in caught.value.detail
 
 
 def test_every_failure_is_listed_and_the_next_source_tried(tmp_path: Path, tarball: bytes) -> None:
@@ -395,8 +396,41 @@ def test_every_failure_is_listed_and_the_next_source_tried(tmp_path: Path, tarba
         assert progress.said("linux-source-0.0-no-such-package")
         with pytest.raises(SourceUnavailable, match="no source of kernel toy") as caught:
             resolve(tmp_path, None, missing, SourceOption("tarball", server.url))
-    assert caught.value.exit_code == 9
-    assert "no-such-package" in caught.value.detail and "no sha256" in caught.value.detail
+    assert caught.value.exit_code == 10
+    assert "no-such-package" in caught.value.detail and "its sha256" in caught.value.detail
+    assert "PINPAGE_TREE_toy" in caught.value.hint
+
+
+def blob(path: str) -> str:
+    words = ["git", "hash-object", "--no-filters", str(toy.FAKELINUX / path)]
+    return toy.subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_tarball_known_by_its_blobs(tmp_path: Path, tarball: bytes) -> None:
+    with serving(tarball) as server:
+        plain = SourceOption("tarball", server.url)
+        found = resolve(tmp_path, None, plain, blobs={"mm/migrate.c": blob("mm/migrate.c")})
+        assert found.origin == server.url
+        assert found.digest == f"sha256:{hashlib.sha256(tarball).hexdigest()}"
+        for blobs in ({"mm/migrate.c": "0" * 40}, {"mm/pinpage.c": "0" * 40}):
+            with pytest.raises(SourceUnavailable) as caught:
+                resolve(tmp_path, None, plain, blobs=blobs)
+            assert next(iter(blobs)) in caught.value.detail
+
+
+def test_a_kernels_tree_on_this_machine_comes_first_and_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PINPAGE_TREE_toy", str(toy.copy(tmp_path / "tree")))
+    good = {"mm/migrate.c": blob("mm/migrate.c")}
+    assert resolve(tmp_path, None, blobs=good).origin == f"folder {tmp_path / 'tree'}"
+    (tmp_path / "tree/mm/migrate.c").write_text("mine\n")
+    with pytest.raises(InputError, match=r"PINPAGE_TREE_toy=.*mm/migrate.c"):
+        resolve(tmp_path, None, blobs=good)
+    assert resolve(tmp_path, tmp_path / "tree", blobs=good).path == tmp_path / "tree"
+    monkeypatch.setenv("PINPAGE_TREE_toy", "/no/such")
+    with pytest.raises(InputError, match="/no/such"):
+        resolve(tmp_path, None, blobs=good)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -42,6 +42,16 @@ def test_kernel_fields(config_root: Path) -> None:
     assert kernel.arches == ("x86_64",)
 
 
+def test_a_kernels_own_machine(config_root: Path) -> None:
+    more = "machines: {x86_64: {machine: pc, cpu_tcg: qemu64, network: e1000}}\ncompat: old\n"
+    (config_root / "kernels/9.9.yaml").write_text(KERNEL + more)
+    kernel = spec.load_kernel("9.9")
+    machine = kernel.machines["x86_64"]
+    assert (machine.machine, machine.cpu_tcg, machine.network) == ("pc", "qemu64", "e1000")
+    assert (machine.cpu_kvm, machine.entropy) == ("host", "virtio-rng-pci")
+    assert (kernel.compat, kernel.config) == ("old", "tinyconfig")
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -53,6 +63,9 @@ def test_kernel_fields(config_root: Path) -> None:
         (('name: "9.9"', 'name: "9.8"'), "9.8"),
         (("sources:", "sources: ["), "YAML"),
         (("patches:", "make: {x86_64: gcc}\npatches:"), "make.x86_64"),
+        (("patches:", "machines: {x86_64: pc}\npatches:"), "machines.x86_64"),
+        (("patches:", "machines: {x86_64: {machine: pc}}\npatches:"), "x86_64.cpu_tcg"),
+        (("kind: deb", "kind: tarball"), "sha256"),
     ],
 )
 def test_wrong_kernel_names_field_and_file(

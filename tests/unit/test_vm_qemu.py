@@ -48,7 +48,7 @@ def test_every_guest_is_bare_and_has_its_channels(name: str, accel: Accelerator)
         ("-chardev", "socket,id=qmp,path=/s,,1/qmp,server=on,wait=off"),
         ("-mon", "chardev=qmp,mode=control"),
         ("-netdev", "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
-        ("-device", "virtio-net-pci,netdev=n0,romfile="),
+        ("-device", "virtio-net-pci,romfile=,netdev=n0"),
         ("-device", "virtio-rng-pci"),
         ("-kernel", "/k/bzImage"),
         ("-initrd", "/s/initrd"),
