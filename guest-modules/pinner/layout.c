@@ -91,7 +91,7 @@ static int pinner_plan_fill(struct pinner_plan *plan)
 	int err;
 
 	while (plan->count < wanted) {
-		struct page *page = alloc_page(PINNER_GFP_ATTEMPT);
+		struct page *page = alloc_page(COMPAT_GFP_ATTEMPT);
 
 		if (!page)
 			return -ENOMEM;
@@ -242,11 +242,11 @@ int pinner_huge(u64 order, u64 max)
 	unsigned long got = 0;
 	int err = 0;
 
-	if (order > PINNER_MAX_ORDER)
+	if (order > COMPAT_MAX_ORDER)
 		return -EINVAL;
 
 	while (got < max && pinner_spare(NULL) >> order) {
-		page = alloc_pages(PINNER_GFP_ATTEMPT | __GFP_COMP, order);
+		page = alloc_pages(COMPAT_GFP_ATTEMPT | __GFP_COMP, order);
 		if (!page)
 			break;
 		list_add(&page->lru, &blocks);

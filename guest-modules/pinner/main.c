@@ -25,7 +25,7 @@ static bool init_lru;
 module_param(init_lru, bool, 0444);
 MODULE_PARM_DESC(init_lru, "initialise page->lru, which the subsystem as posted wants and forbids");
 
-static bool private = !PINNER_PINPAGE_POSTED;
+static bool private = !COMPAT_PINPAGE_POSTED;
 module_param(private, bool, 0444);
 MODULE_PARM_DESC(private, "pin with a private pointer: by default where it can be had back");
 

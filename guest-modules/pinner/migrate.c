@@ -4,6 +4,7 @@
 
 #include <linux/pagemap.h>
 #include <linux/printk.h>
+#include <linux/ratelimit.h>
 
 #include "pinner.h"
 
@@ -18,7 +19,7 @@ void pinner_use_pinpage(bool init_lru, bool private)
 	pinner_gives_private = private;
 }
 
-#if PINNER_HAS_PINPAGE
+#if COMPAT_PINPAGE
 
 #define PINNER_UNPIN_TRIES	1000
 #define PINNER_GHOSTS		64
@@ -89,7 +90,7 @@ static int pinner_move(struct pinpage_system *psys, struct pinner_object *obj,
 	if (obj->page != page)
 		return -EINVAL;
 	/* What we gave to set_pinpage() has to come along with each move */
-	if (pinner_gives_private && !pinner_private_is(psys, page, obj))
+	if (pinner_gives_private && !compat_private_is(psys, page, obj))
 		return -EINVAL;
 
 	if (pinner_lie != PINNER_LIES_NOCOPY)
@@ -102,7 +103,7 @@ static int pinner_move(struct pinpage_system *psys, struct pinner_object *obj,
 		obj->kept = page;
 	} else {
 		set_page_private(page, 0);
-		if (PINNER_PINPAGE_POSTED)
+		if (COMPAT_PINPAGE_POSTED)
 			put_page(page);
 	}
 	pinner_note_moved(obj, page_to_pfn(page), page_to_pfn(newpage));
@@ -195,17 +196,17 @@ int pinner_unpin(struct page *page)
 		if (err != -EINVAL && err != -EAGAIN)
 			return err;
 		/* As posted, a page that has moved isn't registered any more */
-		if (PINNER_PINPAGE_POSTED || !page_count(page))
+		if (COMPAT_PINPAGE_POSTED || !page_count(page))
 			break;
 		/* The move that gave us this page may not be over: wait */
 		lock_page(page);
 		unlock_page(page);
 		cond_resched();
 	}
-	return PINNER_PINPAGE_POSTED && err == -EINVAL ? 0 : err;
+	return COMPAT_PINPAGE_POSTED && err == -EINVAL ? 0 : err;
 }
 
-#else /* !PINNER_HAS_PINPAGE */
+#else /* !COMPAT_PINPAGE */
 
 int pinner_register(void)
 {

@@ -4,6 +4,7 @@
 
 #include <linux/idr.h>
 #include <linux/printk.h>
+#include <linux/ratelimit.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 
@@ -197,7 +198,7 @@ int pinner_object_rewrite(struct pinner_object *obj, u64 seed)
 /* Give up the page that lie keep has gone on using, where it is still ours. */
 static void pinner_put_kept(struct pinner_object *obj)
 {
-	if (!obj->kept || !PINNER_PINPAGE_POSTED)
+	if (!obj->kept || !COMPAT_PINPAGE_POSTED)
 		return;
 	pinner_unpin(obj->kept);
 	set_page_private(obj->kept, 0);

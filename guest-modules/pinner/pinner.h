@@ -9,7 +9,7 @@
 #include <linux/mutex.h>
 #include <linux/types.h>
 
-#include "compat.h"
+#include "../compat.h"
 #include "pinner_uapi.h"
 
 /* As zram and zswap: from any zone, and with the pages that can move */

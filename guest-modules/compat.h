@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What differs from kernel to kernel. Nothing else in this folder looks at the
+ * What differs from kernel to kernel. No module looks by itself at the
  * kernel's version or features. Probed, not compared by version, as series and
  * backports change what a kernel of a version has.
  */
-#ifndef PINNER_COMPAT_H
-#define PINNER_COMPAT_H
+#ifndef COMPAT_H
+#define COMPAT_H
 
 #include <linux/compiler.h>
 #include <linux/errno.h>
@@ -32,26 +32,26 @@
 #ifndef PINPAGE_CONTRACT
 int clear_pinpage(struct pinpage_system *psys, struct page *page);
 int unregister_pinpage(struct pinpage_system *psys);
-#define PINNER_HAS_PINPAGE	1
-#define PINNER_PINPAGE_POSTED	1
+#define COMPAT_PINPAGE	1
+#define COMPAT_PINPAGE_POSTED	1
 #elif defined(CONFIG_PINPAGE)
-#define PINNER_HAS_PINPAGE	1
+#define COMPAT_PINPAGE	1
 #endif
 #endif
 
-#ifndef PINNER_HAS_PINPAGE
-#define PINNER_HAS_PINPAGE	0
+#ifndef COMPAT_PINPAGE
+#define COMPAT_PINPAGE	0
 #endif
-#ifndef PINNER_PINPAGE_POSTED
-#define PINNER_PINPAGE_POSTED	0
+#ifndef COMPAT_PINPAGE_POSTED
+#define COMPAT_PINPAGE_POSTED	0
 #endif
 
-#if PINNER_HAS_PINPAGE
+#if COMPAT_PINPAGE
 /* Is this what set_pinpage() was given? As posted, there is no way to ask. */
-static inline bool pinner_private_is(struct pinpage_system *psys,
+static inline bool compat_private_is(struct pinpage_system *psys,
 				     struct page *page, void *private)
 {
-#if PINNER_PINPAGE_POSTED
+#if COMPAT_PINPAGE_POSTED
 	return true;
 #else
 	return general_page_private(psys, page) == private;
@@ -72,19 +72,19 @@ static inline bool pinner_private_is(struct pinpage_system *psys,
 
 /* MAX_ORDER was one more than the highest order until v6.4 */
 #ifdef MAX_PAGE_ORDER
-#define PINNER_MAX_ORDER	MAX_PAGE_ORDER
+#define COMPAT_MAX_ORDER	MAX_PAGE_ORDER
 #else
-#define PINNER_MAX_ORDER	(MAX_ORDER - 1)
+#define COMPAT_MAX_ORDER	(MAX_ORDER - 1)
 #endif
 
 /* Neither reclaim nor compact, wake nobody who does, spare the reserves */
 #ifdef __GFP_RECLAIM
-#define PINNER_GFP_CALM		0
+#define COMPAT_GFP_CALM		0
 #else
-#define PINNER_GFP_CALM		__GFP_NO_KSWAPD
+#define COMPAT_GFP_CALM		__GFP_NO_KSWAPD
 #endif
-#define PINNER_GFP_ATTEMPT	(__GFP_HIGHMEM | __GFP_MOVABLE |	\
+#define COMPAT_GFP_ATTEMPT	(__GFP_HIGHMEM | __GFP_MOVABLE |	\
 				 __GFP_NOWARN | __GFP_NORETRY |		\
-				 __GFP_NOMEMALLOC | PINNER_GFP_CALM)
+				 __GFP_NOMEMALLOC | COMPAT_GFP_CALM)
 
 #endif
