@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Configuration fragments, and whether Kconfig did what they ask.
 
-Fragments are merged in order (base, architecture, features, profile, kernel; a later one wins)
-on tinyconfig, or what the kernel has instead. Where a kernel has a fragment of the same name in
-its own folder (``kernels/<name>/``), that one stands for the shared one. After olddefconfig every
-requested option is compared with the resulting
-``.config``; one that was dropped is named with the dependency it lacks (build/kconfig_tree.py).
+Fragments are merged in order (base, architecture, features, profile, kernel; a later one wins) on
+tinyconfig, or what the kernel has instead. Where a kernel has a fragment of the same name in its
+own folder (``kernels/<name>/``), that one stands for the shared one; ``<name>.<arch>.config``
+beside a fragment is for that architecture alone. After olddefconfig every requested option is
+compared with the resulting ``.config``; one that was dropped is named with the dependency it lacks
+(build/kconfig_tree.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +49,7 @@ def compose(
     ]
     fragments = []
     requested: dict[str, str] = {}
-    for name in names:
-        own = config_root / "kernels" / kernel.name / name
-        path = own if own.is_file() else config_root / name
+    for path in _files(names, kernel, arch, config_root):
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
@@ -63,6 +62,17 @@ def compose(
     requested = dict(sorted(requested.items()))  # what is asked, not in which order it was said
     digest = hashlib.sha256(_text(requested).encode()).hexdigest()
     return KernelConfig(tuple(fragments), requested, f"sha256:{digest}")
+
+
+def _files(names: Sequence[str], kernel: Kernel, arch: Arch, root: Path) -> Iterator[Path]:
+    """The file of each fragment, and behind it what it has for this architecture alone."""
+    for name in names:
+        own = root / "kernels" / kernel.name / name
+        path = own if own.is_file() else root / name
+        yield path
+        more = path.with_suffix(f".{arch.name}.config")
+        if more.is_file():
+            yield more
 
 
 def parse(text: str, name: str) -> dict[str, str]:

@@ -143,6 +143,14 @@ def test_a_kernels_own_fragment_stands_for_the_shared_one(root: Path) -> None:
     assert "kernels/toy/features/f.config" in [each.name for each in config.fragments]
 
 
+def test_what_a_fragment_has_for_one_architecture_comes_behind_it(root: Path) -> None:
+    (root / "features/f.x86_64.config").write_text("CONFIG_ORDER=9\nCONFIG_HERE=y\n")
+    (root / "features/f.arm64.config").write_text("CONFIG_THERE=y\n")
+    names = [each.name for each in compose(root, "f").fragments]
+    assert names[names.index("features/f.config") + 1] == "features/f.x86_64.config"
+    assert "HERE" in compose(root, "f").requested and "THERE" not in compose(root, "f").requested
+
+
 def test_later_fragment_wins(root: Path) -> None:
     config = compose(root, "f")
     assert [fragment.name for fragment in config.fragments] == [
