@@ -444,11 +444,18 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """One side of an experiment. role: ``control`` (pages should stay) or ``treated``."""
+    """One side of an experiment. role: ``control`` (pages should stay), ``treated``, ``probe``.
+
+    profile: the kernel that it needs, "" for the run's own. append: its words on the kernel
+    command line. smp: its CPUs, 0 for the run's own.
+    """
 
     name: str
     role: str
     mode: str  # the pinner's mode
+    profile: str = ""
+    append: tuple[str, ...] = ()
+    smp: int = 0
 
 
 @dataclass(frozen=True)
@@ -494,6 +501,26 @@ class Witness:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What a probe says of a defect that is known.
+
+    shown: None where it could not tell. evidence: a sentence with the figures or the report.
+    patch, function and place (file:line of the tree under test): what is to blame, "" where the
+    tree no longer has it.
+    """
+
+    defect: str
+    title: str
+    shown: bool | None
+    evidence: str
+    patch: str = ""
+    function: str = ""
+    place: str = ""
+    arm: str = ""
+    probed: bool = True  # False: there is no probe, and evidence says why
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The run's answer. reason is one sentence; next_step one that says what to do."""
 
@@ -503,6 +530,7 @@ class Verdict:
     arms: tuple[ArmResult, ...] = ()
     witnesses: tuple[Witness, ...] = ()
     splats: tuple[Splat, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -17,8 +17,10 @@ from pathlib import Path
 
 from harness import __version__, arch, report, resources, scenario, spec, verdict
 from harness.build import image, kconfig, kernel, series, source
-from harness.errors import GuestError, InfraError, InputError, PinpageError
+from harness.build.blame import Blame
+from harness.errors import CannotRun, GuestError, InfraError, InputError, PinpageError
 from harness.model import (
+    JSON,
     Accelerator,
     Arch,
     ArmPlan,
@@ -90,23 +92,15 @@ def steps(chosen: Chosen, tree: SourceTree, progress: Progress) -> Iterator[Patc
         yield series.apply(tree, part, cache=resources.cache(), progress=progress)
 
 
-def _text(tree: PatchedTree, path: str) -> str:
-    """A file of the patched tree, "" where it has none."""
-    if path in tree.changed:
-        return (tree.changed[path] or b"").decode(errors="replace")
-    file = tree.source.path / path
-    return file.read_text(errors="replace") if file.is_file() else ""
-
-
 def has_pinpage(tree: PatchedTree) -> bool:
     """Whether the tree has the pin page subsystem (probed by its header)."""
-    return bool(_text(tree, PINPAGE_HEADER))
+    return bool(Blame(tree).read(PINPAGE_HEADER))
 
 
 def _features(tree: PatchedTree) -> tuple[str, ...]:
     """Features of all scenarios together, so that one kernel serves every one of them."""
     wanted = {name for each in scenario.names() for name in scenario.get(each).FEATURES}
-    if PINPAGE_SYMBOL in _text(tree, "mm/Kconfig").splitlines():
+    if PINPAGE_SYMBOL in Blame(tree).read("mm/Kconfig").splitlines():
         wanted.add("pinpage")
     return tuple(sorted(wanted))
 
@@ -144,6 +138,7 @@ class Bootable:
     """What a boot needs beside a folder of its own."""
 
     chosen: Chosen
+    words: RunSpec
     artifacts: BuildArtifacts
     image: GuestImage
     accelerator: Accelerator
@@ -154,7 +149,7 @@ def bootable(chosen: Chosen, artifacts: BuildArtifacts, progress: Progress) -> B
     guest_image = image.build(chosen.arch, cache=resources.cache(), progress=progress)
     accelerator = accel.choose(chosen.arch, chosen.spec.accel, cache=resources.cache())
     progress.note(f"accelerator {accelerator.name}: {accelerator.why}")
-    return Bootable(chosen, artifacts, guest_image, accelerator)
+    return Bootable(chosen, chosen.spec, artifacts, guest_image, accelerator)
 
 
 @contextmanager
@@ -169,9 +164,9 @@ def boot(ready: Bootable, folder: Path, progress: Progress) -> Iterator[machine.
         profile_slowdown=ready.chosen.profile.slowdown,
         folder=folder,
         modules=ready.artifacts.modules,
-        memory_mib=ready.chosen.spec.memory_mib,
-        smp=ready.chosen.spec.smp,
-        append=ready.chosen.spec.append,
+        memory_mib=ready.words.memory_mib,
+        smp=ready.words.smp,
+        append=ready.words.append,
         progress=progress,
     ) as guest:
         yield guest
@@ -367,7 +362,7 @@ def _judged(
             "command": shlex.join(error.command),
             "log": log,
         }
-    answer = verdict.judge(state.arms, state.events, state.rows, state.splats)
+    answer = plan.judge(state.arms, state.events, state.rows, state.splats)
     return answer, {}
 
 
@@ -386,15 +381,56 @@ def _experiment(plan: scenario.Scenario, state: _Run, progress: Progress) -> Non
     state.digests["tree"] = tree.digest
     patched = apply(chosen, tree, progress)
     state.digests |= {"series": patched.series.digest, "patched": patched.digest}
-    artifacts = build(chosen, patched, progress)
-    state.digests["build"] = artifacts.key
+    state.events += plan.inspect(Blame(patched), chosen.spec.params)
+    arms = plan.arms(has_pinpage(patched), chosen.spec.params)
+    ready: dict[str, Bootable] = {}
+    for arm in arms:
+        name = arm.profile or chosen.profile.name
+        if name not in ready:
+            ready[name] = _ready(chosen, name, patched, state, progress)
+    state.arms = arms
+    for arm in arms:
+        booted = ready[arm.profile or chosen.profile.name]
+        if plan.APART:
+            _apart(plan, arm, booted, state, progress)
+        else:
+            _one_arm(plan, arm, booted, state, progress)
+
+
+def _ready(
+    chosen: Chosen, profile: str, patched: PatchedTree, state: _Run, progress: Progress
+) -> Bootable:
+    """The kernel of a profile, built and ready to boot."""
+    own = replace(chosen, profile=spec.load_profile(profile))
+    artifacts = build(own, patched, progress)
+    more = "" if profile == chosen.profile.name else f" {profile}"
+    state.digests[f"build{more}"] = artifacts.key
     state.toolchain = {"name": artifacts.toolchain.name, "version": artifacts.toolchain.version}
-    ready = bootable(chosen, artifacts, progress)
+    ready = bootable(own, artifacts, progress)
     state.digests["image"] = ready.image.digest
     state.accelerator = ready.accelerator
-    state.arms = plan.arms(has_pinpage(patched))
-    for arm in state.arms:
+    return ready
+
+
+def _apart(
+    plan: scenario.Scenario, arm: ArmPlan, ready: Bootable, state: _Run, progress: Progress
+) -> None:
+    """One arm that is judged for itself: what its guest came to is evidence of it alone."""
+    data: dict[str, JSON] = {"outcome": "", "message": ""}
+    try:
         _one_arm(plan, arm, ready, state, progress)
+    except (GuestError, CannotRun) as error:
+        data = {"outcome": str(error.outcome), "message": str(error)}
+    state.events.append(Event(arm.name, "harness", "ended", data))
+    for each in splat.find(state.console[arm.name].splitlines()):
+        report: dict[str, JSON] = {
+            "kind": each.kind,
+            "title": each.title,
+            "function": each.function,
+            "line": each.first_line,
+            "report": each.report,
+        }
+        state.events.append(Event(arm.name, "console", "splat", report))
 
 
 def _one_arm(
@@ -404,8 +440,9 @@ def _one_arm(
     folder = state.folder / arm.name
     progress.stage(f"boot {arm.name}")
     words = state.chosen.spec
+    words = replace(words, append=(*arm.append, *words.append), smp=arm.smp or words.smp)
     try:
-        with boot(ready, folder, progress) as guest:
+        with boot(replace(ready, words=words), folder, progress) as guest:
             state.argv = tuple(guest.argv)
             progress.stage(f"drive {arm.name}")
             plan.drive(guest, arm, words.seed, words.params, state.events.append)

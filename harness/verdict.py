@@ -24,6 +24,7 @@ from harness.model import (
     ArmPlan,
     ArmResult,
     Event,
+    Finding,
     LedgerRow,
     Outcome,
     PageState,
@@ -297,6 +298,38 @@ def _result(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:
         unusable_before=seen.order9("unusable_index", "before"),
         unusable_after=seen.order9("unusable_index", "after"),
     )
+
+
+# ---------------------------------------------------------------------------------------------
+# Known defects
+# ---------------------------------------------------------------------------------------------
+
+
+def from_findings(findings: Sequence[Finding]) -> Verdict:
+    """FAIL where a defect shows, PASS where none does and every probe could tell."""
+    probed = [each for each in findings if each.probed]
+    shown = [each.defect for each in probed if each.shown]
+    unknown = [each for each in probed if each.shown is None]
+    rest = len(findings) - len(probed)
+    unprobed = f" ({rest} of the catalogue cannot be probed)" if rest else ""
+    if shown:
+        outcome = Outcome.FAIL
+        more = f", {len(unknown)} could not be told" if unknown else ""
+        said = f"{len(shown)} of {len(probed)} known defects show: {', '.join(shown)}{more}"
+        next_step = "the table names patch, function and line; 'fixed' has a patch for each"
+    elif unknown or not probed:
+        outcome = Outcome.INFRA
+        said, next_step = "no defect was probed", ""
+        if unknown:
+            first = unknown[0]
+            said = (
+                f"{len(unknown)} of {len(probed)} probes could not tell; defect {first.defect}: "
+                f"{first.evidence}"
+            )
+    else:
+        outcome, next_step = Outcome.PASS, ""
+        said = f"none of {len(probed)} known defects shows{unprobed}"
+    return Verdict(outcome, _sentence(said), next_step or NEXT[outcome], findings=tuple(findings))
 
 
 # ---------------------------------------------------------------------------------------------

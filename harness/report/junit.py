@@ -8,6 +8,8 @@
 | INCONSISTENT, LOST, INFRA | ``error``: the run could not tell |
 | SKIP | ``skipped`` |
 
+A known defect that shows is a ``failure`` of its own; one that cannot be probed is ``skipped``.
+
 An arm passes if it ended, nothing was lost or corrupt, its witnesses agree, and its pages did
 what its role expects of them.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
 
-from harness.model import ArmResult, Outcome, RunRecord, Witness
+from harness.model import ArmResult, Finding, Outcome, RunRecord, Witness
 from harness.report.text import last_lines, visible
 
 FAILURES = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.PATCH, Outcome.BUILD})
@@ -31,6 +33,7 @@ def junit(record: RunRecord) -> str:
         f"pinpage.{spec.scenario}.{spec.kernel}.{spec.arch}.{series}.{spec.profile}"
     )
     cases = [_arm_case(arm, record, classname) for arm in record.verdict.arms]
+    cases += [_finding_case(finding, classname) for finding in record.verdict.findings]
     cases.append(_verdict_case(record, classname))
     facts = {"seed": str(spec.seed), "run": record.id}
     if record.accelerator is not None:
@@ -74,6 +77,20 @@ def _arm_case(arm: ArmResult, record: RunRecord, classname: str) -> TestCase:
         case.add_failure_info(visible(problem), None, "arm")
     elif problem:
         case.add_error_info(visible(problem), None, "arm")
+    return case
+
+
+def _finding_case(finding: Finding, classname: str) -> TestCase:
+    case = TestCase(visible(f"defect {finding.defect}: {finding.title}"), classname)
+    said = visible(finding.evidence)
+    blame = visible(" ".join((finding.place, finding.function, finding.patch)).strip())
+    if not finding.probed:
+        case.add_skipped_info(said)
+    elif finding.shown:
+        case.add_failure_info(said, blame, "defect")
+    elif finding.shown is None:
+        case.add_error_info(said, None, "defect")
+    case.stdout = said
     return case
 
 

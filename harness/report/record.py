@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def as_json(record: RunRecord) -> dict[str, Any]:
         "arms": {arm.name: _arm(arm) for arm in verdict.arms},
         "witnesses": [_witness(witness) for witness in verdict.witnesses],
         "splats": [_splat(splat) for splat in verdict.splats],
+        "findings": [asdict(finding) for finding in verdict.findings],
         "started": record.started,
         "seconds": round(record.seconds, 3),
         "stages": dict(record.stages),

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.model import ArmResult, Outcome, RunRecord, Splat, Witness
+from harness.model import ArmResult, Finding, Outcome, RunRecord, Splat, Witness
 from harness.report.text import last_lines, visible
 
 STYLES = {
@@ -36,6 +36,8 @@ def terminal(record: RunRecord) -> RenderableType:
     doubtful = [w for w in verdict.witnesses if not (w.complete and w.agrees)]
     if doubtful:
         parts.append(_witnesses(verdict.witnesses, doubtful))
+    if verdict.findings:
+        parts.append(_findings(verdict.findings))
     if verdict.splats:
         parts.append(_splats(verdict.splats))
     elif verdict.outcome in _SILENT:
@@ -180,6 +182,26 @@ def _witness(each: Witness) -> tuple[Text, Text, Text]:
     if not each.agrees:
         detail = f"disagrees: {detail}" if detail else "disagrees"
     return name, Text(_count(each.count), style=style), Text(detail, style=style or "dim")
+
+
+_SHOWN = {True: ("shows", _FAULT), False: ("no", "green"), None: ("?", "yellow")}
+
+
+def _findings(findings: tuple[Finding, ...]) -> RenderableType:
+    """A row for each known defect; who is to blame stands below what was seen."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("defect", no_wrap=True)
+    table.add_column("shows")
+    table.add_column("what it is, and what was seen")
+    for each in findings:
+        word, style = _SHOWN[each.shown] if each.probed else ("-", "dim")
+        text = Text(visible(each.title))
+        text.append(f"\n{visible(each.evidence)}", style="dim")
+        if each.shown and each.place:
+            by = f", by {each.patch}" if each.patch else ""
+            text.append(visible(f"\n{each.place} {each.function}{by}"))
+        table.add_row(visible(each.defect), Text(word, style=style), text)
+    return Padding(table, (1, 0, 0, 0))
 
 
 def _splats(splats: tuple[Splat, ...]) -> RenderableType:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from harness.errors import InputError
-from harness.model import ArmPlan, Event, Guest
+from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 
 Emit: TypeAlias = Callable[[Event], None]
 Default: TypeAlias = int | str
@@ -19,7 +20,7 @@ Params: TypeAlias = Mapping[str, Default]
 class Param:
     """A parameter: its default, whose type a value given with ``--set`` gets.
 
-    A number is from least to most; a text is one of the choices.
+    A number is from least to most; a text is one of the choices, or fits the pattern.
     """
 
     default: Default
@@ -27,16 +28,19 @@ class Param:
     least: int = 0
     most: int = 2**31 - 1
     choices: tuple[str, ...] = ()
+    pattern: str = ""
 
     @property
     def range(self) -> str:
         """What it may be, in words."""
+        if self.pattern:
+            return "several with commas between them"
         return ", ".join(self.choices) or f"{self.least} to {self.most}"
 
     def value(self, name: str, text: str) -> Default:
         """The value that this text stands for; InputError says what it may be."""
         if isinstance(self.default, str):
-            if text in self.choices:
+            if text in self.choices or (self.pattern and re.fullmatch(self.pattern, text)):
                 return text
             raise InputError(f"parameter {name} is one of {self.range}, not {text!r}")
         try:
@@ -48,6 +52,18 @@ class Param:
         raise InputError(f"parameter {name} is a number from {self.range}, not {text!r}")
 
 
+class Tree(Protocol):
+    """The source under test, its series applied."""
+
+    def read(self, path: str) -> str:
+        """A file's text, "" where there is none."""
+        ...
+
+    def blame(self, path: str, line: str) -> str:
+        """The last patch that brought this line to the file, "" where none did."""
+        ...
+
+
 class Scenario(Protocol):
     """One experiment. FEATURES: configuration fragments that it needs; MODULES: guest modules."""
 
@@ -56,13 +72,21 @@ class Scenario(Protocol):
     FEATURES: tuple[str, ...]
     MODULES: tuple[str, ...]
     PARAMS: Mapping[str, Param]
+    APART: bool  # each arm is judged for itself: what ends one in an error does not end the run
 
     def check(self, params: Params, memory_mib: int) -> None:
         """InputError where these parameters do not go together, or with a guest's memory."""
         ...
 
-    def arms(self, series_has_pinpage: bool) -> tuple[ArmPlan, ...]:
-        """The control arm first; without the subsystem it is the only one."""
+    def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
+        """The control arm first; without the subsystem it is the only one.
+
+        CannotRun where there is nothing to do without it.
+        """
+        ...
+
+    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
+        """What the source under test says by itself."""
         ...
 
     def drive(
@@ -72,6 +96,16 @@ class Scenario(Protocol):
 
         CannotRun where the guest lacks a capability that it needs.
         """
+        ...
+
+    def judge(
+        self,
+        arms: Sequence[ArmPlan],
+        events: Sequence[Event],
+        rows: Sequence[LedgerRow],
+        splats: Sequence[Splat],
+    ) -> Verdict:
+        """The answer, from the evidence alone."""
         ...
 
 

@@ -8,12 +8,13 @@ knows move together, and free blocks of the size of a huge page come of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from harness import verdict
 from harness.errors import CannotRun, InputError
-from harness.model import ArmPlan, Guest
-from harness.scenario.base import Default, Emit, Param, Params
+from harness.model import ArmPlan, Event, Guest
+from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.tracing import Window
 from harness.verdict import PINNED
@@ -32,6 +33,7 @@ class Compaction:
     summary = "pinned pages strewn over memory, then all of it compacted"
     FEATURES = ("compaction",)
     MODULES = ("pinner",)
+    APART = False
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             "pages": Param(4000, "pinned pages in each arm", least=PINNED, most=100_000),
@@ -60,11 +62,14 @@ class Compaction:
                 "or less of --set pages= or --set every=",
             )
 
-    def arms(self, series_has_pinpage: bool) -> tuple[ArmPlan, ...]:
+    def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         control = ArmPlan("control", "control", "plain")
         if not series_has_pinpage:
             return (control,)
         return (control, ArmPlan("treated", "treated", "pinpage"))
+
+    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
+        return ()
 
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
@@ -95,6 +100,8 @@ class Compaction:
         record.log()
         record.unload()
         record.free("removed")
+
+    judge = staticmethod(verdict.judge)
 
 
 def _probe(guest: Guest) -> None:

@@ -27,7 +27,7 @@ def found(name: str) -> dict[str, Any]:
     with lzma.open(FOLDER / f"{name}.jsonl.xz", "rt", encoding="utf-8") as lines:
         events = [Event(**json.loads(line)) for line in lines]
     names = dict.fromkeys(event.arm for event in events)
-    arms = tuple(arm for arm in scenario.get("compaction").arms(True) if arm.name in names)
+    arms = tuple(arm for arm in scenario.get("compaction").arms(True, {}) if arm.name in names)
     verdict = judge(arms, events, ledger(events), ())
     return {
         "verdict": verdict.outcome.value,

@@ -15,7 +15,7 @@ from harness.model import ArmPlan, Event, Guest, Outcome
 from harness.verdict import judge, ledger
 
 COMPACTION = scenario.get("compaction")
-CONTROL, TREATED = COMPACTION.arms(True)
+CONTROL, TREATED = COMPACTION.arms(True, {})
 COMPACT = "/proc/sys/vm/compact_memory"
 PARAMS = {"pages": 2000}
 
@@ -28,11 +28,11 @@ def drive(guest: FakeGuest, arm: ArmPlan, **params: Any) -> list[Event]:
 
 
 def test_arms() -> None:
-    assert [(a.name, a.role, a.mode) for a in COMPACTION.arms(True)] == [
+    assert [(a.name, a.role, a.mode) for a in COMPACTION.arms(True, {})] == [
         ("control", "control", "plain"),
         ("treated", "treated", "pinpage"),
     ]
-    assert COMPACTION.arms(False) == (CONTROL,)
+    assert COMPACTION.arms(False, {}) == (CONTROL,)
 
 
 def test_two_arms_come_to_a_pass() -> None:

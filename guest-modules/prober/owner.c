@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Pages pinned as an owner would, and a callback with the manners asked for */
+#define pr_fmt(fmt) "prober: " fmt
+
+#include <linux/delay.h>
+#include <linux/mutex.h>
+#include <linux/pagemap.h>
+#include <linux/printk.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "prober.h"
+
+#if COMPAT_PINPAGE
+
+/* One page. The callback for a page is never called twice at a time. */
+struct prober_slot {
+	struct page *page;		/* NULL: given up */
+	unsigned long pfn_old;		/* where it was before its last move */
+	unsigned int moves;
+	bool held;			/* by somebody else as well */
+};
+
+struct prober_manner prober_manner;
+
+static struct prober_slot *prober_slots;
+static unsigned long prober_count;
+static bool prober_registered;
+
+static atomic_long_t prober_calls;
+static atomic_long_t prober_refused;
+static atomic_long_t prober_moves;
+static atomic_long_t prober_atomic;
+static atomic_long_t prober_isolated;
+static atomic_long_t prober_locked;
+static atomic_long_t prober_deserted;
+
+/* page->private is the owner's: number of the slot, from 1 */
+static struct prober_slot *prober_slot(struct page *page)
+{
+	unsigned long n = page_private(page);
+
+	return n && n <= prober_count ? &prober_slots[n - 1] : NULL;
+}
+
+/*
+ * The first time that anybody asks, a whole batch is isolated, of which these
+ * are ours: how many of the others are locked for as long?
+ */
+static void prober_look_round(struct page *page)
+{
+	unsigned long i;
+
+	for (i = 0; i < prober_count; i++) {
+		struct page *other = prober_slots[i].page;
+
+		if (!other || other == page || page_count(other) < 2)
+			continue;
+		atomic_long_inc(&prober_isolated);
+		if (PageLocked(other))
+			atomic_long_inc(&prober_locked);
+	}
+}
+
+/* Put our references on what is isolated: it is the migration's alone then. */
+static void prober_desert(struct page *page)
+{
+	unsigned long i;
+
+	for (i = 0; i < prober_count; i++) {
+		struct prober_slot *slot = &prober_slots[i];
+		struct page *other = slot->page;
+
+		if (!other || other == page || page_count(other) != 2)
+			continue;
+		slot->page = NULL;
+		slot->pfn_old = page_to_pfn(other);
+		set_page_private(other, 0);
+		put_page(other);
+		atomic_long_inc(&prober_deserted);
+	}
+}
+
+static int prober_migrate(struct pinpage_system *psys, struct page *page,
+			  struct page *newpage)
+{
+	struct prober_slot *slot = prober_slot(page);
+	long nth = atomic_long_inc_return(&prober_calls);
+	int refusal = prober_manner.refusal;
+
+	if (in_atomic() || irqs_disabled())
+		atomic_long_inc(&prober_atomic);
+	if (nth == 1)
+		prober_look_round(page);
+	/* As contracts go since, it may not: see patches/README.md */
+	if (COMPAT_PINPAGE_POSTED && prober_manner.deserts)
+		prober_desert(page);
+	if (prober_manner.sleeps)
+		usleep_range(50, 100);
+	if (refusal && (u32)(nth - 1) % (u32)prober_manner.every == 0) {
+		atomic_long_inc(&prober_refused);
+		return -refusal;
+	}
+	if (!slot || slot->page != page) {
+		atomic_long_inc(&prober_refused);
+		return -EINVAL;
+	}
+
+	copy_highpage(newpage, page);
+	set_page_private(newpage, page_private(page));
+	set_page_private(page, 0);
+	slot->page = newpage;
+	slot->pfn_old = page_to_pfn(page);
+	slot->moves++;
+	atomic_long_inc(&prober_moves);
+	if (COMPAT_PINPAGE_POSTED && !prober_manner.keeps)
+		put_page(page);
+	return 0;
+}
+
+static int prober_find_page(struct pinpage_system *psys, struct page *page)
+{
+	return prober_manner.denies ? 0 : general_find_page(psys, page);
+}
+
+struct pinpage_system prober_system = {
+	.create_subsys = general_create_subsys,
+	.destroy_subsys = general_destroy_subsys,
+	.migrate = prober_migrate,
+	.add_page = general_add_page,
+	.del_page = general_del_page,
+	.find_page = prober_find_page,
+};
+
+/* All of the pages, the ones between those that are kept included, or none */
+static int prober_alloc(struct page **pages, unsigned long count)
+{
+	unsigned long i;
+
+	for (i = 0; i < count; i++) {
+		pages[i] = alloc_page(PROBER_GFP);
+		if (!pages[i])
+			goto out;
+		cond_resched();
+	}
+	return 0;
+out:
+	while (i--)
+		__free_page(pages[i]);
+	return -ENOMEM;
+}
+
+/*
+ * As posted, the list head of a page is wanted empty, though its owner may not
+ * use it: it is here, or nothing would ever be asked of us.
+ */
+static int prober_pin_one(struct page *page, unsigned long n)
+{
+	set_page_private(page, n + 1);
+	if (COMPAT_PINPAGE_POSTED && !prober_manner.bare)
+		INIT_LIST_HEAD(&page->lru);
+	return set_pinpage(&prober_system, page, NULL);
+}
+
+static int prober_pin_all(struct page **pages, unsigned long every)
+{
+	unsigned long i, failed = 0;
+
+	for (i = 0; i < prober_count * every; i++) {
+		struct page *page = pages[i];
+		unsigned long n = i / every;
+
+		if (i % every) {
+			__free_page(page);
+			continue;
+		}
+		prober_slots[n].page = page;
+		if (prober_pin_one(page, n)) {
+			prober_slots[n].page = NULL;
+			set_page_private(page, 0);
+			__free_page(page);
+			failed++;
+		}
+		cond_resched();
+	}
+	prober_result = failed;
+	return 0;
+}
+
+/* Half of what is free: the system wants to go on */
+static unsigned long prober_spare(void)
+{
+	struct sysinfo info;
+
+	si_meminfo(&info);
+	return info.freeram / 2;
+}
+
+int prober_pin(u64 count, u64 every)
+{
+	struct page **pages;
+	int err;
+
+	if (prober_slots || !count || !every || count > INT_MAX ||
+	    every > INT_MAX || count * every > prober_spare())
+		return -EINVAL;
+	err = prober_registered ? 0 : register_pinpage(&prober_system);
+	if (err)
+		return err;
+	prober_registered = true;
+
+	pages = vzalloc(count * every * sizeof(*pages));
+	prober_slots = vzalloc(count * sizeof(*prober_slots));
+	err = -ENOMEM;
+	if (pages && prober_slots)
+		err = prober_alloc(pages, count * every);
+	if (err) {
+		vfree(prober_slots);
+		prober_slots = NULL;
+	} else {
+		prober_count = count;
+		err = prober_pin_all(pages, every);
+	}
+	vfree(pages);
+	return err;
+}
+
+int prober_unpin(void)
+{
+	unsigned long i;
+
+	prober_result = 0;
+	for (i = 0; i < prober_count; i++) {
+		if (prober_slots[i].page &&
+		    clear_pinpage(&prober_system, prober_slots[i].page))
+			prober_result++;
+		cond_resched();
+	}
+	return 0;
+}
+
+int prober_hold(void)
+{
+	unsigned long i;
+
+	for (i = 0; i < prober_count; i++) {
+		if (prober_slots[i].page && !prober_slots[i].held) {
+			get_page(prober_slots[i].page);
+			prober_slots[i].held = true;
+		}
+	}
+	return 0;
+}
+
+static bool prober_owns(struct page *page)
+{
+	unsigned long i;
+
+	for (i = 0; i < prober_count; i++) {
+		if (prober_slots[i].page == page)
+			return true;
+	}
+	return false;
+}
+
+/* A page that was ours before it moved, and is nobody's of ours now; or NULL */
+struct page *prober_left(void)
+{
+	unsigned long i;
+
+	for (i = 0; i < prober_count; i++) {
+		struct page *old = pfn_to_page(prober_slots[i].pfn_old);
+
+		if (prober_slots[i].page && prober_slots[i].moves &&
+		    !page_count(old) && !prober_owns(old))
+			return old;
+	}
+	return NULL;
+}
+
+void prober_owner_pages(struct seq_file *m)
+{
+	unsigned long i;
+
+	for (i = 0; i < prober_count; i++) {
+		if (prober_slots[i].page)
+			seq_printf(m, "%lu\n", page_to_pfn(prober_slots[i].page));
+	}
+}
+
+void prober_owner_facts(struct seq_file *m)
+{
+	unsigned long i, owned = 0, moved = 0, flagged = 0, known = 0;
+	unsigned long stale = 0, held = 0, alive = 0;
+	unsigned int most = 0;
+
+	for (i = 0; i < prober_count; i++) {
+		struct prober_slot *slot = &prober_slots[i];
+
+		if (!slot->page) {
+			alive += slot->pfn_old &&
+				 page_count(pfn_to_page(slot->pfn_old));
+			continue;
+		}
+		owned++;
+		most = max(most, slot->moves);
+		if (!slot->moves)
+			continue;
+		moved++;
+		held += slot->held;
+		flagged += PagePin(slot->page) ? 1 : 0;
+		known += general_find_page(&prober_system, slot->page) ? 1 : 0;
+		stale += general_find_page(&prober_system,
+					   pfn_to_page(slot->pfn_old)) ? 1 : 0;
+	}
+	seq_printf(m, "pages %lu\n", owned);
+	seq_printf(m, "moved %lu\n", moved);
+	seq_printf(m, "moved_held %lu\n", held);
+	seq_printf(m, "moved_flagged %lu\n", flagged);
+	seq_printf(m, "moved_registered %lu\n", known);
+	seq_printf(m, "old_registered %lu\n", stale);
+	seq_printf(m, "most_moves %u\n", most);
+	seq_printf(m, "calls %ld\n", atomic_long_read(&prober_calls));
+	seq_printf(m, "refused %ld\n", atomic_long_read(&prober_refused));
+	seq_printf(m, "moves %ld\n", atomic_long_read(&prober_moves));
+	seq_printf(m, "calls_atomic %ld\n", atomic_long_read(&prober_atomic));
+	seq_printf(m, "isolated_others %ld\n",
+		   atomic_long_read(&prober_isolated));
+	seq_printf(m, "isolated_locked %ld\n", atomic_long_read(&prober_locked));
+	seq_printf(m, "deserted %ld\n", atomic_long_read(&prober_deserted));
+	seq_printf(m, "deserted_alive %lu\n", alive);
+}
+
+#endif

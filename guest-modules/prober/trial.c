@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What an owner may do once, and what the subsystem answers */
+#define pr_fmt(fmt) "prober: " fmt
+
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/kthread.h>
+#include <linux/pagemap.h>
+#include <linux/printk.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+
+#include "prober.h"
+
+#if COMPAT_PINPAGE
+
+#define PROBER_PRIVATE	((void *)0x5a5a5a5a5a5a5a5aUL)
+#define PROBER_BATCH	4096		/* pairs between two waits for RCU */
+#define PROBER_LOOKS	100	/* at 10 ms: how long another thread gets */
+
+static bool prober_listed;		/* in create_subsys, before it is done */
+static bool prober_failed_listed;	/* after it has failed */
+static bool prober_half_set;
+static bool prober_half_cleared;
+
+static int prober_create(struct pinpage_system *psys)
+{
+	prober_listed = psys->list.next && !list_empty(&psys->list);
+	return general_create_subsys(psys);
+}
+
+static int prober_create_fails(struct pinpage_system *psys)
+{
+	general_create_subsys(psys);
+	return -ENOMEM;
+}
+
+static int prober_never(struct pinpage_system *psys, struct page *page,
+			struct page *newpage)
+{
+	return -EBUSY;
+}
+
+static struct pinpage_system prober_other = {
+	.create_subsys = prober_create,
+	.destroy_subsys = general_destroy_subsys,
+	.migrate = prober_never,
+	.add_page = general_add_page,
+	.del_page = general_del_page,
+	.find_page = general_find_page,
+};
+
+static struct pinpage_system prober_broken = {
+	.create_subsys = prober_create_fails,
+	.destroy_subsys = general_destroy_subsys,
+	.migrate = prober_never,
+	.add_page = general_add_page,
+	.del_page = general_del_page,
+	.find_page = general_find_page,
+};
+
+/* The second system, registered by the first trial that needs it */
+static int prober_system_two(struct pinpage_system **psys)
+{
+	static bool done;
+	int err = done ? 0 : register_pinpage(&prober_other);
+
+	done = true;
+	*psys = &prober_other;
+	return err;
+}
+
+static struct page *prober_page(unsigned int order)
+{
+	return alloc_pages(PROBER_GFP | (order ? __GFP_COMP : 0), order);
+}
+
+int prober_private(u64 count)
+{
+	struct pinpage_system *psys;
+	int err = prober_system_two(&psys);
+
+	prober_result = 0;
+	while (!err && count--) {
+		struct page *page = prober_page(0);
+
+		if (!page)
+			return -ENOMEM;
+		if (set_pinpage(psys, page, PROBER_PRIVATE))
+			prober_result++;
+		cond_resched();
+	}
+	return err;
+}
+
+/* How many of the pairs went wrong */
+int prober_cycle(u64 count)
+{
+	struct pinpage_system *psys;
+	int err = prober_system_two(&psys);
+	struct page *page;
+
+	if (err)
+		return err;
+	page = prober_page(0);
+	if (!page)
+		return -ENOMEM;
+	prober_result = 0;
+	while (count--) {
+		if (set_pinpage(psys, page, NULL) || clear_pinpage(psys, page))
+			prober_result++;
+		cond_resched();
+		/* Nodes of the tree are freed by RCU, later than they are made */
+		if (count % PROBER_BATCH == 0)
+			rcu_barrier();
+	}
+	__free_page(page);
+	return 0;
+}
+
+/* How many of the further ones were taken */
+int prober_repeat(u64 count)
+{
+	struct pinpage_system *psys;
+	int err = prober_system_two(&psys);
+	struct page *page;
+
+	if (err)
+		return err;
+	page = prober_page(0);
+	if (!page)
+		return -ENOMEM;
+	err = set_pinpage(psys, page, NULL);
+	if (err)
+		return err;
+	prober_result = 0;
+	while (count--) {
+		if (set_pinpage(psys, page, NULL) != -EEXIST)
+			prober_result++;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Two owners of one page */
+int prober_nest(void)
+{
+	struct pinpage_system *psys;
+	int err = prober_system_two(&psys);
+	struct page *page;
+
+	if (err)
+		return err;
+	page = prober_page(0);
+	if (!page)
+		return -ENOMEM;
+	err = set_pinpage(psys, page, NULL);
+	if (err)
+		return err;
+	prober_result = set_pinpage(&prober_system, page, NULL);
+	return 0;
+}
+
+int prober_compound(void)
+{
+	struct pinpage_system *psys;
+	int err = prober_system_two(&psys);
+	struct page *page;
+
+	if (err)
+		return err;
+	page = prober_page(1);
+	if (!page)
+		return -ENOMEM;
+	prober_result = set_pinpage(psys, page, NULL);
+	return 0;
+}
+
+/* The owner goes, its pages stay */
+int prober_gone(void)
+{
+	prober_result = unregister_pinpage(&prober_system);
+	return 0;
+}
+
+int prober_twice(void)
+{
+	struct pinpage_system *psys;
+	int err = prober_system_two(&psys);
+
+	if (!err)
+		prober_result = register_pinpage(psys);
+	return err;
+}
+
+int prober_fails(void)
+{
+	struct pinpage_system *psys;
+	int err = prober_system_two(&psys);
+
+	if (err)
+		return err;
+	prober_result = register_pinpage(&prober_broken);
+	prober_failed_listed = prober_broken.list.next &&
+			       !list_empty(&prober_broken.list);
+	return 0;
+}
+
+/* clear_pinpage() of a page that moved away and was freed */
+int prober_stale(void)
+{
+	struct page *page = prober_left();
+
+	if (!page)
+		return -ENOENT;
+	prober_result = clear_pinpage(&prober_system, page);
+	return 0;
+}
+
+int prober_freed(void)
+{
+	struct pinpage_system *psys;
+	int err = prober_system_two(&psys);
+	struct page *page;
+
+	if (err)
+		return err;
+	page = prober_page(0);
+	if (!page)
+		return -ENOMEM;
+	err = set_pinpage(psys, page, NULL);
+	if (err)
+		return err;
+	prober_result = PagePin(page) ? 1 : 0;
+	__free_page(page);
+	return 0;
+}
+
+/* What another thread does to a page while we have its lock */
+struct prober_task {
+	struct pinpage_system *psys;
+	struct page *page;
+	struct completion done;
+	int result;
+};
+
+static int prober_sets(void *data)
+{
+	struct prober_task *task = data;
+
+	task->result = set_pinpage(task->psys, task->page, NULL);
+	complete(&task->done);
+	return 0;
+}
+
+static int prober_clears(void *data)
+{
+	struct prober_task *task = data;
+
+	task->result = clear_pinpage(task->psys, task->page);
+	complete(&task->done);
+	return 0;
+}
+
+/* Is the flag ever unlike the registration, as long as we have the lock? */
+static bool prober_is_half(struct prober_task *task)
+{
+	int i;
+
+	for (i = 0; i < PROBER_LOOKS; i++) {
+		bool known = general_find_page(task->psys, task->page);
+
+		if (known != !!PagePin(task->page))
+			return true;
+		if (completion_done(&task->done))
+			break;
+		msleep(10);
+	}
+	return false;
+}
+
+static int prober_under_lock(struct prober_task *task, int (*act)(void *data),
+			     bool *half)
+{
+	struct task_struct *thread;
+
+	init_completion(&task->done);
+	lock_page(task->page);
+	thread = kthread_run(act, task, "prober");
+	if (IS_ERR(thread)) {
+		unlock_page(task->page);
+		return PTR_ERR(thread);
+	}
+	*half = prober_is_half(task);
+	unlock_page(task->page);
+	wait_for_completion(&task->done);
+	return task->result;
+}
+
+int prober_unlocked(void)
+{
+	struct prober_task task = { 0 };
+	int err = prober_system_two(&task.psys);
+
+	if (err)
+		return err;
+	task.page = prober_page(0);
+	if (!task.page)
+		return -ENOMEM;
+	err = prober_under_lock(&task, prober_sets, &prober_half_set);
+	if (!err)
+		err = prober_under_lock(&task, prober_clears,
+					&prober_half_cleared);
+	prober_result = err;
+	return 0;
+}
+
+void prober_trial_facts(struct seq_file *m)
+{
+	seq_printf(m, "create_listed %d\n", prober_listed);
+	seq_printf(m, "failed_listed %d\n", prober_failed_listed);
+	seq_printf(m, "half_set %d\n", prober_half_set);
+	seq_printf(m, "half_cleared %d\n", prober_half_cleared);
+}
+
+#endif

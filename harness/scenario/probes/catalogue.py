@@ -1,0 +1,659 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The catalogue: each known defect of the posted series, how it is provoked, what shows it.
+
+Numbers and letters are those of patches/README.md. A probe drives a guest that nobody uses
+after it, and its answer is drawn from the evidence alone. ``None`` is no answer: what should have
+happened for the defect to show has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.scenario.base import Tree
+from harness.scenario.probes.facts import Answer, Facts
+from harness.scenario.probes.prober import Prober
+
+PAGES, EVERY = 4000, 16
+PIN = f"pin {PAGES} {EVERY}"
+MANY = PAGES // 8  # pages that cannot be an accident of the rest of the system
+PAIRS = 100_000
+LEAKED_PAIRS = PAIRS * 8 // 4096 // 2  # pages, half of what that many of the smallest objects are
+EBUSY, ENOMEM, EINVAL, EEXIST = 16, 12, 22, 17
+HEADER, SUBSYSTEM = "include/linux/pinpage.h", "mm/pinpage.c"
+COMPACTION, MIGRATE = "mm/compaction.c", "mm/migrate.c"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One defect. place: file and a regular expression of the line that is to blame.
+
+    function: where that line is, if it is in none of its own or the kernel has it no more.
+    """
+
+    defect: str
+    title: str
+    function: str
+    place: tuple[str, str]
+    drive: Callable[[Prober], None] | None
+    answer: Callable[[Facts], Answer]
+    profile: str = ""
+    append: tuple[str, ...] = ()
+    smp: int = 0
+    why_not: str = ""  # why there is no probe
+    read: Callable[[Tree], Answer] | None = None  # the source itself tells
+
+
+def _yes(evidence: str) -> Answer:
+    return Answer(True, evidence)
+
+
+def _no(evidence: str) -> Answer:
+    return Answer(False, evidence)
+
+
+def _open(evidence: str) -> Answer:
+    return Answer(None, evidence)
+
+
+# ---------------------------------------------------------------------------------------------
+# Compaction and the callback
+# ---------------------------------------------------------------------------------------------
+
+
+def _drive_lru(prober: Prober) -> None:
+    prober.do("bare 1")
+    prober.do(PIN)
+    prober.compact()
+    prober.facts()
+    prober.end()
+
+
+def _lru(facts: Facts) -> Answer:
+    report = facts.report(r"^kernel BUG at mm/compaction\.c")
+    if report:
+        return _yes(f"the first compaction ends in {report.title!r}")
+    if facts.number("moves"):
+        return _no(f"{facts.number('moves')} moves of pages whose owner left page->lru alone")
+    return _open("no page moved")
+
+
+def _drive_private(prober: Prober) -> None:
+    prober.do("private 500")
+    prober.slab_check()
+    prober.facts()
+    prober.end()
+
+
+def _private(facts: Facts) -> Answer:
+    report = facts.report(r"^BUG kmalloc-|slab-out-of-bounds")
+    if report:
+        return _yes(f"pages with a private pointer, and the slab is {report.title!r}")
+    return _no("500 pages pinned with a private pointer, and the slab's objects are whole")
+
+
+def _drive_pin(prober: Prober) -> None:
+    prober.do(PIN)
+    prober.facts()
+    prober.end()
+
+
+def _atomic_insert(facts: Facts) -> Answer:
+    report = facts.report("sleeping function called from invalid context", "general_add_page")
+    if report:
+        return _yes(f"set_pinpage() is {report.title!r}")
+    return _no(f"{facts.number('pages')} pages pinned, and no allocation under a spinlock")
+
+
+def _drive_sleep(prober: Prober) -> None:
+    prober.do("sleep 1")
+    prober.do(PIN)
+    prober.compact()
+    prober.facts()
+    prober.end()
+
+
+def _atomic_callback(facts: Facts) -> Answer:
+    report = facts.report("scheduling while atomic|sleeping function", "prober_migrate")
+    if report:
+        return _yes(f"a callback that sleeps is {report.title!r}")
+    calls, atomic = facts.number("calls"), facts.number("calls_atomic")
+    if not calls:
+        return _open("no callback was called")
+    if atomic:
+        return _yes(f"{atomic} of {calls} callbacks came with preemption off")
+    return _no(f"{calls} callbacks slept, none was called with preemption off")
+
+
+def _drive_refuse(prober: Prober) -> None:
+    prober.do(f"refuse {EBUSY} 1")
+    prober.do(PIN)
+    prober.vmstat("before")
+    prober.compact()
+    prober.vmstat("after")
+    prober.facts()
+    prober.end()
+
+
+def _refused_leak(facts: Facts) -> Answer:
+    refused, gone = facts.number("refused"), facts.missing()
+    said = f"{refused} refusals, after which {gone} free pages are missing"
+    if refused < MANY:
+        return _open(f"only {refused} callbacks were called")
+    return _yes(said) if gone > refused // 2 else _no(said)
+
+
+def _drive_deny(prober: Prober) -> None:
+    prober.do("deny 1")
+    prober.do(PIN)
+    prober.vmstat("before")
+    prober.compact()
+    prober.vmstat("after")
+    prober.facts()
+    prober.end()
+
+
+def _no_owner(facts: Facts) -> Answer:
+    calls, gone = facts.number("calls"), facts.missing()
+    success, isolated = facts.grown("pgmigrate_success"), facts.grown("compact_isolated")
+    said = (
+        f"pages that no owner knows: {isolated} isolated, {calls} callbacks, pgmigrate_success "
+        f"{success}, {gone} free pages missing"
+    )
+    if calls or isolated < MANY:
+        return _open(said)
+    return _yes(said) if gone > MANY and success > MANY else _no(said)
+
+
+def _drive_move(prober: Prober) -> None:
+    prober.do(PIN)
+    prober.compact()
+    prober.facts()
+    prober.end()
+
+
+def _once(facts: Facts) -> Answer:
+    moved, flagged = facts.number("moved"), facts.number("moved_flagged")
+    known, old = facts.number("moved_registered"), facts.number("old_registered")
+    said = (
+        f"of {moved} pages that moved {flagged} have PG_pin and {known} are registered where they "
+        f"are; {old} still where they were"
+    )
+    if moved < MANY:
+        return _open(said)
+    return _no(said) if flagged == known == moved else _yes(said)
+
+
+def _drive_keep(prober: Prober) -> None:
+    prober.do("keep 1")
+    prober.do(PIN)
+    prober.vmstat("before")
+    prober.compact()
+    prober.vmstat("after")
+    prober.facts()
+    prober.end()
+
+
+def _old_page(facts: Facts) -> Answer:
+    moves, gone = facts.number("moves"), facts.missing()
+    said = f"{moves} moves whose owner put no reference, and {gone} free pages are missing"
+    if moves < MANY:
+        return _open(said)
+    return _yes(said) if gone > moves // 2 else _no(said)
+
+
+def _drive_offline(prober: Prober) -> None:
+    prober.do("pin 4000 24")
+    prober.offline()
+    prober.facts()
+    prober.end()
+
+
+def _offline(facts: Facts) -> Answer:
+    pinned = [block for block in facts.blocks if int(block["pins"]) > 0]
+    gone = [block for block in pinned if block["state"] == "offline"]
+    calls = facts.number("calls")
+    said = f"of {len(pinned)} memory blocks with pins {len(gone)} went offline, {calls} callbacks"
+    if not pinned:
+        return _open("no block that can go has pins")
+    if gone and calls:
+        return _no(said)
+    errors = sorted({str(block["said"]).rpartition(": ")[2] for block in pinned} - {""})
+    return _yes(f"{said} ({', '.join(errors)})" if errors else said)
+
+
+# ---------------------------------------------------------------------------------------------
+# The owner's calls
+# ---------------------------------------------------------------------------------------------
+
+
+def _drive_cycle(prober: Prober) -> None:
+    prober.do("cycle 1000")
+    for when, following in (("before", "between"), ("between", "after")):
+        if when == "before":
+            prober.vmstat(when)
+        prober.do(f"cycle {PAIRS}", timeout=300)
+        prober.vmstat(following)
+    prober.facts()
+    prober.end()
+
+
+def _records(facts: Facts) -> Answer:
+    first, second = facts.missing("before", "between"), facts.missing("between", "after")
+    said = f"{PAIRS} times pinned and cleared cost {first} free pages, again as many {second}"
+    if facts.number("result"):
+        return _open(f"{facts.number('result')} of {PAIRS} pairs failed")
+    return _yes(said) if min(first, second) > LEAKED_PAIRS else _no(said)
+
+
+def _drive_fails(prober: Prober) -> None:
+    prober.do("fails")
+    prober.facts()
+    prober.end()
+
+
+def _listed(facts: Facts) -> Answer:
+    early, late = facts.number("create_listed"), facts.number("failed_listed")
+    said = (
+        f"when create_subsys is called the system is {'' if early else 'not '}on the list, "
+        f"after it has failed it is {'' if late else 'not '}on it"
+    )
+    if facts.number("result") != -ENOMEM:
+        return _open(f"register_pinpage() of a system that fails gave {facts.number('result')}")
+    return _yes(said) if early or late else _no(said)
+
+
+def _returned(command: str, what: str, healthy: int) -> Callable[[Facts], Answer]:
+    """The defect shows where a call that has to be refused is not."""
+
+    def answer(facts: Facts) -> Answer:
+        result = facts.number("result")
+        if command not in facts.commands:
+            return _open(f"{command} was not tried")
+        said = f"{what} gives {result}"
+        return _yes(said) if result == 0 else _no(said) if result == healthy else _open(said)
+
+    return answer
+
+
+def _drive_one(command: str, *before: str) -> Callable[[Prober], None]:
+    def drive(prober: Prober) -> None:
+        for each in (*before, command):
+            prober.do(each)
+        prober.facts()
+        prober.end()
+
+    return drive
+
+
+def _nested(facts: Facts) -> Answer:
+    report = facts.report(r"^kernel BUG at mm/pinpage\.c")
+    if report:
+        return _yes(f"pinning a page a second time is {report.title!r}")
+    return _returned("nest", "set_pinpage() of a pinned page", -EEXIST)(facts)
+
+
+def _halves(facts: Facts) -> Answer:
+    half_set, half_cleared = facts.number("half_set"), facts.number("half_cleared")
+    said = (
+        "with the page lock held by somebody else, flag and registration differ "
+        f"{'while it is set' if half_set else ''}{' and ' if half_set and half_cleared else ''}"
+        f"{'while it is cleared' if half_cleared else ''}"
+    )
+    if facts.number("result"):
+        return _open(f"the calls gave {facts.number('result')}")
+    if half_set or half_cleared:
+        return _yes(said)
+    return _no("flag and registration change together, under the page lock")
+
+
+def _drive_desert(prober: Prober) -> None:
+    if prober.offered("desert 1"):
+        prober.do(PIN)
+        prober.vmstat("before")
+        prober.compact()
+        prober.vmstat("after")
+    prober.facts()
+    prober.end()
+
+
+def _deserted(facts: Facts) -> Answer:
+    if facts.commands.get("desert 1"):
+        return _no("not to be had: an owner may not let go of a page that is isolated")
+    deserted, gone = facts.number("deserted"), facts.missing()
+    extra = gone + deserted  # their own pages were freed
+    said = f"{deserted} pages freed while isolated, {extra} free pages are missing beyond that"
+    if deserted < MANY:
+        return _open(said)
+    return _yes(said) if extra > deserted // 2 else _no(said)
+
+
+def _drive_enomem(prober: Prober) -> None:
+    prober.do(f"refuse {ENOMEM} 64")
+    prober.do(PIN)
+    prober.compact()
+    prober.facts()
+    prober.end()
+
+
+def _enomem(facts: Facts) -> Answer:
+    refused, moved = facts.number("refused"), facts.number("moved")
+    said = f"an owner without memory for one page in 64: {refused} refusals, {moved} pages moved"
+    if not refused:
+        return _open("no callback was called")
+    return _yes(said) if moved < MANY // 4 else _no(said) if moved > MANY else _open(said)
+
+
+def _locked(facts: Facts) -> Answer:
+    isolated, locked = facts.number("isolated_others"), facts.number("isolated_locked")
+    said = f"of {isolated} other pages isolated during a callback {locked} are locked"
+    if not isolated:
+        return _open("no other page was isolated when the first callback came")
+    return _yes(said) if locked else _no(said)
+
+
+def _drive_stale(prober: Prober) -> None:
+    prober.do(PIN)
+    prober.compact()
+    if prober.offered("stale"):
+        prober.facts()
+        prober.end()
+
+
+def _stale(facts: Facts) -> Answer:
+    if facts.commands.get("stale"):
+        return _open("no page moved away from a place that was then free")
+    what = "clear_pinpage() of a page that has moved and is free"
+    return _returned("stale", what, -EINVAL)(facts)
+
+
+def _drive_hold(prober: Prober) -> None:
+    prober.do(PIN)
+    prober.do("hold")
+    prober.vmstat("before")
+    prober.compact()
+    prober.vmstat("after")
+    prober.facts()
+    prober.end()
+
+
+def _held(facts: Facts) -> Answer:
+    moved, pages = facts.number("moved_held"), facts.number("pages")
+    scanned = facts.grown("compact_migrate_scanned")
+    said = f"of {pages} pages that somebody else holds too {moved} were moved away"
+    if scanned < PAGES:
+        return _open(f"compaction looked at {scanned} pages only")
+    return _yes(said) if moved else _no(said)
+
+
+def _freed(facts: Facts) -> Answer:
+    report = facts.report("Bad page state|bad page")
+    if report:
+        return _no(f"freeing a pinned page is {report.title!r}")
+    if facts.number("result") != 1:
+        return _open("the page was not flagged")
+    return _yes("a page is freed with PG_pin set, and nobody says a word")
+
+
+# ---------------------------------------------------------------------------------------------
+# The source
+# ---------------------------------------------------------------------------------------------
+
+
+def _prototypes(tree: Tree) -> Answer:
+    text = tree.read(HEADER)
+    absent = [n for n in ("clear_pinpage", "unregister_pinpage") if f"{n}(" not in text]
+    if absent:
+        return _yes(f"{HEADER} does not declare {' and '.join(absent)}")
+    return _no(f"{HEADER} declares clear_pinpage and unregister_pinpage")
+
+
+def _optional(tree: Tree) -> Answer:
+    if "config PINPAGE" in tree.read("mm/Kconfig").splitlines():
+        return _no("mm/Kconfig has PINPAGE: without it there is no PG_pin")
+    return _yes("no configuration is without PG_pin: mm/Kconfig knows no such option")
+
+
+def _never(facts: Facts) -> Answer:
+    return _open("not probed")
+
+
+CATALOGUE = (
+    Probe(
+        "1",
+        "isolation takes page->lru of a pinned page for an empty list",
+        "isolate_migratepages_range",
+        (COMPACTION, r"VM_BUG_ON\(!list_empty\(&page->lru\)\)"),
+        _drive_lru,
+        _lru,
+    ),
+    Probe(
+        "2",
+        "the record of a page is allocated with the size of a pointer",
+        "general_add_page",
+        (SUBSYSTEM, r"kmalloc\(sizeof\(pinfo\)"),
+        _drive_private,
+        _private,
+        profile="debug",
+        append=("slub_debug=FZ",),
+    ),
+    Probe(
+        "3",
+        "the tree allocates with GFP_KERNEL under a spinlock",
+        "general_add_page",
+        (SUBSYSTEM, r"radix_tree_insert\("),
+        _drive_pin,
+        _atomic_insert,
+        profile="debug",
+    ),
+    Probe(
+        "4",
+        "the owner's callback runs under a global spinlock",
+        "migrate_pinpage",
+        (SUBSYSTEM, r"err = psys->migrate\("),
+        _drive_sleep,
+        _atomic_callback,
+        profile="debug",
+    ),
+    Probe(
+        "5",
+        "the new page leaks each time that a page does not move",
+        "unmap_and_move_pinpage",
+        (MIGRATE, r"rc = migrate_pinpage\("),
+        _drive_refuse,
+        _refused_leak,
+    ),
+    Probe(
+        "6",
+        "a page without an owner counts as moved",
+        "migrate_pinpage",
+        (SUBSYSTEM, r"int err = 0;"),
+        _drive_deny,
+        _no_owner,
+    ),
+    Probe(
+        "7",
+        "PG_pin and the registration stay behind: a page moves once",
+        "migrate_pinpage",
+        (SUBSYSTEM, r"err = psys->migrate\("),
+        _drive_move,
+        _once,
+    ),
+    Probe(
+        "8",
+        "the owner's reference on the old page is nobody's to put",
+        "unmap_and_move_pinpage",
+        (MIGRATE, r"rc = migrate_pinpage\("),
+        _drive_keep,
+        _old_page,
+    ),
+    Probe(
+        "9",
+        "PG_pin is not looked at again under the page lock",
+        "isolate_migratepages_range",
+        (COMPACTION, r"if \(PagePin\(page\)\)"),
+        None,
+        _never,
+        why_not="the window between the flag and the page lock is a few instructions wide",
+    ),
+    Probe(
+        "10",
+        "memory offline does not know pinned pages",
+        "scan_movable_pages",
+        ("mm/memory_hotplug.c", r"if \(PageLRU\(page\)\)"),
+        _drive_offline,
+        _offline,
+    ),
+    Probe(
+        "a",
+        "the records of pages are never freed",
+        "general_del_page",
+        (SUBSYSTEM, r"radix_tree_delete\("),
+        _drive_cycle,
+        _records,
+    ),
+    Probe(
+        "b",
+        "a system is listed before it is ready, and stays there when it never is",
+        "register_pinpage",
+        (SUBSYSTEM, r"return psys->create_subsys\(psys\);"),
+        _drive_fails,
+        _listed,
+    ),
+    Probe(
+        "c",
+        "a system may go while its pages are pinned",
+        "unregister_pinpage",
+        (SUBSYSTEM, r"return psys->destroy_subsys\(psys\);"),
+        _drive_one("gone", "pin 100 1"),
+        _returned("gone", "unregister_pinpage() with 100 pages pinned", -EBUSY),
+    ),
+    Probe(
+        "d",
+        "a page that is pinned already is a BUG, or has two owners",
+        "set_pinpage",
+        (SUBSYSTEM, r"VM_BUG_ON\(PagePin\(page\)\)"),
+        _drive_one("nest", "pin 100 1"),
+        _nested,
+    ),
+    Probe(
+        "e",
+        "flag and registration change apart, outside the page lock",
+        "clear_pinpage",
+        (SUBSYSTEM, r"ret = psys->del_page\("),
+        _drive_one("unlocked"),
+        _halves,
+        smp=2,
+    ),
+    Probe(
+        "f",
+        "compound pages are taken",
+        "set_pinpage",
+        (SUBSYSTEM, r"ret = psys->add_page\("),
+        _drive_one("compound"),
+        _returned("compound", "set_pinpage() of a compound page", -EINVAL),
+    ),
+    Probe(
+        "g",
+        "a page that was freed meanwhile leaks the new one",
+        "unmap_and_move_pinpage",
+        (MIGRATE, r"if \((page_count\(page\)|folio_ref_count\(src\)) == 1\)"),
+        _drive_desert,
+        _deserted,
+    ),
+    Probe(
+        "h",
+        "one owner without memory ends the whole migration",
+        "unmap_and_move_pinpage",
+        (MIGRATE, r"rc = migrate_pinpage\("),
+        _drive_enomem,
+        _enomem,
+    ),
+    Probe(
+        "i",
+        "two exported functions have no prototype",
+        "clear_pinpage",
+        (SUBSYSTEM, r"^int clear_pinpage\("),
+        None,
+        _never,
+        read=_prototypes,
+    ),
+    Probe(
+        "j",
+        "PG_pin is there on every configuration",
+        "",
+        ("include/linux/page-flags.h", r"PG_pin,"),
+        None,
+        _never,
+        read=_optional,
+    ),
+    Probe(
+        "m",
+        "isolated pages stay locked, and their owner waits",
+        "isolate_migratepages_range",
+        (COMPACTION, r"if \(!trylock_page\(page\)\)"),
+        _drive_move,
+        _locked,
+    ),
+    Probe(
+        "n",
+        "clear_pinpage() changes a page that is another's by now",
+        "clear_pinpage",
+        (SUBSYSTEM, r"ret = psys->del_page\("),
+        _drive_stale,
+        _stale,
+    ),
+    Probe(
+        "o",
+        "a page is moved away under others who use it",
+        "unmap_and_move_pinpage",
+        (MIGRATE, r"rc = migrate_pinpage\("),
+        _drive_hold,
+        _held,
+    ),
+    Probe(
+        "k",
+        "pins outside CMA and ZONE_MOVABLE are refused as unmovable",
+        "has_unmovable_pages",
+        ("mm/page_alloc.c", r"has_unmovable_pages\("),
+        None,
+        _never,
+        why_not="memory offline (10) asks it first: the two have one probe",
+    ),
+    Probe(
+        "l",
+        "clean file pages are reclaimed, pins among them",
+        "reclaim_clean_pages_from_list",
+        ("mm/vmscan.c", r"reclaim_clean_pages_from_list\("),
+        None,
+        _never,
+        why_not="it skips locked pages, and as posted isolated pins are locked: see m",
+    ),
+    Probe(
+        "p",
+        "a block full of pins is taken for unmovable by the allocator",
+        "",
+        ("mm/page_alloc.c", r"move_freepages_block\("),
+        None,
+        _never,
+        why_not="it costs fragmentation later on, which no single reading shows",
+    ),
+    Probe(
+        "q",
+        "soft offline of a pinned page fails without a callback",
+        "",
+        ("mm/memory-failure.c", r"get_any_page\("),
+        None,
+        _never,
+        why_not="the kernels here are built without CONFIG_MEMORY_FAILURE",
+    ),
+    Probe(
+        "r",
+        "a page that is freed while pinned goes unnoticed",
+        "",
+        ("include/linux/page-flags.h", r"PG_pin,"),
+        _drive_one("freed"),
+        _freed,
+    ),
+)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The prober module in a guest, driven and read; everything becomes an event."""
+
+from __future__ import annotations
+
+import re
+
+from harness.errors import CannotRun, GuestCommandError
+from harness.model import JSON
+from harness.parse import vmstat
+from harness.scenario.recorder import Recorder, mount
+
+PROBER = "/sys/kernel/debug/prober"
+COMPACT = "/proc/sys/vm/compact_memory"
+_MODULE = "/modules/prober.ko"
+_BLOCKS = "/sys/devices/system/memory"
+_ERRNO = {"Operation not supported": 95, "Invalid argument": 22, "No such file or directory": 2}
+_FREE = re.compile(r"^ *(?:pages free|count:) +(\d{1,12})$", re.MULTILINE)
+_OFFLINE = 20  # seconds for one block: the kernel would try for ever
+
+
+class Prober:
+    """One guest with the prober loaded."""
+
+    def __init__(self, record: Recorder) -> None:
+        self.record, self.guest = record, record.guest
+        mount(self.guest)
+        local = self.guest.module("prober")
+        if self.guest.run(f"[ -e {_MODULE} ]").status != 0:
+            self.guest.put(local, _MODULE)
+        self.guest.must(f"insmod {_MODULE}", timeout=60)
+
+    def do(self, command: str, *, timeout: float = 120) -> None:
+        """Have it do something that must be done."""
+        self.record.event("prober", "command", text=command, errno=0)
+        self.guest.write(f"{PROBER}/control", command.encode(), timeout=timeout)
+
+    def offered(self, command: str) -> bool:
+        """Whether it does something that makes no sense on every kernel."""
+        try:
+            self.do(command)
+        except GuestCommandError as error:
+            said = error.message + error.detail
+            errno = next((n for text, n in _ERRNO.items() if text in said), 1)
+            self.record.event("prober", "command", text=command, errno=errno)
+            return False
+        return True
+
+    def facts(self, when: str = "after") -> None:
+        values: dict[str, JSON] = {**vmstat.vmstat(self.record.text(f"{PROBER}/facts"))}
+        self.record.event("prober", "facts", when=when, values=values)
+
+    def settle(self) -> None:
+        """Have all that can be freed freed, and what can move do so, before pages are counted."""
+        self.guest.write("/proc/sys/vm/drop_caches", b"3", timeout=60)
+
+    def vmstat(self, when: str) -> None:
+        """Counters, and ``free``: free pages, those of the processors' own lists included.
+
+        The latter change places with the others all the time: both are from one reading.
+        """
+        self.settle()
+        values: dict[str, JSON] = {**vmstat.vmstat(self.record.text("/proc/vmstat"))}
+        counts = _FREE.findall(self.record.text("/proc/zoneinfo"))
+        values["free"] = sum(map(int, counts))
+        self.record.event("vmstat", "vmstat", when=when, values=values)
+
+    def compact(self) -> None:
+        if self.guest.run(f"[ -w {COMPACT} ]").status != 0:
+            raise CannotRun(f"this kernel cannot compact memory on demand: there is no {COMPACT}")
+        self.guest.write(COMPACT, b"1", timeout=300)
+
+    def slab_check(self) -> None:
+        """Have the slab allocator check the objects of its general caches."""
+        self.guest.must(
+            "for f in /sys/kernel/slab/kmalloc-*/validate; do [ -e $f ] && echo 1 > $f; done; "
+            "[ -e /sys/kernel/slab/kmalloc-8/validate ]"
+        )
+
+    def offline(self) -> None:
+        """Try to take each block of memory offline in turn; each try is an event."""
+        if self.guest.run(f"[ -w {_BLOCKS}/memory0/state ]").status != 0:
+            raise CannotRun("this kernel cannot take memory offline: it has no memory blocks")
+        size = int(self.record.text(f"{_BLOCKS}/block_size_bytes"), 16) // 4096
+        pins: dict[int, int] = {}
+        for word in self.record.text(f"{PROBER}/pages").split():
+            block = int(word) // size
+            pins[block] = pins.get(block, 0) + 1
+        names = self.guest.must(f"ls -d {_BLOCKS}/memory[0-9]*").split()
+        blocks = sorted(int(re.sub(r".*memory", "", name)) for name in names)
+        for block in blocks[1:-1]:  # the ends of memory never go
+            command = (
+                f"timeout -s INT {_OFFLINE} sh -c 'echo offline > {_BLOCKS}/memory{block}/state'"
+            )
+            done = self.guest.run(command, timeout=4 * _OFFLINE)
+            said = done.stderr.decode(errors="replace").strip()
+            state = self.record.text(f"{_BLOCKS}/memory{block}/state").strip()
+            self.record.event(
+                "memory", "block", block=block, pins=pins.get(block, 0), state=state, said=said
+            )
+
+    def end(self) -> None:
+        """The probe has done what it wanted."""
+        self.record.event("prober", "end")

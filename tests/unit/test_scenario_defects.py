@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The catalogue of defects: what each probe's evidence says, and when it says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from harness import scenario
+from harness.errors import CannotRun, InputError
+from harness.model import Event, Finding, Outcome
+from harness.scenario.probes.catalogue import CATALOGUE, MANY, Probe
+from harness.verdict import from_findings
+
+DEFECTS = scenario.get("defects")
+PROBES = {probe.defect: probe for probe in CATALOGUE}
+BUG = "kernel BUG at mm/compaction.c:505!"
+
+
+class Source:
+    """A tree of texts."""
+
+    def __init__(self, **files: str) -> None:
+        self._files = {name.replace("__", "/"): text for name, text in files.items()}
+
+    def read(self, path: str) -> str:
+        return self._files.get(path, "")
+
+    def blame(self, path: str, line: str) -> str:
+        return "0003-mm.patch" if "BUG" in line else ""
+
+
+def evidence(
+    probe: Probe,
+    facts: Mapping[str, int] | None = None,
+    *,
+    before: Mapping[str, int] | None = None,
+    between: Mapping[str, int] | None = None,
+    after: Mapping[str, int] | None = None,
+    splat: tuple[str, str] | None = None,
+    blocks: tuple[Mapping[str, Any], ...] = (),
+    commands: Mapping[str, int] | None = None,
+    driven: bool = True,
+    message: str = "",
+) -> list[Event]:
+    arm = f"defect-{probe.defect}"
+    found = [Event(arm, "source", "wanted", {"defect": probe.defect})]
+    for text, errno in (commands or {}).items():
+        found.append(Event(arm, "prober", "command", {"text": text, "errno": errno}))
+    for when, values in (("before", before), ("between", between), ("after", after)):
+        if values is not None:
+            data: dict[str, Any] = {"when": when, "values": dict(values)}
+            found.append(Event(arm, "vmstat", "vmstat", data))
+    found += [Event(arm, "memory", "block", block) for block in blocks]
+    if facts is not None:
+        data = {"when": "after", "values": dict(facts)}
+        found.append(Event(arm, "prober", "facts", data))
+    if driven:
+        found.append(Event(arm, "prober", "end"))
+    outcome = "CRASH" if message else ""
+    found.append(Event(arm, "harness", "ended", {"outcome": outcome, "message": message}))
+    if splat is not None:
+        title, report = splat
+        data = {"kind": "BUG", "title": title, "function": "", "line": 9, "report": report}
+        found.append(Event(arm, "console", "splat", data))
+    return found
+
+
+def finding(events: list[Event]) -> Finding:
+    (found,) = DEFECTS.judge((), events, (), ()).findings
+    return found
+
+
+FREE = {"free": 100_000, "pgmigrate_success": 10, "compact_isolated": 5}
+LESS = {"free": 97_000, "pgmigrate_success": 3100, "compact_isolated": 3100}
+SAME = {"free": 99_990, "pgmigrate_success": 20, "compact_isolated": 3100}
+SCANNED = {"compact_migrate_scanned": 0}, {"compact_migrate_scanned": 90_000}
+BLOCK = {"block": 3, "pins": 90, "state": "online", "said": "sh: write error: Device or busy"}
+
+SHOWN: list[tuple[str, dict[str, Any]]] = [
+    ("1", {"splat": (BUG, ""), "driven": False, "message": "crashed"}),
+    ("2", {"splat": ("BUG kmalloc-8: Redzone overwritten", ""), "facts": {}}),
+    (
+        "3",
+        {"splat": ("BUG: sleeping function called from invalid context", "general_add_page+0x1")},
+    ),
+    ("4", {"splat": ("BUG: scheduling while atomic", "prober_migrate+0x1"), "driven": False}),
+    ("4", {"facts": {"calls": 9, "calls_atomic": 9}}),
+    ("5", {"before": FREE, "after": LESS, "facts": {"refused": 3000}}),
+    ("6", {"before": FREE, "after": LESS, "facts": {"calls": 0}}),
+    (
+        "7",
+        {
+            "facts": {
+                "moved": 3000,
+                "moved_flagged": 0,
+                "moved_registered": 0,
+                "old_registered": 3000,
+            }
+        },
+    ),
+    ("8", {"before": FREE, "after": LESS, "facts": {"moves": 3000}}),
+    ("10", {"blocks": (BLOCK,), "facts": {"calls": 0}}),
+    (
+        "a",
+        {
+            "before": {"free": 9000},
+            "between": {"free": 8000},
+            "after": {"free": 7000},
+            "facts": {"result": 0},
+        },
+    ),
+    ("b", {"facts": {"result": -12, "create_listed": 1, "failed_listed": 1}}),
+    ("c", {"facts": {"result": 0}, "commands": {"gone": 0}}),
+    ("d", {"splat": ("kernel BUG at mm/pinpage.c:98!", ""), "driven": False}),
+    ("d", {"facts": {"result": 0}, "commands": {"nest": 0}}),
+    ("e", {"facts": {"result": 0, "half_set": 1, "half_cleared": 0}}),
+    ("f", {"facts": {"result": 0}, "commands": {"compound": 0}}),
+    (
+        "g",
+        {
+            "before": FREE,
+            "after": FREE,
+            "facts": {"deserted": 3000},
+            "commands": {"desert 1": 0},
+        },
+    ),
+    ("h", {"facts": {"refused": 1, "moved": 0}}),
+    ("m", {"facts": {"isolated_others": 31, "isolated_locked": 31}}),
+    ("n", {"facts": {"result": 0}, "commands": {"stale": 0}}),
+    (
+        "o",
+        {"before": SCANNED[0], "after": SCANNED[1], "facts": {"moved_held": 9, "pages": 4000}},
+    ),
+    ("r", {"facts": {"result": 1}}),
+]
+HEALTHY: list[tuple[str, dict[str, Any]]] = [
+    ("1", {"facts": {"moves": 3000}}),
+    ("2", {"facts": {"result": 0}}),
+    ("3", {"facts": {"pages": 4000}}),
+    ("4", {"facts": {"calls": 9, "calls_atomic": 0}}),
+    ("5", {"before": FREE, "after": SAME, "facts": {"refused": 3000}}),
+    ("6", {"before": FREE, "after": SAME, "facts": {"calls": 0}}),
+    (
+        "7",
+        {
+            "facts": {
+                "moved": 3000,
+                "moved_flagged": 3000,
+                "moved_registered": 3000,
+                "old_registered": 0,
+            }
+        },
+    ),
+    ("8", {"before": FREE, "after": SAME, "facts": {"moves": 3000}}),
+    ("10", {"blocks": ({**BLOCK, "state": "offline"},), "facts": {"calls": 90}}),
+    (
+        "a",
+        {
+            "before": {"free": 9000},
+            "between": {"free": 8000},
+            "after": {"free": 8010},
+            "facts": {"result": 0},
+        },
+    ),
+    ("b", {"facts": {"result": -12, "create_listed": 0, "failed_listed": 0}}),
+    ("c", {"facts": {"result": -16}, "commands": {"gone": 0}}),
+    ("d", {"facts": {"result": -17}, "commands": {"nest": 0}}),
+    ("e", {"facts": {"result": 0, "half_set": 0, "half_cleared": 0}}),
+    ("f", {"facts": {"result": -22}, "commands": {"compound": 0}}),
+    ("g", {"facts": {"deserted": 0}, "commands": {"desert 1": 95}}),
+    ("h", {"facts": {"refused": 60, "moved": 3000}}),
+    ("m", {"facts": {"isolated_others": 31, "isolated_locked": 0}}),
+    ("n", {"facts": {"result": -22}, "commands": {"stale": 0}}),
+    (
+        "o",
+        {"before": SCANNED[0], "after": SCANNED[1], "facts": {"moved_held": 0, "pages": 4000}},
+    ),
+    ("r", {"splat": ("BUG: Bad page state in process sh", ""), "facts": {"result": 1}}),
+]
+UNTOLD: list[tuple[str, dict[str, Any]]] = [
+    ("1", {"facts": {"moves": 0}}),
+    ("1", {"driven": False, "message": "the kernel crashed: panic"}),
+    ("1", {"facts": {"moves": 3000}, "driven": False}),
+    ("1", {"facts": {"moves": 3000}, "splat": ("WARNING: at lib/list_debug.c:1", "")}),
+    ("2", {"driven": False, "message": "never got ready"}),
+    ("4", {"facts": {"calls": 0, "calls_atomic": 0}}),
+    ("5", {"before": FREE, "after": LESS, "facts": {"refused": 3}}),
+    ("5", {"facts": {"refused": 3000}}),
+    ("6", {"before": FREE, "after": LESS, "facts": {"calls": 7}}),
+    ("6", {"before": FREE, "after": FREE, "facts": {"calls": 0}}),
+    (
+        "7",
+        {"facts": {"moved": 3, "moved_flagged": 0, "moved_registered": 0, "old_registered": 3}},
+    ),
+    ("8", {"before": FREE, "after": LESS, "facts": {"moves": 0}}),
+    ("10", {"blocks": ({**BLOCK, "pins": 0},), "facts": {"calls": 0}}),
+    ("b", {"facts": {"result": 0, "create_listed": 1, "failed_listed": 1}}),
+    ("c", {"facts": {"result": -22}, "commands": {"gone": 0}}),
+    ("c", {"facts": {"result": 0}}),
+    ("e", {"facts": {"result": -12, "half_set": 1, "half_cleared": 0}}),
+    ("h", {"facts": {"refused": 0, "moved": 0}}),
+    ("m", {"facts": {"isolated_others": 0, "isolated_locked": 0}}),
+    ("n", {"commands": {"stale": 2}}),
+    ("o", {"before": SCANNED[0], "after": SCANNED[0], "facts": {"moved_held": 0, "pages": 9}}),
+    ("r", {"facts": {"result": 0}}),
+]
+
+
+@pytest.mark.parametrize(
+    ("defect", "given", "shown"),
+    [(d, g, True) for d, g in SHOWN]
+    + [(d, g, False) for d, g in HEALTHY]
+    + [(d, g, None) for d, g in UNTOLD],
+)
+def test_evidence_and_its_answer(defect: str, given: dict[str, Any], shown: bool | None) -> None:
+    found = finding(evidence(PROBES[defect], **given))
+    assert found.shown is shown, found.evidence
+    assert found.probed and found.evidence and found.arm == f"defect-{defect}"
+
+
+def test_every_probe_is_tried_here_in_both_ways() -> None:
+    driven = {probe.defect for probe in CATALOGUE if probe.drive is not None}
+    assert {defect for defect, _ in SHOWN} == {defect for defect, _ in HEALTHY} == driven
+    assert len(PROBES) == len(CATALOGUE)
+    for probe in CATALOGUE:
+        assert (probe.drive is None) == bool(probe.why_not or probe.read), probe.defect
+
+
+def test_the_source_tells_what_no_guest_can() -> None:
+    posted = Source(include__linux__pinpage_h="int set_pinpage(void);\n")
+    fixed = Source(
+        **{"include__linux__pinpage.h": "clear_pinpage(x); unregister_pinpage(x);\n"},
+        mm__Kconfig="config PINPAGE\n",
+    )
+    for tree, outcome in ((posted, Outcome.FAIL), (fixed, Outcome.PASS)):
+        events = list(DEFECTS.inspect(tree, {"only": "i,j"}))
+        verdict = DEFECTS.judge((), events, (), ())
+        assert verdict.outcome is outcome
+        assert [each.defect for each in verdict.findings] == ["i", "j"]
+
+
+def test_what_is_to_blame_is_found_in_the_tree_under_test() -> None:
+    text = (
+        "static int first(void)\n{\n\treturn 0;\n}\n\nstatic unsigned long\n"
+        "isolate_some_range(struct zone *zone,\n\t\t   int x)\n{\nagain:\n"
+        "\tVM_BUG_ON(!list_empty(&page->lru));\n}\n"
+    )
+    events = list(DEFECTS.inspect(Source(**{"mm__compaction.c": text}), {"only": "1"}))
+    events += evidence(PROBES["1"], splat=(BUG, ""))[1:]
+    found = finding(events)
+    assert (found.place, found.function) == ("mm/compaction.c:11", "isolate_some_range")
+    assert found.patch == "0003-mm.patch"
+
+
+def test_parameters_and_what_cannot_be_run() -> None:
+    assert scenario.params("defects", ["only=1,a"]) == {"only": "1,a"}
+    for word in ("only=", "only=1;2", "only=1,,2"):
+        with pytest.raises(InputError):
+            scenario.params("defects", [word])
+    with pytest.raises(InputError, match="no defect 'z'"):
+        DEFECTS.check({"only": "1,z"}, 1024)
+    with pytest.raises(InputError, match="1024 MiB"):
+        DEFECTS.check({"only": "all"}, 512)
+    with pytest.raises(CannotRun, match="no pin page subsystem"):
+        DEFECTS.arms(False, {"only": "all"})
+    arms = DEFECTS.arms(True, {"only": "2,i,9"})
+    assert [(arm.mode, arm.profile, arm.append) for arm in arms] == [
+        ("2", "debug", ("slub_debug=FZ",))
+    ]
+
+
+def made(shown: bool | None, probed: bool = True) -> Finding:
+    return Finding("1", "a title", shown, "seen", probed=probed)
+
+
+@pytest.mark.parametrize(
+    ("findings", "outcome"),
+    [
+        ([made(False), made(None, False)], Outcome.PASS),
+        ([made(False), made(True), made(None)], Outcome.FAIL),
+        ([made(False), made(None)], Outcome.INFRA),
+        ([made(None, False)], Outcome.INFRA),
+        ([], Outcome.INFRA),
+    ],
+)
+def test_verdict_of_findings(findings: list[Finding], outcome: Outcome) -> None:
+    assert from_findings(findings).outcome is outcome
+
+
+def test_threshold_is_no_accident() -> None:
+    assert MANY >= 500
