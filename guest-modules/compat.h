@@ -59,6 +59,47 @@ static inline bool compat_private_is(struct pinpage_system *psys,
 }
 #endif
 
+/*
+ * A range of pages for ourselves, as CMA gets them. It is exported, and a macro
+ * over the allocation profiling, from v6.10 on; before v4.12 it is not, but
+ * kallsyms_lookup_name() is. Kernels between the two are done without.
+ */
+#if defined(CONFIG_CONTIG_ALLOC) && defined(alloc_contig_range)
+#define COMPAT_CONTIG	1
+static inline int compat_contig(unsigned long start, unsigned long end)
+{
+	int err = alloc_contig_range(start, end, MIGRATE_MOVABLE, GFP_KERNEL);
+
+	if (!err)
+		free_contig_range(start, end - start);
+	return err;
+}
+#elif defined(CONFIG_CMA) && !__has_include("linux/sched/mm.h")
+#include <linux/kallsyms.h>
+#define COMPAT_CONTIG	1
+static inline int compat_contig(unsigned long start, unsigned long end)
+{
+	typeof(alloc_contig_range) *get =
+		(void *)kallsyms_lookup_name("alloc_contig_range");
+	typeof(free_contig_range) *put =
+		(void *)kallsyms_lookup_name("free_contig_range");
+	int err;
+
+	if (!get || !put)
+		return -EOPNOTSUPP;
+	err = get(start, end, MIGRATE_MOVABLE);
+	if (!err)
+		put(start, end - start);
+	return err;
+}
+#else
+#define COMPAT_CONTIG	0
+static inline int compat_contig(unsigned long start, unsigned long end)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
 /* kmap_local_page() came with this file in v5.11 */
 #if !__has_include("linux/highmem-internal.h")
 #define kmap_local_page	kmap_atomic

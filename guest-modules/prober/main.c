@@ -81,6 +81,11 @@ static int prober_do_hold(const u64 *arg)
 	return prober_hold();
 }
 
+static int prober_do_contig(const u64 *arg)
+{
+	return prober_contig();
+}
+
 static int prober_do_private(const u64 *arg)
 {
 	return prober_private(arg[0]);
@@ -150,6 +155,7 @@ static const struct prober_command {
 	{ "deny", 1, prober_do_deny },
 	{ "desert", 1, prober_do_desert },
 	{ "hold", 0, prober_do_hold },
+	{ "contig", 0, prober_do_contig },
 	{ "private", 1, prober_do_private },
 	{ "cycle", 1, prober_do_cycle },
 	{ "repeat", 1, prober_do_repeat },

@@ -14,6 +14,9 @@
 
 #if COMPAT_PINPAGE
 
+#define PROBER_RANGE	1024	/* pages, the most that pageblocks are made of */
+#define PROBER_RANGES	32	/* to be tried */
+
 /* One page. The callback for a page is never called twice at a time. */
 struct prober_slot {
 	struct page *page;		/* NULL: given up */
@@ -27,6 +30,8 @@ struct prober_manner prober_manner;
 static struct prober_slot *prober_slots;
 static unsigned long prober_count;
 static bool prober_registered;
+static unsigned long prober_tried;	/* ranges asked for */
+static unsigned long prober_got;
 
 static atomic_long_t prober_calls;
 static atomic_long_t prober_refused;
@@ -89,7 +94,7 @@ static int prober_migrate(struct pinpage_system *psys, struct page *page,
 	long nth = atomic_long_inc_return(&prober_calls);
 	int refusal = prober_manner.refusal;
 
-	if (in_atomic() || irqs_disabled())
+	if (preempt_count() || irqs_disabled())
 		atomic_long_inc(&prober_atomic);
 	if (nth == 1)
 		prober_look_round(page);
@@ -253,6 +258,49 @@ int prober_hold(void)
 	return 0;
 }
 
+static unsigned long prober_within(unsigned long start, unsigned long end)
+{
+	unsigned long i, found = 0;
+
+	for (i = 0; i < prober_count; i++) {
+		unsigned long pfn;
+
+		if (!prober_slots[i].page)
+			continue;
+		pfn = page_to_pfn(prober_slots[i].page);
+		found += pfn >= start && pfn < end;
+	}
+	return found;
+}
+
+/*
+ * Ask for ranges that hold pages of ours and free pages, as CMA would. In some
+ * of them is what nobody can move, so several are tried.
+ */
+int prober_contig(void)
+{
+	unsigned long i, start, end;
+
+	if (!COMPAT_CONTIG)
+		return -EOPNOTSUPP;
+	prober_result = 0;
+	for (i = 0; i < prober_count; i += prober_count / PROBER_RANGES + 1) {
+		if (!prober_slots[i].page)
+			continue;
+		start = round_down(page_to_pfn(prober_slots[i].page),
+				   PROBER_RANGE);
+		end = start + PROBER_RANGE;
+		if (!prober_within(start, end))
+			continue;
+		prober_tried++;
+		prober_result = compat_contig(start, end);
+		if (!prober_result)
+			prober_got++;
+		cond_resched();
+	}
+	return 0;
+}
+
 static bool prober_owns(struct page *page)
 {
 	unsigned long i;
@@ -328,6 +376,8 @@ void prober_owner_facts(struct seq_file *m)
 	seq_printf(m, "isolated_others %ld\n",
 		   atomic_long_read(&prober_isolated));
 	seq_printf(m, "isolated_locked %ld\n", atomic_long_read(&prober_locked));
+	seq_printf(m, "contig_tried %lu\n", prober_tried);
+	seq_printf(m, "contig_got %lu\n", prober_got);
 	seq_printf(m, "deserted %ld\n", atomic_long_read(&prober_deserted));
 	seq_printf(m, "deserted_alive %lu\n", alive);
 }

@@ -36,6 +36,7 @@ extern struct pinpage_system prober_system;
 int prober_pin(u64 count, u64 every);
 int prober_unpin(void);
 int prober_hold(void);
+int prober_contig(void);
 struct page *prober_left(void);
 void prober_owner_facts(struct seq_file *m);
 void prober_owner_pages(struct seq_file *m);

@@ -14,6 +14,7 @@
  *   keep <0|1>		the owner does not put the old page, as posted it has to
  *   deny <0|1>		find_page says that the page is nobody's
  *   hold		a second reference on each page, as I/O would have it
+ *   contig		ask for ranges with such pages, as CMA does
  *   desert <0|1>	each callback gives up the other pages that are isolated
  *   private <n>	pin n single pages with a private pointer
  *   cycle <n>		pin and clear one page n times

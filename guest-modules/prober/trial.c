@@ -17,7 +17,7 @@
 
 #define PROBER_PRIVATE	((void *)0x5a5a5a5a5a5a5a5aUL)
 #define PROBER_BATCH	4096		/* pairs between two waits for RCU */
-#define PROBER_LOOKS	100	/* at 10 ms: how long another thread gets */
+#define PROBER_LOOKS	50	/* at 20 ms: how long another thread gets */
 
 static bool prober_listed;		/* in create_subsys, before it is done */
 static bool prober_failed_listed;	/* after it has failed */
@@ -275,7 +275,7 @@ static bool prober_is_half(struct prober_task *task)
 			return true;
 		if (completion_done(&task->done))
 			break;
-		msleep(10);
+		msleep(20);
 	}
 	return false;
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from harness import verdict
 from harness.errors import CannotRun, EvidenceError, InputError
-from harness.model import ArmPlan, Event, Finding, Guest, LedgerRow, Splat, Verdict
+from harness.model import ArmPlan, Event, Finding, Guest, LedgerRow, Outcome, Splat, Verdict
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.probes.catalogue import CATALOGUE, Probe
 from harness.scenario.probes.facts import Facts, gather
@@ -163,7 +163,10 @@ def _answer(
         facts = gather(arm, own)
         answer = probe.answer(facts)
     except EvidenceError as error:
-        return None, _ended(facts_of(arm, own)) or error.message, True
+        facts = _facts(arm, own)
+        return None, _ended(facts) or error.message, facts.outcome != Outcome.SKIP
+    if facts.outcome == Outcome.SKIP:
+        return None, facts.message, False
     if answer.shown is False and not facts.driven:
         return None, _ended(facts) or "the probe did not come to its end", True
     others = [each.title for each in facts.reports if each.title not in answer.evidence]
@@ -174,7 +177,7 @@ def _answer(
     return answer.shown, answer.evidence, True
 
 
-def facts_of(arm: str, own: Sequence[Event]) -> Facts:
+def _facts(arm: str, own: Sequence[Event]) -> Facts:
     """What there is of the evidence; nothing where it is malformed."""
     try:
         return gather(arm, own)
@@ -183,6 +186,8 @@ def facts_of(arm: str, own: Sequence[Event]) -> Facts:
 
 
 def _ended(facts: Facts) -> str:
+    if facts.outcome == Outcome.SKIP:
+        return facts.message
     return f"its guest ended early: {facts.message}" if facts.message else ""
 
 

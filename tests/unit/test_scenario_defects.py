@@ -128,6 +128,7 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("h", {"facts": {"refused": 1, "moved": 0}}),
+    ("k", {"facts": {"contig_tried": 30, "contig_got": 0, "calls": 0, "result": -16}}),
     ("m", {"facts": {"isolated_others": 31, "isolated_locked": 31}}),
     ("n", {"facts": {"result": 0}, "commands": {"stale": 0}}),
     (
@@ -172,6 +173,7 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ("f", {"facts": {"result": -22}, "commands": {"compound": 0}}),
     ("g", {"facts": {"deserted": 0}, "commands": {"desert 1": 95}}),
     ("h", {"facts": {"refused": 60, "moved": 3000}}),
+    ("k", {"facts": {"contig_tried": 30, "contig_got": 25, "calls": 900, "result": 0}}),
     ("m", {"facts": {"isolated_others": 31, "isolated_locked": 0}}),
     ("n", {"facts": {"result": -22}, "commands": {"stale": 0}}),
     (
@@ -202,6 +204,7 @@ UNTOLD: list[tuple[str, dict[str, Any]]] = [
     ("c", {"facts": {"result": 0}}),
     ("e", {"facts": {"result": -12, "half_set": 1, "half_cleared": 0}}),
     ("h", {"facts": {"refused": 0, "moved": 0}}),
+    ("k", {"driven": False, "message": "no contiguous allocation"}),
     ("m", {"facts": {"isolated_others": 0, "isolated_locked": 0}}),
     ("n", {"commands": {"stale": 2}}),
     ("o", {"before": SCANNED[0], "after": SCANNED[0], "facts": {"moved_held": 0, "pages": 9}}),
@@ -219,6 +222,17 @@ def test_evidence_and_its_answer(defect: str, given: dict[str, Any], shown: bool
     found = finding(evidence(PROBES[defect], **given))
     assert found.shown is shown, found.evidence
     assert found.probed and found.evidence and found.arm == f"defect-{defect}"
+
+
+def test_what_a_kernel_lacks_is_no_doubt() -> None:
+    events = evidence(PROBES["10"], driven=False, message="it has no memory blocks")
+    ended = next(event for event in events if event.name == "ended")
+    events[events.index(ended)] = Event(
+        ended.arm, ended.source, ended.name, {**ended.data, "outcome": "SKIP"}
+    )
+    found = finding(events)
+    assert (found.shown, found.probed) == (None, False)
+    assert found.evidence == "it has no memory blocks"
 
 
 def test_every_probe_is_tried_here_in_both_ways() -> None:

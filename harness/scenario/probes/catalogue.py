@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.errors import CannotRun
 from harness.scenario.base import Tree
 from harness.scenario.probes.facts import Answer, Facts
 from harness.scenario.probes.prober import Prober
@@ -221,6 +222,25 @@ def _offline(facts: Facts) -> Answer:
         return _no(said)
     errors = sorted({str(block["said"]).rpartition(": ")[2] for block in pinned} - {""})
     return _yes(f"{said} ({', '.join(errors)})" if errors else said)
+
+
+def _drive_contig(prober: Prober) -> None:
+    prober.do(PIN)
+    if not prober.offered("contig"):
+        raise CannotRun("this kernel has no contiguous allocation that a module can ask for")
+    prober.facts()
+    prober.end()
+
+
+def _contiguous(facts: Facts) -> Answer:
+    tried, got = facts.number("contig_tried"), facts.number("contig_got")
+    calls, result = facts.number("calls"), facts.number("result")
+    said = f"of {tried} ranges with pins {got} could be had, {calls} callbacks"
+    if not tried:
+        return _open("no range has pins")
+    if got and calls:
+        return _no(said)
+    return _yes(f"{said} (the last error is {result})")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -616,10 +636,9 @@ CATALOGUE = (
         "k",
         "pins outside CMA and ZONE_MOVABLE are refused as unmovable",
         "has_unmovable_pages",
-        ("mm/page_alloc.c", r"has_unmovable_pages\("),
-        None,
-        _never,
-        why_not="memory offline (10) asks it first: the two have one probe",
+        ("mm/page_alloc.c", r"has_unmovable_pages\(|^int alloc_contig_range"),
+        _drive_contig,
+        _contiguous,
     ),
     Probe(
         "l",

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The catalogue on real kernels: defects of the posted series show, those of the fixed do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import spec
+from harness.build.source import variable_of
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
+
+# What a kernel of the fast profile shows, each by another kind of evidence: a report, pages that
+# are missing, the owner's facts, a call's return, the source.
+ONLY = "1,5,7,c,i,r"
+
+
+def defects(keep: Path, kernel: str, series: str) -> tuple[int, dict[str, Any], str]:
+    words = ["run", "defects", "--kernel", kernel, "--series", series, "--set", f"only={ONLY}"]
+    argv = [sys.executable, "-m", "harness.cli", *words, "--json", "--keep", str(keep)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def kernel_at_hand(name: str) -> str:
+    if name != "6.12" and variable_of(spec.load_kernel(name)) not in os.environ:
+        pytest.skip(f"no source of {name}: set {variable_of(spec.load_kernel(name))}")
+    return name
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "3.11"])
+def test_defects_of_the_posted_series_show(kernel: str, tmp_path: Path) -> None:
+    code, record, said = defects(tmp_path, kernel_at_hand(kernel), "posted")
+    assert (code, record["verdict"]) == (1, "FAIL"), said
+    found = {each["defect"]: each for each in record["findings"]}
+    assert set(found) == set(ONLY.split(","))
+    assert all(each["shown"] for each in found.values()), found
+    assert found["1"]["place"].startswith("mm/compaction.c:")
+    assert found["1"]["function"].startswith("isolate_migratepages_")
+    assert found["1"]["patch"] == "0003-mm-migrate-pinned-page.patch"
+    assert (tmp_path / "latest" / "defect-1" / "console.log").is_file()
+
+
+def test_none_of_them_shows_in_the_fixed_series(tmp_path: Path) -> None:
+    code, record, said = defects(tmp_path, "6.12", "fixed")
+    assert (code, record["verdict"]) == (0, "PASS"), (record["reason"], said)
+    assert [each["shown"] for each in record["findings"]] == [False] * len(ONLY.split(","))
