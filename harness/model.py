@@ -110,6 +110,7 @@ class Machine:
     devices: tuple[str, ...] = ()  # further argv that the machine needs (e.g. a watchdog)
     network: str = "virtio-net-pci,romfile="  # value of -device, without its netdev
     entropy: str = "virtio-rng-pci"
+    cmdline: tuple[str, ...] = ()  # words on the kernel command line, behind the architecture's
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,7 @@ def _machine(fields: _Fields) -> Machine:
         cpu_kvm=fields.text("cpu_kvm", "host"),
         network=fields.text("network", Machine.network),
         entropy=fields.text("entropy", Machine.entropy),
+        cmdline=tuple(fields.text("cmdline", "").split()),
     )
     fields.end()
     return machine

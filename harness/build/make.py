@@ -69,9 +69,11 @@ class Make:
 
     def argv(self, *words: str) -> tuple[str, ...]:
         """The command, to be run anywhere, as a user may repeat it."""
-        variables = {**self.variables, **_REPRODUCIBLE}
+        src = os.fspath(self.work.src)
+        own = {name: value.replace("{src}", src) for name, value in self.variables.items()}
+        variables = {**own, **_REPRODUCIBLE}
         return (
-            *("make", "-C", os.fspath(self.work.src), f"O={self.work.obj}", f"ARCH={self.arch}"),
+            *("make", "-C", src, f"O={self.work.obj}", f"ARCH={self.arch}"),
             *(f"{name}={value}" for name, value in sorted(variables.items())),
             f"-j{self.jobs}",
             *words,

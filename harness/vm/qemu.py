@@ -42,7 +42,8 @@ def cmdline(arch: Arch, append: Sequence[str]) -> str:
     for word in append:
         if not word.isprintable():
             raise InputError(f"no word for a kernel command line: {word!r}", hint="see --append")
-    return " ".join([f"console={arch.console}", *arch.cmdline, *_CMDLINE, *append])
+    own = (*arch.cmdline, *arch.machine.cmdline)
+    return " ".join([f"console={arch.console}", *own, *_CMDLINE, *append])
 
 
 def argv(

@@ -43,11 +43,13 @@ def test_kernel_fields(config_root: Path) -> None:
 
 
 def test_a_kernels_own_machine(config_root: Path) -> None:
-    more = "machines: {x86_64: {machine: pc, cpu_tcg: qemu64, network: e1000}}\ncompat: old\n"
+    own = "{machine: pc, cpu_tcg: qemu64, network: e1000, cmdline: nosmap a=1}"
+    more = f"machines: {{x86_64: {own}}}\ncompat: old\n"
     (config_root / "kernels/9.9.yaml").write_text(KERNEL + more)
     kernel = spec.load_kernel("9.9")
     machine = kernel.machines["x86_64"]
     assert (machine.machine, machine.cpu_tcg, machine.network) == ("pc", "qemu64", "e1000")
+    assert machine.cmdline == ("nosmap", "a=1")
     assert (machine.cpu_kvm, machine.entropy) == ("host", "virtio-rng-pci")
     assert (kernel.compat, kernel.config) == ("old", "tinyconfig")
 
