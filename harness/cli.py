@@ -133,6 +133,12 @@ TREE_OPTIONS = (
             lambda: sorted({name for k in spec.kernels() for name in pipeline.series_names(k)})
         ),
     ),
+    click.option(
+        "--without",
+        multiple=True,
+        metavar="PATCH",
+        help="Leave this patch of the series out; the begin of its name will do.",
+    ),
 )
 BUILD_OPTIONS = (
     click.option(
@@ -218,6 +224,7 @@ class _Words:
             kernel=given["kernel"],
             arch=given.get("arch_name") or _host_arch(),
             series=(*given["series"], *self.more),
+            without=tuple(given["without"]),
             profile=given.get("profile", "fast"),
             tree=given["tree"],
             jobs=given.get("jobs") or len(os.sched_getaffinity(0)),
@@ -340,6 +347,36 @@ def run(
         Console().print(report.terminal(record))
         click.echo(f"run: {folder}")
     sys.exit(record.exit_code)
+
+
+@cli.command()
+@_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
+@JSON_OPTION
+def fixes(as_json: bool, **options: Any) -> None:
+    """Leave each fix of the series out in turn, and see whether its defect shows again.
+
+    A kernel is built and booted for each of them. Ends with PASS (0) if every defect shows.
+
+    \b
+    Example:
+      pinpage fixes --kernel 6.12 --series fixed
+    """
+    rows: list[dict[str, Any]] = []
+    words = _Words(options).spec("defects")
+    with _progress() as progress:
+        for defect, patch, record in pipeline.left_out(words, progress):
+            found = next(iter(record.verdict.findings), None)
+            shown = found.shown if found is not None else None
+            said = found.evidence if found is not None else record.verdict.reason
+            rows.append({"defect": defect, "patch": patch, "shown": shown, "evidence": said})
+    if as_json:
+        _out(rows)
+    else:
+        Console().print(report.fixes(rows))
+    silent = [row for row in rows if row["shown"] is False]
+    unknown = [row for row in rows if row["shown"] is None]
+    outcome = Outcome.FAIL if silent else Outcome.INFRA if unknown or not rows else Outcome.PASS
+    sys.exit(EXIT_CODES[outcome])
 
 
 @cli.command()

@@ -84,6 +84,7 @@ class RunSpec:
     smp: int = 1
     append: tuple[str, ...] = ()  # further words on the guest's kernel command line
     params: Mapping[str, int | str] = field(default_factory=dict)
+    without: tuple[str, ...] = ()  # patches of the series that are left out
 
 
 @dataclass(frozen=True)

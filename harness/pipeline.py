@@ -40,6 +40,7 @@ from harness.model import (
     Verdict,
 )
 from harness.parse import splat
+from harness.scenario import defects
 from harness.vm import accel, machine
 
 PINPAGE_HEADER = "include/linux/pinpage.h"
@@ -69,6 +70,21 @@ def series_names(kernel: Kernel) -> list[str]:
     return series.known(kernel)
 
 
+def left_out(words: RunSpec, progress: Progress) -> Iterator[tuple[str, str, RunRecord]]:
+    """For each fix in turn: leave it out, and see whether its defect shows again.
+
+    Yields the defect, the patch that mends it, and the record of the run without it.
+    """
+    chosen = choose(words)
+    series_of = series.load(words.series, chosen.kernel, fetch(chosen, progress))
+    names = [patch.name for patch in series_of.patches]
+    for defect, part in defects.fixes().items():
+        for name in (each for each in names if part in each):
+            own = replace(words, without=(name,), params={"only": defect})
+            progress.note(f"without {name}")
+            yield defect, name, run(own, progress)[0]
+
+
 def fetch(chosen: Chosen, progress: Progress) -> SourceTree:
     progress.stage("source")
     return source.resolve(
@@ -78,14 +94,14 @@ def fetch(chosen: Chosen, progress: Progress) -> SourceTree:
 
 def apply(chosen: Chosen, tree: SourceTree, progress: Progress) -> PatchedTree:
     progress.stage("apply")
-    wanted = series.load(chosen.spec.series, chosen.kernel, tree)
+    wanted = series.load(chosen.spec.series, chosen.kernel, tree, chosen.spec.without)
     return series.apply(tree, wanted, cache=resources.cache(), progress=progress)
 
 
 def steps(chosen: Chosen, tree: SourceTree, progress: Progress) -> Iterator[PatchedTree]:
     """The tree after each patch of the series in turn."""
     progress.stage("apply")
-    whole = series.load(chosen.spec.series, chosen.kernel, tree)
+    whole = series.load(chosen.spec.series, chosen.kernel, tree, chosen.spec.without)
     if len(whole.patches) == whole.compat:
         raise InputError(f"series {whole.name} has no patches to build one by one")
     for part in series.prefixes(whole):

@@ -35,17 +35,46 @@ def known(kernel: Kernel) -> list[str]:
     return [NONE, *sorted(names - {kernel.compat})]
 
 
-def load(words: tuple[str, ...], kernel: Kernel, source: SourceTree) -> Series:
+def load(
+    words: tuple[str, ...],
+    kernel: Kernel,
+    source: SourceTree,
+    without: Sequence[str] = (),
+) -> Series:
     """The series that these words name, on top of what the kernel needs for today's tools.
 
-    InputError says which word names nothing.
+    without: patches that are left out, by the begin of their names. Where others are built on one,
+    ``patches/<kernel>/without/`` has a patch of its name that takes it back, and goes on top
+    instead. InputError says which word names nothing.
     """
-    wanted = _wanted(words, kernel, source)
+    wanted = _without(_wanted(words, kernel, source), without, kernel)
     if not kernel.compat:
         return wanted
     beneath = _part(kernel.compat, kernel, source).patches
     whole = _series(wanted.name, [*beneath, *wanted.patches], wanted.origin, wanted.git)
     return replace(whole, compat=len(beneath))
+
+
+def _without(series: Series, names: Sequence[str], kernel: Kernel) -> Series:
+    patches, origin = list(series.patches), series.origin
+    for name in names:
+        found = [patch for patch in series.patches if patch.name.startswith(name)]
+        if len(found) != 1:
+            what = "no patch" if not found else f"{len(found)} patches"
+            raise InputError(
+                f"--without {name}: {what} of series {series.name} begin with that",
+                hint=f"it has {', '.join(patch.name for patch in series.patches) or 'none'}",
+            )
+        back = resources.patches() / kernel.patches / "without" / found[0].name
+        taken = patchfile.single(back) if back.is_file() else None
+        if taken is not None:
+            patches.append(replace(taken, name=f"without-{taken.name}"))
+        else:
+            patches.remove(found[0])
+        origin += f", without {found[0].name}"
+    if not names:
+        return series
+    return _series(series.name, patches, origin, series.git)
 
 
 def _wanted(words: tuple[str, ...], kernel: Kernel, source: SourceTree) -> Series:

@@ -14,9 +14,9 @@ from harness.model import Event, LedgerRow, RunRecord
 from harness.report.junit import junit
 from harness.report.record import as_json
 from harness.report.reproduce import reproduce
-from harness.report.table import terminal
+from harness.report.table import fixes, terminal
 
-__all__ = ["terminal", "write"]
+__all__ = ["fixes", "terminal", "write"]
 
 
 def write(record: RunRecord, folder: Path) -> None:

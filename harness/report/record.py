@@ -58,6 +58,7 @@ def as_json(record: RunRecord) -> dict[str, Any]:
 def _spec(spec: RunSpec) -> dict[str, Any]:
     return {
         "series": list(spec.series),
+        "without": list(spec.without),
         "tree": spec.tree,
         "jobs": spec.jobs,
         "keep": str(spec.keep) if spec.keep is not None else None,

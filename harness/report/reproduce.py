@@ -41,6 +41,7 @@ def words(spec: RunSpec) -> list[str]:
     """The command's words: every option that has a bearing on the result."""
     found = ["run", spec.scenario, f"--kernel={spec.kernel}", f"--arch={spec.arch}"]
     found += [f"--series={word}" for word in spec.series]
+    found += [f"--without={word}" for word in spec.without]
     if spec.tree is not None:
         found.append(f"--tree={spec.tree}")
     found += [

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -202,6 +203,19 @@ def _findings(findings: tuple[Finding, ...]) -> RenderableType:
             text.append(visible(f"\n{each.place} {each.function}{by}"))
         table.add_row(visible(each.defect), Text(word, style=style), text)
     return Padding(table, (1, 0, 0, 0))
+
+
+def fixes(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """A row for each fix that was left out: does its defect show again?"""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in ("defect", "shows", "without this fix"):
+        table.add_column(name)
+    for row in rows:
+        word = "?" if row["shown"] is None else "yes" if row["shown"] else "no"
+        text = Text(visible(row["patch"]))
+        text.append(f"\n{visible(row['evidence'])}", style="dim")
+        table.add_row(visible(row["defect"]), Text(word, "" if row["shown"] else _FAULT), text)
+    return table
 
 
 def _splats(splats: tuple[Splat, ...]) -> RenderableType:

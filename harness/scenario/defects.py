@@ -26,6 +26,11 @@ _FUNCTION = re.compile(r"^(?:[a-z]\w*[ *]+)*([a-z_]\w*)\(")
 _LABEL = re.compile(r"^\w+:")
 
 
+def fixes() -> dict[str, str]:
+    """Defect → part of the name of the patch of ``fixed`` that mends it, where a probe can tell."""
+    return {each.defect: each.fix for each in CATALOGUE if each.drive or each.read}
+
+
 def _arm_name(probe: Probe) -> str:
     return f"defect-{probe.defect}"
 

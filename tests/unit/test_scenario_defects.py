@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness import scenario
+from harness import resources, scenario
 from harness.errors import CannotRun, InputError
 from harness.model import Event, Finding, Outcome
 from harness.scenario.probes.catalogue import CATALOGUE, MANY, Probe
@@ -241,6 +241,13 @@ def test_every_probe_is_tried_here_in_both_ways() -> None:
     assert len(PROBES) == len(CATALOGUE)
     for probe in CATALOGUE:
         assert (probe.drive is None) == bool(probe.why_not or probe.read), probe.defect
+
+
+@pytest.mark.parametrize("kernel", ["6.12"])
+def test_each_defect_has_its_fix(kernel: str) -> None:
+    names = (resources.patches() / kernel / "fixed" / "series").read_text().split()
+    for probe in CATALOGUE:
+        assert len([name for name in names if probe.fix in name]) == 1, probe.defect
 
 
 def test_the_source_tells_what_no_guest_can() -> None:

@@ -95,6 +95,24 @@ def test_what_the_kernel_needs_for_todays_tools_goes_beneath(named: Path, tmp_pa
     assert progress.said("0001-a.patch: the tree has it already")
 
 
+def test_a_patch_is_left_out_or_taken_back(named: Path) -> None:
+    def subjects(*without: str) -> list[str]:
+        found = series.load(("fixed",), toy.KERNEL, toy.tree(), without)
+        return [patch.name for patch in found.patches]
+
+    assert subjects("0001") == ["0002-b.patch"]
+    assert subjects("0001-a.patch", "0002") == []
+    patched = toy.read("mm/compaction.c").replace("scanned++;", "scanned += 2;")
+    back = toy.diff("mm/compaction.c", patched, toy.read("mm/compaction.c"))
+    (named / "without").mkdir()
+    write(named / "without" / "0001-a.patch", toy.mail("[PATCH] back", back))
+    assert subjects("0001") == ["0001-a.patch", "0002-b.patch", "without-0001-a.patch"]
+    for wrong, why in (("0003", "no patch"), ("000", "2 patches")):
+        with pytest.raises(InputError, match=why) as caught:
+            subjects(wrong)
+        assert "0002-b.patch" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

@@ -31,6 +31,7 @@ class Probe:
     """One defect. place: file and a regular expression of the line that is to blame.
 
     function: where that line is, if it is in none of its own or the kernel has it no more.
+    fix: part of the name of the patch of ``fixed`` that mends it.
     """
 
     defect: str
@@ -39,6 +40,7 @@ class Probe:
     place: tuple[str, str]
     drive: Callable[[Prober], None] | None
     answer: Callable[[Facts], Answer]
+    fix: str = ""
     profile: str = ""
     append: tuple[str, ...] = ()
     smp: int = 0
@@ -447,6 +449,7 @@ CATALOGUE = (
         (COMPACTION, r"VM_BUG_ON\(!list_empty\(&page->lru\)\)"),
         _drive_lru,
         _lru,
+        fix="own-page-lru",
     ),
     Probe(
         "2",
@@ -457,6 +460,7 @@ CATALOGUE = (
         _private,
         profile="debug",
         append=("slub_debug=FZ",),
+        fix="allocate-the-whole",
     ),
     Probe(
         "3",
@@ -466,6 +470,7 @@ CATALOGUE = (
         _drive_pin,
         _atomic_insert,
         profile="debug",
+        fix="preload-the-nodes",
     ),
     Probe(
         "4",
@@ -475,6 +480,7 @@ CATALOGUE = (
         _drive_sleep,
         _atomic_callback,
         profile="debug",
+        fix="call-the-owner-without",
     ),
     Probe(
         "5",
@@ -483,6 +489,7 @@ CATALOGUE = (
         (MIGRATE, r"rc = migrate_pinpage\("),
         _drive_refuse,
         _refused_leak,
+        fix="give-back-the-new-page",
     ),
     Probe(
         "6",
@@ -491,6 +498,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"int err = 0;"),
         _drive_deny,
         _no_owner,
+        fix="a-page-without-an-owner",
     ),
     Probe(
         "7",
@@ -499,6 +507,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"err = psys->migrate\("),
         _drive_move,
         _once,
+        fix="move-PG_pin-and-the-registration",
     ),
     Probe(
         "8",
@@ -507,6 +516,7 @@ CATALOGUE = (
         (MIGRATE, r"rc = migrate_pinpage\("),
         _drive_keep,
         _old_page,
+        fix="the-old-page-s-reference",
     ),
     Probe(
         "9",
@@ -516,6 +526,7 @@ CATALOGUE = (
         None,
         _never,
         why_not="the window between the flag and the page lock is a few instructions wide",
+        fix="look-at-PG_pin-again",
     ),
     Probe(
         "10",
@@ -524,6 +535,7 @@ CATALOGUE = (
         ("mm/memory_hotplug.c", r"if \(PageLRU\(page\)\)"),
         _drive_offline,
         _offline,
+        fix="cover-memory-offline",
     ),
     Probe(
         "a",
@@ -532,6 +544,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"radix_tree_delete\("),
         _drive_cycle,
         _records,
+        fix="free-pinpage_info",
     ),
     Probe(
         "b",
@@ -540,6 +553,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"return psys->create_subsys\(psys\);"),
         _drive_fails,
         _listed,
+        fix="register-a-system",
     ),
     Probe(
         "c",
@@ -548,6 +562,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"return psys->destroy_subsys\(psys\);"),
         _drive_one("gone", "pin 100 1"),
         _returned("gone", "unregister_pinpage() with 100 pages pinned", -EBUSY),
+        fix="refuse-to-unregister",
     ),
     Probe(
         "d",
@@ -556,6 +571,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"VM_BUG_ON\(PagePin\(page\)\)"),
         _drive_one("nest", "pin 100 1"),
         _nested,
+        fix="refuse-a-page-that-is-pinned",
     ),
     Probe(
         "e",
@@ -565,6 +581,7 @@ CATALOGUE = (
         _drive_one("unlocked"),
         _halves,
         smp=2,
+        fix="register-a-page-and-flag",
     ),
     Probe(
         "f",
@@ -573,6 +590,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"ret = psys->add_page\("),
         _drive_one("compound"),
         _returned("compound", "set_pinpage() of a compound page", -EINVAL),
+        fix="refuse-pages-that-can-t",
     ),
     Probe(
         "g",
@@ -581,6 +599,7 @@ CATALOGUE = (
         (MIGRATE, r"if \((page_count\(page\)|folio_ref_count\(src\)) == 1\)"),
         _drive_desert,
         _deserted,
+        fix="give-back-the-new-page",
     ),
     Probe(
         "h",
@@ -589,6 +608,7 @@ CATALOGUE = (
         (MIGRATE, r"rc = migrate_pinpage\("),
         _drive_enomem,
         _enomem,
+        fix="an-owner-without-memory",
     ),
     Probe(
         "i",
@@ -598,6 +618,7 @@ CATALOGUE = (
         None,
         _never,
         read=_prototypes,
+        fix="declare-clear_pinpage",
     ),
     Probe(
         "j",
@@ -607,6 +628,7 @@ CATALOGUE = (
         None,
         _never,
         read=_optional,
+        fix="make-it-an-option",
     ),
     Probe(
         "m",
@@ -615,6 +637,7 @@ CATALOGUE = (
         (COMPACTION, r"if \(!trylock_page\(page\)\)"),
         _drive_move,
         _locked,
+        fix="do-not-hold-the-page-lock",
     ),
     Probe(
         "n",
@@ -623,6 +646,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"ret = psys->del_page\("),
         _drive_stale,
         _stale,
+        fix="clear_pinpage-can-meet",
     ),
     Probe(
         "o",
@@ -631,6 +655,7 @@ CATALOGUE = (
         (MIGRATE, r"rc = migrate_pinpage\("),
         _drive_hold,
         _held,
+        fix="do-not-move-a-page-that-somebody",
     ),
     Probe(
         "k",
@@ -639,6 +664,7 @@ CATALOGUE = (
         ("mm/page_alloc.c", r"has_unmovable_pages\(|^int alloc_contig_range"),
         _drive_contig,
         _contiguous,
+        fix="pinned-pages-are-not-unmovable",
     ),
     Probe(
         "l",
@@ -648,6 +674,7 @@ CATALOGUE = (
         None,
         _never,
         why_not="it skips locked pages, and as posted isolated pins are locked: see m",
+        fix="keep-pinned-pages-from-reclaim",
     ),
     Probe(
         "p",
@@ -657,6 +684,7 @@ CATALOGUE = (
         None,
         _never,
         why_not="it costs fragmentation later on, which no single reading shows",
+        fix="count-pinned-pages",
     ),
     Probe(
         "q",
@@ -666,6 +694,7 @@ CATALOGUE = (
         None,
         _never,
         why_not="the kernels here are built without CONFIG_MEMORY_FAILURE",
+        fix="cover-soft-offline",
     ),
     Probe(
         "r",
@@ -674,5 +703,6 @@ CATALOGUE = (
         ("include/linux/page-flags.h", r"PG_pin,"),
         _drive_one("freed"),
         _freed,
+        fix="report-pinned-pages",
     ),
 )
