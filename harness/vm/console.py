@@ -27,6 +27,11 @@ from pexpect.spawnbase import SpawnBase
 
 READY = re.compile(rb"pinpage: guest ready([^\r\n]*)[\r\n]")
 PANIC = re.compile(rb"Kernel panic - not syncing|---\[ end Kernel panic")
+# Reports after which the task that made them is gone, with whatever locks it held.
+OOPS = re.compile(
+    rb"kernel BUG at |\bOops(?: - [^:\r\n]*)?: |Internal error: |general protection fault|"
+    rb"invalid opcode: |double fault: "
+)
 ESCAPE = 0x1D  # Ctrl-]
 _WINDOW = 512  # bytes that a search looks back
 _READ = 1 << 16
@@ -95,7 +100,7 @@ class Console:
         self.log = log
         self._alive = alive
         self._scanned = 0
-        self._panicked = False
+        self._panicked = self._oopsed = False
 
     @contextmanager
     def attached(self, *, whole: bool = False) -> Iterator[Follower]:
@@ -119,14 +124,25 @@ class Console:
             return ""
 
     def panicked(self) -> bool:
-        """Whether a panic was recorded. Reads only what is new since the last call."""
-        if not self._panicked and self.log.is_file():
-            with self.log.open("rb") as file:
-                file.seek(max(0, self._scanned - _WINDOW))
-                data = file.read()
-                self._scanned = file.tell()
-            self._panicked = PANIC.search(data) is not None
+        """Whether a panic was recorded."""
+        self._scan()
         return self._panicked
+
+    def oopsed(self) -> bool:
+        """Whether a report was recorded that the guest may not live through."""
+        self._scan()
+        return self._oopsed
+
+    def _scan(self) -> None:
+        """Read what is new since the last time."""
+        if self._panicked or not self.log.is_file():
+            return
+        with self.log.open("rb") as file:
+            file.seek(max(0, self._scanned - _WINDOW))
+            data = file.read()
+            self._scanned = file.tell()
+        self._panicked = PANIC.search(data) is not None
+        self._oopsed = self._oopsed or OOPS.search(data) is not None
 
 
 def tail(text: str) -> str:

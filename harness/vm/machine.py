@@ -34,6 +34,7 @@ START_SECONDS = 20  # for QEMU to open its monitor
 MODULES = "modules"  # the guest's folder of the guest modules
 NO_NETWORK = "network=none"  # what a guest without one says behind its word of readiness
 _POLL = 0.02
+_DYING = 15  # seconds that a command gets after a report that its kernel may not live through
 _GONE = 3  # seconds for QEMU to end once its guest is known to be over
 
 
@@ -172,9 +173,17 @@ class Machine:
         return fate.judge(scene)
 
     def _watch(self, waiting: str) -> Callable[[], None]:
+        since: float | None = None
+
         def look() -> None:
+            nonlocal since
             if self._parts.process.poll() is not None or self._parts.console.panicked():
                 raise self.fate(waiting, "the guest is over")
+            if not self._parts.console.oopsed():
+                return
+            since = since or time.monotonic()
+            if time.monotonic() - since > _DYING:
+                raise self.fate(waiting, f"it did not end within {_DYING} s of the kernel's report")
 
         return look
 

@@ -92,6 +92,23 @@ def test_a_panic_is_seen_once_it_is_recorded_even_in_two_pieces(qemu: Qemu) -> N
     assert qemu.console.panicked()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"kernel BUG at mm/compaction.c:549!",
+        b"Oops: 0002 [#1] SMP",
+        b"Oops: general protection fault, probably for non-canonical address: 0000",
+        b"Internal error: Oops - BUG: 0 [#1] SMP",
+        b"invalid opcode: 0000 [#1] SMP",
+    ],
+)
+def test_a_report_that_may_be_the_end_is_seen(qemu: Qemu, line: bytes) -> None:
+    qemu.say(b"[    1.0] WARNING: at mm/page_alloc.c:1 foo+0x1/0x2()\r\n")
+    assert not qemu.console.oopsed()
+    qemu.say(b"[    2.0] " + line + b"\r\n")
+    assert qemu.console.oopsed() and not qemu.console.panicked()
+
+
 @dataclass
 class Guest:
     console: Console

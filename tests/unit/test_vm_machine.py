@@ -101,6 +101,18 @@ def test_a_panic_is_a_crash_with_its_title(tmp_path: Path) -> None:
     assert [splat.kind for splat in caught.value.splats] == ["panic"]
 
 
+def test_nobody_waits_for_a_command_whose_kernel_has_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_DYING", 0.5)
+    report = r"printf '\n[    9.0] kernel BUG at mm/compaction.c:549!\n' > /dev/tty"
+    with boot(tmp_path, "shell") as guest:
+        assert guest.run(report).status == 0
+        assert guest.run("echo it lives on").status == 0
+        with pytest.raises(GuestCrash, match=r"compaction\.c:549"):
+            guest.run("sleep 60")
+
+
 def test_a_reset_without_a_word_is_lost(tmp_path: Path) -> None:
     with pytest.raises(GuestLost, match="reset itself without a word"), boot(tmp_path, "reset"):
         pass
