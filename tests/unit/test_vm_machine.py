@@ -105,7 +105,7 @@ def test_nobody_waits_for_a_command_whose_kernel_has_died(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "_DYING", 0.5)
-    report = r"printf '\n[    9.0] kernel BUG at mm/compaction.c:549!\n' > /dev/tty"
+    report = r"printf '\n[    9.000000] kernel BUG at mm/compaction.c:549!\n' > /dev/tty"
     with boot(tmp_path, "shell") as guest:
         assert guest.run(report).status == 0
         assert guest.run("echo it lives on").status == 0
