@@ -199,8 +199,8 @@ def _findings(findings: tuple[Finding, ...]) -> RenderableType:
         text = Text(visible(each.title))
         text.append(f"\n{visible(each.evidence)}", style="dim")
         if each.shown and each.place:
-            by = f", by {each.patch}" if each.patch else ""
-            text.append(visible(f"\n{each.place} {each.function}{by}"))
+            where = f"{each.place} {each.function}".rstrip()
+            text.append(visible(f"\n{where}, by {each.patch}" if each.patch else f"\n{where}"))
         table.add_row(visible(each.defect), Text(word, style=style), text)
     return Padding(table, (1, 0, 0, 0))
 
