@@ -449,7 +449,8 @@ class ArmPlan:
     """One side of an experiment. role: ``control`` (pages should stay), ``treated``, ``probe``.
 
     profile: the kernel that it needs, "" for the run's own. append: its words on the kernel
-    command line. smp: its CPUs, 0 for the run's own.
+    command line. smp: its CPUs, 0 for the run's own. extra: a folder below the kernel's patches,
+    of which the one that applies goes on top of the series.
     """
 
     name: str
@@ -458,6 +459,7 @@ class ArmPlan:
     profile: str = ""
     append: tuple[str, ...] = ()
     smp: int = 0
+    extra: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import secrets
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,14 @@ from pathlib import Path
 from harness import __version__, arch, report, resources, scenario, spec, verdict
 from harness.build import image, kconfig, kernel, series, source
 from harness.build.blame import Blame
-from harness.errors import CannotRun, GuestError, InfraError, InputError, PinpageError
+from harness.errors import (
+    CannotRun,
+    GuestError,
+    InfraError,
+    InputError,
+    PatchError,
+    PinpageError,
+)
 from harness.model import (
     JSON,
     Accelerator,
@@ -399,27 +406,51 @@ def _experiment(plan: scenario.Scenario, state: _Run, progress: Progress) -> Non
     state.digests |= {"series": patched.series.digest, "patched": patched.digest}
     state.events += plan.inspect(Blame(patched), chosen.spec.params)
     arms = plan.arms(has_pinpage(patched), chosen.spec.params)
-    ready: dict[str, Bootable] = {}
-    for arm in arms:
-        name = arm.profile or chosen.profile.name
-        if name not in ready:
-            ready[name] = _ready(chosen, name, patched, state, progress)
+    ready: dict[tuple[str, str], Bootable] = {}
+
+    def kernel_of(arm: ArmPlan) -> Bootable:
+        key = (arm.profile or chosen.profile.name, arm.extra)
+        if key not in ready:
+            own = _topped(chosen, patched, arm.extra, progress) if arm.extra else patched
+            ready[key] = _ready(chosen, key, own, state, progress)
+        return ready[key]
+
+    if not plan.APART:
+        for arm in arms:
+            kernel_of(arm)
     state.arms = arms
     for arm in arms:
-        booted = ready[arm.profile or chosen.profile.name]
         if plan.APART:
-            _apart(plan, arm, booted, state, progress)
+            _apart(plan, arm, kernel_of, state, progress)
         else:
-            _one_arm(plan, arm, booted, state, progress)
+            _one_arm(plan, arm, kernel_of(arm), state, progress)
+
+
+def _topped(chosen: Chosen, patched: PatchedTree, folder: str, progress: Progress) -> PatchedTree:
+    """The tree with that patch of a folder on top which applies to it."""
+    for path in sorted((resources.patches() / chosen.kernel.patches / folder).glob("*.patch")):
+        words = (*chosen.spec.series, str(path))
+        whole = series.load(words, chosen.kernel, patched.source, chosen.spec.without)
+        with suppress(PatchError):
+            return series.apply(patched.source, whole, cache=resources.cache(), progress=progress)
+    raise CannotRun(
+        f"no patch of patches/{chosen.kernel.patches}/{folder} applies on top of this series"
+    )
 
 
 def _ready(
-    chosen: Chosen, profile: str, patched: PatchedTree, state: _Run, progress: Progress
+    chosen: Chosen,
+    kind: tuple[str, str],
+    patched: PatchedTree,
+    state: _Run,
+    progress: Progress,
 ) -> Bootable:
-    """The kernel of a profile, built and ready to boot."""
+    """The kernel of a profile (and of a patch on top), built and ready to boot."""
+    profile, extra = kind
     own = replace(chosen, profile=spec.load_profile(profile))
     artifacts = build(own, patched, progress)
     more = "" if profile == chosen.profile.name else f" {profile}"
+    more += f" {extra}" if extra else ""
     state.digests[f"build{more}"] = artifacts.key
     state.toolchain = {"name": artifacts.toolchain.name, "version": artifacts.toolchain.version}
     ready = bootable(own, artifacts, progress)
@@ -429,16 +460,20 @@ def _ready(
 
 
 def _apart(
-    plan: scenario.Scenario, arm: ArmPlan, ready: Bootable, state: _Run, progress: Progress
+    plan: scenario.Scenario,
+    arm: ArmPlan,
+    kernel_of: Callable[[ArmPlan], Bootable],
+    state: _Run,
+    progress: Progress,
 ) -> None:
     """One arm that is judged for itself: what its guest came to is evidence of it alone."""
     data: dict[str, JSON] = {"outcome": "", "message": ""}
     try:
-        _one_arm(plan, arm, ready, state, progress)
+        _one_arm(plan, arm, kernel_of(arm), state, progress)
     except (GuestError, CannotRun) as error:
         data = {"outcome": str(error.outcome), "message": str(error)}
     state.events.append(Event(arm.name, "harness", "ended", data))
-    for each in splat.find(state.console[arm.name].splitlines()):
+    for each in splat.find(state.console.get(arm.name, "").splitlines()):
         report: dict[str, JSON] = {
             "kind": each.kind,
             "title": each.title,

@@ -81,6 +81,11 @@ static int prober_do_hold(const u64 *arg)
 	return prober_hold();
 }
 
+static int prober_do_sweep(const u64 *arg)
+{
+	return prober_sweep(arg[0]);
+}
+
 static int prober_do_contig(const u64 *arg)
 {
 	return prober_contig();
@@ -155,6 +160,7 @@ static const struct prober_command {
 	{ "deny", 1, prober_do_deny },
 	{ "desert", 1, prober_do_desert },
 	{ "hold", 0, prober_do_hold },
+	{ "sweep", 1, prober_do_sweep },
 	{ "contig", 0, prober_do_contig },
 	{ "private", 1, prober_do_private },
 	{ "cycle", 1, prober_do_cycle },

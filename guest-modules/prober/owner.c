@@ -3,6 +3,8 @@
 #define pr_fmt(fmt) "prober: " fmt
 
 #include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/kthread.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
 #include <linux/printk.h>
@@ -40,6 +42,7 @@ static atomic_long_t prober_atomic;
 static atomic_long_t prober_isolated;
 static atomic_long_t prober_locked;
 static atomic_long_t prober_deserted;
+static atomic_long_t prober_swept;
 
 /* page->private is the owner's: number of the slot, from 1 */
 static struct prober_slot *prober_slot(struct page *page)
@@ -301,6 +304,45 @@ int prober_contig(void)
 	return 0;
 }
 
+/* Clear what somebody has a reference of, and not yet the lock. */
+static int prober_sweeps(void *data)
+{
+	unsigned long i;
+
+	while (!kthread_should_stop()) {
+		for (i = 0; i < prober_count; i++) {
+			struct page *page = prober_slots[i].page;
+
+			if (!page || page_count(page) != 2 ||
+			    PageLocked(page) || !PagePin(page))
+				continue;
+			if (!clear_pinpage(&prober_system, page))
+				atomic_long_inc(&prober_swept);
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+int prober_sweep(bool on)
+{
+	static struct task_struct *sweeper;
+	struct task_struct *task;
+
+	if (on == !!sweeper)
+		return -EINVAL;
+	if (!on) {
+		kthread_stop(sweeper);
+		sweeper = NULL;
+		return 0;
+	}
+	task = kthread_run(prober_sweeps, NULL, "prober_sweep");
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	sweeper = task;
+	return 0;
+}
+
 static bool prober_owns(struct page *page)
 {
 	unsigned long i;
@@ -376,6 +418,7 @@ void prober_owner_facts(struct seq_file *m)
 	seq_printf(m, "isolated_others %ld\n",
 		   atomic_long_read(&prober_isolated));
 	seq_printf(m, "isolated_locked %ld\n", atomic_long_read(&prober_locked));
+	seq_printf(m, "swept %ld\n", atomic_long_read(&prober_swept));
 	seq_printf(m, "contig_tried %lu\n", prober_tried);
 	seq_printf(m, "contig_got %lu\n", prober_got);
 	seq_printf(m, "deserted %ld\n", atomic_long_read(&prober_deserted));

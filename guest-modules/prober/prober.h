@@ -37,6 +37,7 @@ int prober_pin(u64 count, u64 every);
 int prober_unpin(void);
 int prober_hold(void);
 int prober_contig(void);
+int prober_sweep(bool on);
 struct page *prober_left(void);
 void prober_owner_facts(struct seq_file *m);
 void prober_owner_pages(struct seq_file *m);

@@ -14,6 +14,8 @@
  *   keep <0|1>		the owner does not put the old page, as posted it has to
  *   deny <0|1>		find_page says that the page is nobody's
  *   hold		a second reference on each page, as I/O would have it
+ *   sweep <0|1>	a thread clears pages that have a second reference, but are
+ *			not locked: in the middle of their isolation
  *   contig		ask for ranges with such pages, as CMA does
  *   desert <0|1>	each callback gives up the other pages that are isolated
  *   private <n>	pin n single pages with a private pointer

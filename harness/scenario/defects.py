@@ -70,7 +70,15 @@ class Defects:
             )
         wanted = self._wanted(params)
         return tuple(
-            ArmPlan(_arm_name(each), "probe", each.defect, each.profile, each.append, each.smp)
+            ArmPlan(
+                _arm_name(each),
+                "probe",
+                each.defect,
+                each.profile,
+                each.append,
+                each.smp,
+                each.extra,
+            )
             for each in CATALOGUE
             if each.defect in wanted and each.drive is not None
         )

@@ -42,6 +42,7 @@ def evidence(
     splat: tuple[str, str] | None = None,
     blocks: tuple[Mapping[str, Any], ...] = (),
     commands: Mapping[str, int] | None = None,
+    waits: Mapping[str, Any] | None = None,
     driven: bool = True,
     message: str = "",
 ) -> list[Event]:
@@ -54,6 +55,8 @@ def evidence(
             data: dict[str, Any] = {"when": when, "values": dict(values)}
             found.append(Event(arm, "vmstat", "vmstat", data))
     found += [Event(arm, "memory", "block", block) for block in blocks]
+    if waits is not None:
+        found.append(Event(arm, "harness", "waits", waits))
     if facts is not None:
         data = {"when": "after", "values": dict(facts)}
         found.append(Event(arm, "prober", "facts", data))
@@ -102,6 +105,13 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("8", {"before": FREE, "after": LESS, "facts": {"moves": 3000}}),
+    (
+        "9",
+        {
+            "facts": {"swept": 3},
+            "waits": {"ended": False, "seconds": 60, "where": ["__lock_page", "State:", "D"]},
+        },
+    ),
     ("10", {"blocks": (BLOCK,), "facts": {"calls": 0}}),
     (
         "a",
@@ -156,6 +166,7 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("8", {"before": FREE, "after": SAME, "facts": {"moves": 3000}}),
+    ("9", {"facts": {"swept": 3}, "waits": {"ended": True, "seconds": 60, "where": []}}),
     ("10", {"blocks": ({**BLOCK, "state": "offline"},), "facts": {"calls": 90}}),
     (
         "a",
@@ -198,6 +209,8 @@ UNTOLD: list[tuple[str, dict[str, Any]]] = [
         {"facts": {"moved": 3, "moved_flagged": 0, "moved_registered": 0, "old_registered": 3}},
     ),
     ("8", {"before": FREE, "after": LESS, "facts": {"moves": 0}}),
+    ("9", {"facts": {"swept": 0}, "waits": {"ended": True, "seconds": 60, "where": []}}),
+    ("9", {"facts": {"swept": 3}}),
     ("10", {"blocks": ({**BLOCK, "pins": 0},), "facts": {"calls": 0}}),
     ("b", {"facts": {"result": 0, "create_listed": 1, "failed_listed": 1}}),
     ("c", {"facts": {"result": -22}, "commands": {"gone": 0}}),
@@ -287,7 +300,7 @@ def test_parameters_and_what_cannot_be_run() -> None:
         DEFECTS.check({"only": "all"}, 512)
     with pytest.raises(CannotRun, match="no pin page subsystem"):
         DEFECTS.arms(False, {"only": "all"})
-    arms = DEFECTS.arms(True, {"only": "2,i,9"})
+    arms = DEFECTS.arms(True, {"only": "2,i,l"})
     assert [(arm.mode, arm.profile, arm.append) for arm in arms] == [
         ("2", "debug", ("slub_debug=FZ",))
     ]

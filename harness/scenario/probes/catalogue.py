@@ -20,6 +20,7 @@ PAGES, EVERY = 4000, 16
 PIN = f"pin {PAGES} {EVERY}"
 MANY = PAGES // 8  # pages that cannot be an accident of the rest of the system
 PAIRS = 100_000
+WINDOW_SECONDS = 60
 LEAKED_PAIRS = PAIRS * 8 // 4096 // 2  # pages, half of what that many of the smallest objects are
 EBUSY, ENOMEM, EINVAL, EEXIST = 16, 12, 22, 17
 HEADER, SUBSYSTEM = "include/linux/pinpage.h", "mm/pinpage.c"
@@ -44,6 +45,7 @@ class Probe:
     profile: str = ""
     append: tuple[str, ...] = ()
     smp: int = 0
+    extra: str = ""  # patches that it needs on top, see ArmPlan
     why_not: str = ""  # why there is no probe
     read: Callable[[Tree], Answer] | None = None  # the source itself tells
 
@@ -204,6 +206,26 @@ def _old_page(facts: Facts) -> Answer:
     if moves < MANY:
         return _open(said)
     return _yes(said) if gone > moves // 2 else _no(said)
+
+
+def _drive_window(prober: Prober) -> None:
+    prober.do("pin 500 64")
+    prober.do("sweep 1")
+    prober.compact_or_wait(WINDOW_SECONDS)
+    prober.do("sweep 0")
+    prober.facts()
+    prober.end()
+
+
+def _window(facts: Facts) -> Answer:
+    swept = facts.number("swept")
+    said = f"{swept} pages cleared between PG_pin and the page lock (which a delay keeps apart)"
+    if not swept or not facts.waits:
+        return _open(said)
+    if facts.waits["ended"]:
+        return _no(f"{said}, and compaction comes to its end")
+    where = " ".join(str(word) for word in facts.waits["where"])
+    return _yes(f"{said}, and compaction waits for ever ({where})")
 
 
 def _drive_offline(prober: Prober) -> None:
@@ -523,9 +545,10 @@ CATALOGUE = (
         "PG_pin is not looked at again under the page lock",
         "isolate_migratepages_range",
         (COMPACTION, r"if \(PagePin\(page\)\)"),
-        None,
-        _never,
-        why_not="the window between the flag and the page lock is a few instructions wide",
+        _drive_window,
+        _window,
+        smp=2,
+        extra="window",
         fix="look-at-PG_pin-again",
     ),
     Probe(

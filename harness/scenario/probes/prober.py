@@ -70,6 +70,20 @@ class Prober:
             raise CannotRun(f"this kernel cannot compact memory on demand: there is no {COMPACT}")
         self.guest.write(COMPACT, b"1", timeout=300)
 
+    def compact_or_wait(self, seconds: int) -> None:
+        """Compact beside us, and say whether that has ended in time, and where it waits if not."""
+        done = "/tmp/compacted"
+        self.guest.must(
+            f"rm -f {done}; (echo 1 > {COMPACT}; : > {done}) >/dev/null 2>&1 </dev/null & "
+            f"echo $! > /tmp/compactor"
+        )
+        watch = f"i=0; while [ ! -e {done} ] && [ $i -lt {seconds} ]; do sleep 1; i=$((i+1)); done"
+        self.guest.must(watch, timeout=seconds + 60)
+        ended = self.guest.run(f"[ -e {done} ]").status == 0
+        look = "p=$(cat /tmp/compactor); cat /proc/$p/wchan; echo; grep State /proc/$p/status"
+        said = "" if ended else self.guest.run(look).stdout.decode(errors="replace")
+        self.record.event("harness", "waits", ended=ended, seconds=seconds, where=said.split())
+
     def slab_check(self) -> None:
         """Have the slab allocator check the objects of its general caches."""
         self.guest.must(
