@@ -15,7 +15,8 @@ from harness import resources
 
 pytestmark = pytest.mark.integration
 
-PATCHES = sorted((resources.patches() / "6.12").glob("*/*.patch"))
+PATCHES = sorted((resources.patches() / "6.12" / "posted").glob("*.patch"))
+PATCHES += sorted((resources.patches() / "6.12" / "fixed").glob("*.patch"))
 # What patches/README.md says is left, and why.
 LEFT = Counter(
     {
