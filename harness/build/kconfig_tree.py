@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 _DEPTH = 60  # files that source one another; a kernel has some six
-_SOURCE = re.compile(r'\s*(?:o|r|or)?source\s+"([^"]+)"')
+_SOURCE = re.compile(r'\s*(?:o|r|or)?source\s+"?([^"\s]+)"?')
 _ENTRY = re.compile(r"\s*(config|menuconfig)\s+(\w+)")
 _TYPE = re.compile(r"\s*(?:bool|tristate|string|int|hex|prompt)\b\s*(.*)")
 _PROMPT = re.compile(r'("(?:[^"\\]|\\.)*"|\'[^\']*\')\s*(?:if\s+(.*))?')
 _SELECT = re.compile(r"\s*select\s+(\w+)")
 _HEADER = re.compile(r"^# Linux/(\w+) ", re.MULTILINE)
+_ARCH_WORD = re.compile(r"\$\(SRCARCH\)|\$SRCARCH\b")  # the latter until v4.18
 _SRCARCH = {"i386": "x86", "x86_64": "x86", "sparc64": "sparc", "parisc64": "parisc"}
 _TOKEN = re.compile(r'\s*(&&|\|\||!=|<=|>=|=|<|>|!|\(|\)|"[^"]*"|\'[^\']*\'|\$\([^)]*\)|[\w.-]+)')
 
@@ -68,7 +69,7 @@ class _Reader:
             rest = line.split(None, 1)[1] if len(line.split(None, 1)) > 1 else ""
             if match := _SOURCE.match(line):
                 entry = None
-                inner = match[1].replace("$(SRCARCH)", self._arch)
+                inner = _ARCH_WORD.sub(self._arch, match[1])
                 self.file(inner, [c for b in blocks for c in b], depth + 1)
             elif match := _ENTRY.match(line):
                 entry = Entry(depends=[c for b in blocks for c in b])

@@ -29,8 +29,8 @@ READY = re.compile(rb"pinpage: guest ready([^\r\n]*)[\r\n]")
 PANIC = re.compile(rb"Kernel panic - not syncing|---\[ end Kernel panic")
 # Reports after which the task that made them is gone, with whatever locks it held.
 OOPS = re.compile(
-    rb"kernel BUG at |\bOops(?: - [^:\r\n]*)?: |Internal error: |general protection fault|"
-    rb"invalid opcode: |double fault: "
+    rb"kernel BUG at |BUG: failure at |\bOops(?: - [^:\r\n]*)?: |Internal error: |"
+    rb"general protection fault|invalid opcode: |double fault: "
 )
 ESCAPE = 0x1D  # Ctrl-]
 _WINDOW = 512  # bytes that a search looks back

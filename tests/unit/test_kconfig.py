@@ -128,6 +128,17 @@ def compose(root: Path, *features: str, kernel: Kernel = KERNEL) -> KernelConfig
     return kconfig.compose(kernel, X86, PROFILE, features, root)
 
 
+def test_words_of_older_kconfig_files_are_followed(tmp_path: Path) -> None:
+    for name, text in (
+        ("Kconfig", 'source "arch/$SRCARCH/Kconfig"\nsource "$NOTHING"\n'),
+        ("arch/x86/Kconfig", "config X86\n\tdef_bool y\nsource mm/Kconfig\n"),
+        ("mm/Kconfig", 'config CMA\n\tbool "CMA"\n\tdepends on HAVE_MEMBLOCK\n'),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert {"X86", "CMA"} <= set(kconfig_tree.load(tmp_path, "x86"))
+
+
 # ---------------------------------------------------------------------------------------------
 # Fragments
 # ---------------------------------------------------------------------------------------------

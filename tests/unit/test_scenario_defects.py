@@ -84,6 +84,7 @@ BLOCK = {"block": 3, "pins": 90, "state": "online", "said": "sh: write error: De
 
 SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("1", {"splat": (BUG, ""), "driven": False, "message": "crashed"}),
+    ("1", {"splat": ("BUG: failure at mm/compaction.c:549/isolate_migratepages_range()!", "")}),
     ("2", {"splat": ("BUG kmalloc-8: Redzone overwritten", ""), "facts": {}}),
     (
         "3",

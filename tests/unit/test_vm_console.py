@@ -97,6 +97,7 @@ def test_a_panic_is_seen_once_it_is_recorded_even_in_two_pieces(qemu: Qemu) -> N
     [
         b"kernel BUG at mm/compaction.c:549!",
         b"Oops: 0002 [#1] SMP",
+        b"BUG: failure at mm/compaction.c:549/isolate_migratepages_range()!",
         b"Oops: general protection fault, probably for non-canonical address: 0000",
         b"Internal error: Oops - BUG: 0 [#1] SMP",
         b"invalid opcode: 0000 [#1] SMP",

@@ -21,6 +21,7 @@ PIN = f"pin {PAGES} {EVERY}"
 MANY = PAGES // 8  # pages that cannot be an accident of the rest of the system
 PAIRS = 100_000
 WINDOW_SECONDS = 60
+_BUG_AT = r"^(?:kernel BUG at|BUG: failure at) "  # arm64 had no trap for it until v4.3
 LEAKED_PAIRS = PAIRS * 8 // 4096 // 2  # pages, half of what that many of the smallest objects are
 EBUSY, ENOMEM, EINVAL, EEXIST = 16, 12, 22, 17
 HEADER, SUBSYSTEM = "include/linux/pinpage.h", "mm/pinpage.c"
@@ -76,7 +77,7 @@ def _drive_lru(prober: Prober) -> None:
 
 
 def _lru(facts: Facts) -> Answer:
-    report = facts.report(r"^kernel BUG at mm/compaction\.c")
+    report = facts.report(_BUG_AT + r"mm/compaction\.c")
     if report:
         return _yes(f"the first compaction ends in {report.title!r}")
     if facts.number("moves"):
@@ -332,7 +333,7 @@ def _drive_one(command: str, *before: str) -> Callable[[Prober], None]:
 
 
 def _nested(facts: Facts) -> Answer:
-    report = facts.report(r"^kernel BUG at mm/pinpage\.c")
+    report = facts.report(_BUG_AT + r"mm/pinpage\.c")
     if report:
         return _yes(f"pinning a page a second time is {report.title!r}")
     return _returned("nest", "set_pinpage() of a pinned page", -EEXIST)(facts)
