@@ -89,12 +89,15 @@ def spawn(argv: Sequence[str], *, log: Path, cwd: Path | None = None) -> subproc
     """Start a long-lived program (QEMU) that dies with this process, output to log.
 
     setpriv asks the kernel for SIGKILL at the death of the *thread* that calls this
-    (prctl(2), PR_SET_PDEATHSIG): call it from a thread that outlives the program.
+    (prctl(2), PR_SET_PDEATHSIG): call it from a thread that outlives the program. The kernel
+    says nothing of a parent that died before it was asked, so a shell looks, after the
+    asking, whether this process is still the parent.
     """
     setpriv = find("setpriv", "util-linux")
+    still_ours = f'[ "$PPID" -eq {os.getpid()} ] || exit 143; exec "$@"'
     with log.open("ab") as out:
         return subprocess.Popen(
-            [setpriv, "--pdeathsig", "KILL", "--", *argv],
+            [setpriv, "--pdeathsig", "KILL", "--", "sh", "-c", still_ours, "sh", *argv],
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=out,

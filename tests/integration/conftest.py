@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import arch, pipeline, resources
+from harness import arch, pipeline, resources, scenario
 from harness.build import image
 from harness.model import BuildArtifacts, GuestImage, PatchedTree, RunSpec, Silent
 
@@ -31,6 +31,7 @@ def words(series: str, **extra: object) -> RunSpec:
         "profile": "fast",
         "seed": 1,
         "jobs": len(os.sched_getaffinity(0)),
+        "params": scenario.params(str(extra.get("scenario", "compaction")), ()),
     }
     return RunSpec(**{**values, **extra})  # type: ignore[arg-type]
 

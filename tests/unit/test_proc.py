@@ -92,3 +92,21 @@ def test_spawned_program_dies_with_us(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     assert _wait_gone(child)
+
+
+def test_spawned_program_never_starts_for_a_dead_parent(tmp_path: Path) -> None:
+    """The parent dies before the kernel is asked for the signal of its death."""
+    real = proc.find("setpriv")
+    late = tmp_path / "setpriv"
+    ran = tmp_path / "ran"
+    late.write_text(f'#!/bin/sh\nwhile [ -d /proc/$PPID ]; do :; done\nexec {real} "$@"\n')
+    late.chmod(0o755)
+    code = (
+        "import os; from pathlib import Path; from harness import proc\n"
+        f"child = proc.spawn(['touch', {str(ran)!r}], log=Path({str(tmp_path / 'log')!r}))\n"
+        "print(child.pid, flush=True); os._exit(0)\n"
+    )
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    child = int(proc.run([sys.executable, "-c", code], env=path).stdout)
+    assert _wait_gone(child)
+    assert not ran.exists()
