@@ -30,12 +30,14 @@
 #if __has_include("linux/pinpage.h")
 #include <linux/pinpage.h>
 #ifndef PINPAGE_CONTRACT
-int clear_pinpage(struct pinpage_system *psys, struct page *page);
-int unregister_pinpage(struct pinpage_system *psys);
 #define COMPAT_PINPAGE	1
 #define COMPAT_PINPAGE_POSTED	1
 #elif defined(CONFIG_PINPAGE)
 #define COMPAT_PINPAGE	1
+#endif
+#ifdef COMPAT_PINPAGE
+int clear_pinpage(struct pinpage_system *psys, struct page *page);
+int unregister_pinpage(struct pinpage_system *psys);
 #endif
 #endif
 
