@@ -70,8 +70,6 @@ static int prober_do_deny(const u64 *arg)
 
 static int prober_do_desert(const u64 *arg)
 {
-	if (!COMPAT_PINPAGE_POSTED)
-		return -EOPNOTSUPP;
 	prober_manner.deserts = arg[0];
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
+#include <linux/workqueue.h>
 
 #include "prober.h"
 
@@ -71,8 +72,13 @@ static void prober_look_round(struct page *page)
 	}
 }
 
-/* Put our references on what is isolated: it is the migration's alone then. */
-static void prober_desert(struct page *page)
+static struct page *prober_moving;	/* whose callback waits for the work */
+
+/*
+ * Put our references on what is isolated: it is the migration's alone then. As
+ * posted such a page is locked by whoever isolated it, and can't be cleared.
+ */
+static void prober_desert(struct work_struct *work)
 {
 	unsigned long i;
 
@@ -80,7 +86,11 @@ static void prober_desert(struct page *page)
 		struct prober_slot *slot = &prober_slots[i];
 		struct page *other = slot->page;
 
-		if (!other || other == page || page_count(other) != 2)
+		if (!other || other == prober_moving || page_count(other) != 2)
+			continue;
+		if (!COMPAT_PINPAGE_POSTED &&
+		    (PageLocked(other) ||
+		     clear_pinpage(&prober_system, other)))
 			continue;
 		slot->page = NULL;
 		slot->pfn_old = page_to_pfn(other);
@@ -88,6 +98,16 @@ static void prober_desert(struct page *page)
 		put_page(other);
 		atomic_long_inc(&prober_deserted);
 	}
+}
+
+static DECLARE_WORK(prober_desert_work, prober_desert);
+
+/* In another thread: a callback may not clear pages, others may at any time */
+static void prober_desert_others(struct page *page)
+{
+	prober_moving = page;
+	schedule_work(&prober_desert_work);
+	flush_work(&prober_desert_work);
 }
 
 static int prober_migrate(struct pinpage_system *psys, struct page *page,
@@ -101,9 +121,13 @@ static int prober_migrate(struct pinpage_system *psys, struct page *page,
 		atomic_long_inc(&prober_atomic);
 	if (nth == 1)
 		prober_look_round(page);
-	/* As contracts go since, it may not: see patches/README.md */
-	if (COMPAT_PINPAGE_POSTED && prober_manner.deserts)
-		prober_desert(page);
+	/* As posted, the callback may not sleep */
+	if (prober_manner.deserts && COMPAT_PINPAGE_POSTED) {
+		prober_moving = page;
+		prober_desert(NULL);
+	} else if (prober_manner.deserts) {
+		prober_desert_others(page);
+	}
 	if (prober_manner.sleeps)
 		usleep_range(50, 100);
 	if (refusal && (u32)(nth - 1) % (u32)prober_manner.every == 0) {
@@ -382,7 +406,7 @@ void prober_owner_pages(struct seq_file *m)
 void prober_owner_facts(struct seq_file *m)
 {
 	unsigned long i, owned = 0, moved = 0, flagged = 0, known = 0;
-	unsigned long stale = 0, held = 0, alive = 0;
+	unsigned long stale = 0, held = 0, alive = 0, listed = 0;
 	unsigned int most = 0;
 
 	for (i = 0; i < prober_count; i++) {
@@ -394,6 +418,7 @@ void prober_owner_facts(struct seq_file *m)
 			continue;
 		}
 		owned++;
+		listed += PageLRU(slot->page) ? 1 : 0;
 		most = max(most, slot->moves);
 		if (!slot->moves)
 			continue;
@@ -405,6 +430,7 @@ void prober_owner_facts(struct seq_file *m)
 					   pfn_to_page(slot->pfn_old)) ? 1 : 0;
 	}
 	seq_printf(m, "pages %lu\n", owned);
+	seq_printf(m, "pages_lru %lu\n", listed);
 	seq_printf(m, "moved %lu\n", moved);
 	seq_printf(m, "moved_held %lu\n", held);
 	seq_printf(m, "moved_flagged %lu\n", flagged);

@@ -17,7 +17,8 @@
  *   sweep <0|1>	a thread clears pages that have a second reference, but are
  *			not locked: in the middle of their isolation
  *   contig		ask for ranges with such pages, as CMA does
- *   desert <0|1>	each callback gives up the other pages that are isolated
+ *   desert <0|1>	during each callback the other pages that are isolated are
+ *			given up
  *   private <n>	pin n single pages with a private pointer
  *   cycle <n>		pin and clear one page n times
  *   repeat <n>		pin a page that is registered n times more

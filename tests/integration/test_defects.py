@@ -22,8 +22,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 ONLY = "1,5,7,c,i,r"
 
 
-def defects(keep: Path, kernel: str, series: str) -> tuple[int, dict[str, Any], str]:
-    words = ["run", "defects", "--kernel", kernel, "--series", series, "--set", f"only={ONLY}"]
+def defects(
+    keep: Path, kernel: str, series: str, only: str = ONLY, *more: str
+) -> tuple[int, dict[str, Any], str]:
+    words = ["run", "defects", "--kernel", kernel, "--series", series, "--set", f"only={only}"]
+    words += more
     argv = [sys.executable, "-m", "harness.cli", *words, "--json", "--keep", str(keep)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.stdout, done.stderr
@@ -49,7 +52,21 @@ def test_defects_of_the_posted_series_show(kernel: str, tmp_path: Path) -> None:
     assert (tmp_path / "latest" / "defect-1" / "console.log").is_file()
 
 
-def test_none_of_them_shows_in_the_fixed_series(tmp_path: Path) -> None:
-    code, record, said = defects(tmp_path, "6.12", "fixed")
+@pytest.mark.parametrize("kernel", ["6.12", "3.11"])
+def test_none_of_them_shows_in_the_fixed_series(kernel: str, tmp_path: Path) -> None:
+    code, record, said = defects(tmp_path, kernel_at_hand(kernel), "fixed")
     assert (code, record["verdict"]) == (0, "PASS"), (record["reason"], said)
     assert [each["shown"] for each in record["findings"]] == [False] * len(ONLY.split(","))
+
+
+@pytest.mark.parametrize(("defect", "fix"), [("5", "0016"), ("7", "0020"), ("c", "0010")])
+@pytest.mark.parametrize("kernel", ["6.12", "3.11"])
+def test_a_defect_is_back_without_its_fix(
+    kernel: str, defect: str, fix: str, tmp_path: Path
+) -> None:
+    """Several of them; 'pinpage fixes' leaves each out in turn."""
+    words = (tmp_path, kernel_at_hand(kernel), "fixed", defect, "--without", fix)
+    code, record, said = defects(*words)
+    assert (code, record["verdict"]) == (1, "FAIL"), (record["reason"], said)
+    (found,) = record["findings"]
+    assert found["shown"] is True, found

@@ -224,6 +224,9 @@ def _window(facts: Facts) -> Answer:
     if not swept or not facts.waits:
         return _open(said)
     if facts.waits["ended"]:
+        listed = facts.number("pages_lru")
+        if listed:
+            return _yes(f"{said}, and {listed} of them are put on the LRU by compaction")
         return _no(f"{said}, and compaction comes to its end")
     where = " ".join(str(word) for word in facts.waits["where"])
     return _yes(f"{said}, and compaction waits for ever ({where})")
@@ -247,6 +250,23 @@ def _offline(facts: Facts) -> Answer:
         return _no(said)
     errors = sorted({str(block["said"]).rpartition(": ")[2] for block in pinned} - {""})
     return _yes(f"{said} ({', '.join(errors)})" if errors else said)
+
+
+def _drive_soft(prober: Prober) -> None:
+    prober.do("pin 100 1")
+    prober.soft_offline()
+    prober.facts()
+    prober.end()
+
+
+def _soft(facts: Facts) -> Answer:
+    if not facts.page:
+        return _open("no page was to be taken out of use")
+    calls, errno = facts.number("calls"), str(facts.page["said"]).rpartition(": ")[2]
+    taken = not facts.page["status"]
+    how = "succeeds" if taken else f"fails ({errno})"
+    said = f"soft offline of a pinned page {how}, {calls} callbacks"
+    return _no(said) if taken and calls else _yes(said)
 
 
 def _drive_contig(prober: Prober) -> None:
@@ -354,18 +374,16 @@ def _halves(facts: Facts) -> Answer:
 
 
 def _drive_desert(prober: Prober) -> None:
-    if prober.offered("desert 1"):
-        prober.do(PIN)
-        prober.vmstat("before")
-        prober.compact()
-        prober.vmstat("after")
+    prober.do("desert 1")
+    prober.do(PIN)
+    prober.vmstat("before")
+    prober.compact()
+    prober.vmstat("after")
     prober.facts()
     prober.end()
 
 
 def _deserted(facts: Facts) -> Answer:
-    if facts.commands.get("desert 1"):
-        return _no("not to be had: an owner may not let go of a page that is isolated")
     deserted, gone = facts.number("deserted"), facts.missing()
     extra = gone + deserted  # their own pages were freed
     said = f"{deserted} pages freed while isolated, {extra} free pages are missing beyond that"
@@ -715,9 +733,9 @@ CATALOGUE = (
         "soft offline of a pinned page fails without a callback",
         "",
         ("mm/memory-failure.c", r"get_any_page\("),
-        None,
-        _never,
-        why_not="the kernels here are built without CONFIG_MEMORY_FAILURE",
+        _drive_soft,
+        _soft,
+        profile="debug",
         fix="cover-soft-offline",
     ),
     Probe(

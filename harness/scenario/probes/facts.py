@@ -38,6 +38,7 @@ class Facts:
     vmstat: dict[str, dict[str, int]] = field(default_factory=dict)
     commands: dict[str, int] = field(default_factory=dict)  # command → errno of its write
     blocks: list[Mapping[str, Any]] = field(default_factory=list)
+    page: Mapping[str, Any] = field(default_factory=dict)
     waits: Mapping[str, Any] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
     driven: bool = False
@@ -99,6 +100,8 @@ def _take(found: Facts, source: str, name: str, data: Mapping[str, Any]) -> None
         found.vmstat[data["when"]] = dict(data["values"])
     elif (source, name) == ("memory", "block"):
         found.blocks.append(data)
+    elif (source, name) == ("memory", "page"):
+        found.page = data
     elif (source, name) == ("harness", "waits"):
         found.waits = data
     elif (source, name) == ("prober", "end"):

@@ -113,6 +113,16 @@ class Prober:
                 "memory", "block", block=block, pins=pins.get(block, 0), state=state, said=said
             )
 
+    def soft_offline(self) -> None:
+        """Have the first page of ours taken out of use, as one with many corrected errors is."""
+        control = f"{_BLOCKS}/soft_offline_page"
+        if self.guest.run(f"[ -e {control} ]").status != 0:
+            raise CannotRun(f"this kernel cannot take a page out of use: there is no {control}")
+        pfn = int(self.record.text(f"{PROBER}/pages").split()[0])
+        done = self.guest.run(f"echo {pfn << 12:#x} > {control}", timeout=120)
+        said = done.stderr.decode(errors="replace").strip()
+        self.record.event("memory", "page", pfn=pfn, status=done.status, said=said)
+
     def end(self) -> None:
         """The probe has done what it wanted."""
         self.record.event("prober", "end")
