@@ -359,7 +359,7 @@ def from_error(
     verdict = Verdict(outcome, _sentence(reason), next_step or NEXT[outcome], splats=tuple(splats))
     try:
         rows = ledger(events)
-        seen = [gather(arm, events) for arm in arms]
+        seen = [gather(arm, events) for arm in arms if arm.role != "probe"]
     except EvidenceError:
         return verdict
     return replace(verdict, arms=tuple(_result(each, rows) for each in seen))

@@ -74,6 +74,16 @@ static int prober_do_desert(const u64 *arg)
 	return 0;
 }
 
+static int prober_do_thin(const u64 *arg)
+{
+	return prober_thin(arg[0]);
+}
+
+static int prober_do_fill(const u64 *arg)
+{
+	return prober_fill(arg[0]);
+}
+
 static int prober_do_hold(const u64 *arg)
 {
 	return prober_hold();
@@ -157,6 +167,8 @@ static const struct prober_command {
 	{ "keep", 1, prober_do_keep },
 	{ "deny", 1, prober_do_deny },
 	{ "desert", 1, prober_do_desert },
+	{ "thin", 1, prober_do_thin },
+	{ "fill", 1, prober_do_fill },
 	{ "hold", 0, prober_do_hold },
 	{ "sweep", 1, prober_do_sweep },
 	{ "contig", 0, prober_do_contig },

@@ -19,6 +19,8 @@
 
 #define PROBER_RANGE	1024	/* pages, the most that pageblocks are made of */
 #define PROBER_RANGES	32	/* to be tried */
+#define PROBER_BLOCKS	32	/* of memory that the system gets back */
+#define PROBER_BLOCK_ORDER	8
 
 /* One page. The callback for a page is never called twice at a time. */
 struct prober_slot {
@@ -35,6 +37,7 @@ static unsigned long prober_count;
 static bool prober_registered;
 static unsigned long prober_tried;	/* ranges asked for */
 static unsigned long prober_got;
+static unsigned long prober_filled;	/* pages taken and never given back */
 
 static atomic_long_t prober_calls;
 static atomic_long_t prober_refused;
@@ -272,6 +275,71 @@ int prober_unpin(void)
 	return 0;
 }
 
+/* Give every <nth> page frame back, which leaves holes of one page. */
+int prober_thin(u64 nth)
+{
+	unsigned long i;
+
+	if (!nth || nth > INT_MAX)
+		return -EINVAL;
+	prober_result = 0;
+	for (i = 0; i < prober_count; i++) {
+		struct page *page = prober_slots[i].page;
+
+		if (!page || page_to_pfn(page) % (u32)nth)
+			continue;
+		if (clear_pinpage(&prober_system, page)) {
+			prober_result++;
+			continue;
+		}
+		prober_slots[i].page = NULL;
+		set_page_private(page, 0);
+		__free_page(page);
+		cond_resched();
+	}
+	return 0;
+}
+
+static int prober_fill_to(u64 left)
+{
+	struct sysinfo info;
+
+	for (;;) {
+		unsigned int batch = 64;
+
+		si_meminfo(&info);
+		if (info.freeram <= left)
+			return 0;
+		while (batch--) {
+			if (!alloc_page(PROBER_FIXED))
+				return -ENOMEM;
+			prober_filled++;
+		}
+		cond_resched();
+	}
+}
+
+/*
+ * Take pages that can't move, until no more than <left> are free; for good. The
+ * system gets some large blocks back, or nothing could be started afterwards.
+ */
+int prober_fill(u64 left)
+{
+	struct page *blocks[PROBER_BLOCKS];
+	unsigned int i, got;
+	int err;
+
+	for (got = 0; got < PROBER_BLOCKS; got++) {
+		blocks[got] = alloc_pages(PROBER_FIXED, PROBER_BLOCK_ORDER);
+		if (!blocks[got])
+			break;
+	}
+	err = prober_fill_to(left);
+	for (i = 0; i < got; i++)
+		__free_pages(blocks[i], PROBER_BLOCK_ORDER);
+	return err;
+}
+
 int prober_hold(void)
 {
 	unsigned long i;
@@ -445,6 +513,7 @@ void prober_owner_facts(struct seq_file *m)
 		   atomic_long_read(&prober_isolated));
 	seq_printf(m, "isolated_locked %ld\n", atomic_long_read(&prober_locked));
 	seq_printf(m, "swept %ld\n", atomic_long_read(&prober_swept));
+	seq_printf(m, "filled %lu\n", prober_filled);
 	seq_printf(m, "contig_tried %lu\n", prober_tried);
 	seq_printf(m, "contig_got %lu\n", prober_got);
 	seq_printf(m, "deserted %ld\n", atomic_long_read(&prober_deserted));

@@ -15,6 +15,9 @@
 #define PROBER_GFP	(GFP_KERNEL | __GFP_HIGHMEM | __GFP_MOVABLE | \
 			 __GFP_NOWARN | __GFP_NORETRY)
 
+/* As most of the kernel's own */
+#define PROBER_FIXED	(GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY)
+
 /* How the owner behaves */
 struct prober_manner {
 	int refusal;		/* errno of the refused, 0: none is */
@@ -35,6 +38,8 @@ extern struct prober_manner prober_manner;
 extern struct pinpage_system prober_system;
 int prober_pin(u64 count, u64 every);
 int prober_unpin(void);
+int prober_thin(u64 nth);
+int prober_fill(u64 left);
 int prober_hold(void);
 int prober_contig(void);
 int prober_sweep(bool on);

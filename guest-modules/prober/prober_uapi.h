@@ -13,6 +13,8 @@
  *   bare <0|1>		page->lru is left as it is, which the owner has to
  *   keep <0|1>		the owner does not put the old page, as posted it has to
  *   deny <0|1>		find_page says that the page is nobody's
+ *   thin <n>		give back each page whose pfn is a multiple of n
+ *   fill <n>		take unmovable pages until n are free; never given back
  *   hold		a second reference on each page, as I/O would have it
  *   sweep <0|1>	a thread clears pages that have a second reference, but are
  *			not locked: in the middle of their isolation

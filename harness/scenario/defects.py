@@ -121,17 +121,25 @@ class Defects:
 
 
 def _place(probe: Probe, tree: Tree) -> dict[str, Any] | None:
-    """Where the line to blame is in the tree under test, and which patch brought it."""
-    path, pattern = probe.place
-    lines = tree.read(path).splitlines()
-    for number, line in enumerate(lines, 1):
-        if re.search(pattern, line):
-            return {
+    """Where the line to blame is in the tree under test, and which patch brought it.
+
+    Of several lines the first in the probe's own function, if there is one.
+    """
+    for path, pattern in filter(any, (probe.place, probe.elsewhere)):
+        lines = tree.read(path).splitlines()
+        found = [
+            {
                 "path": path,
                 "line": number,
                 "function": _enclosing(lines, number) or probe.function,
                 "patch": tree.blame(path, line),
             }
+            for number, line in enumerate(lines, 1)
+            if re.search(pattern, line)
+        ]
+        own = [each for each in found if each["function"] == probe.function]
+        if found:
+            return (own or found)[0]
     return None
 
 

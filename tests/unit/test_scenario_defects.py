@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from harness import resources, scenario
-from harness.errors import CannotRun, InputError
+from harness.errors import BuildError, CannotRun, InputError
 from harness.model import Event, Finding, Outcome
 from harness.scenario.probes.catalogue import CATALOGUE, MANY, Probe
-from harness.verdict import from_findings
+from harness.verdict import from_error, from_findings
 
 DEFECTS = scenario.get("defects")
 PROBES = {probe.defect: probe for probe in CATALOGUE}
@@ -43,6 +43,7 @@ def evidence(
     blocks: tuple[Mapping[str, Any], ...] = (),
     commands: Mapping[str, int] | None = None,
     page: Mapping[str, Any] | None = None,
+    pageblocks: Mapping[str, Any] | None = None,
     waits: Mapping[str, Any] | None = None,
     driven: bool = True,
     message: str = "",
@@ -56,6 +57,8 @@ def evidence(
             data: dict[str, Any] = {"when": when, "values": dict(values)}
             found.append(Event(arm, "vmstat", "vmstat", data))
     found += [Event(arm, "memory", "block", block) for block in blocks]
+    if pageblocks is not None:
+        found.append(Event(arm, "memory", "pageblocks", pageblocks))
     if page is not None:
         found.append(Event(arm, "memory", "page", page))
     if waits is not None:
@@ -157,6 +160,7 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
         "o",
         {"before": SCANNED[0], "after": SCANNED[1], "facts": {"moved_held": 9, "pages": 4000}},
     ),
+    ("p", {"pageblocks": {"pins": 200, "movable": 120}, "facts": {"filled": 9000}}),
     ("q", {"page": PAGE, "facts": {"calls": 0}}),
     ("r", {"facts": {"result": 1}}),
 ]
@@ -218,6 +222,7 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
         "o",
         {"before": SCANNED[0], "after": SCANNED[1], "facts": {"moved_held": 0, "pages": 4000}},
     ),
+    ("p", {"pageblocks": {"pins": 200, "movable": 201}, "facts": {"filled": 9000}}),
     ("q", {"page": {**PAGE, "status": 0, "said": ""}, "facts": {"calls": 1}}),
     ("r", {"splat": ("BUG: Bad page state in process sh", ""), "facts": {"result": 1}}),
 ]
@@ -250,6 +255,10 @@ UNTOLD: list[tuple[str, dict[str, Any]]] = [
     ("n", {"commands": {"stale": 2}}),
     ("o", {"before": SCANNED[0], "after": SCANNED[0], "facts": {"moved_held": 0, "pages": 9}}),
     ("g", {"before": FREE, "after": FREE, "facts": {"deserted": 3}}),
+    ("p", {"facts": {"filled": 9000}}),
+    ("p", {"pageblocks": {"pins": 3, "movable": 0}, "facts": {"filled": 9000}}),
+    ("p", {"pageblocks": {"pins": 200, "movable": 0}, "facts": {"filled": 0}}),
+    ("p", {"pageblocks": {"pins": 200, "movable": 190}, "facts": {"filled": 9000}}),
     ("q", {"facts": {"calls": 0}}),
     ("r", {"facts": {"result": 0}}),
 ]
@@ -357,3 +366,24 @@ def test_verdict_of_findings(findings: list[Finding], outcome: Outcome) -> None:
 
 def test_threshold_is_no_accident() -> None:
     assert MANY >= 500
+
+
+def test_the_line_in_the_own_function_is_to_blame() -> None:
+    body = "{\n\tif (folio_ref_count(src) == 1)\n\t\tgoto out;\n}\n"
+    text = f"static int other(int x)\n{body}\nstatic int unmap_and_move_pinpage(int x)\n{body}"
+    events = list(DEFECTS.inspect(Source(**{"mm__migrate.c": text}), {"only": "g"}))
+    (place,) = (event.data for event in events if event.name == "place")
+    assert (place["line"], place["function"]) == (9, "unmap_and_move_pinpage")
+
+
+def test_a_place_may_be_elsewhere_on_another_kernel() -> None:
+    text = "bool has_unmovable_pages(int x)\n{\n\tif (!PageLRU(page))\n\t\tfound++;\n}\n"
+    events = list(DEFECTS.inspect(Source(**{"mm/page_alloc.c": text}), {"only": "k"}))
+    (place,) = (event.data for event in events if event.name == "place")
+    assert (place["path"], place["line"]) == ("mm/page_alloc.c", 3)
+
+
+def test_an_error_leaves_no_arms_of_probes() -> None:
+    plans = DEFECTS.arms(True, {"only": "1,5"})
+    found = from_error(BuildError("it does not build"), plans, (), ())
+    assert found.outcome is Outcome.BUILD and found.arms == ()

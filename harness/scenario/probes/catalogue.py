@@ -21,6 +21,7 @@ PIN = f"pin {PAGES} {EVERY}"
 MANY = PAGES // 8  # pages that cannot be an accident of the rest of the system
 PAIRS = 100_000
 WINDOW_SECONDS = 60
+BLOCKS = 64  # pageblocks, fewer of which prove nothing
 _BUG_AT = r"^(?:kernel BUG at|BUG: failure at) "  # arm64 had no trap for it until v4.3
 LEAKED_PAIRS = PAIRS * 8 // 4096 // 2  # pages, half of what that many of the smallest objects are
 EBUSY, ENOMEM, EINVAL, EEXIST = 16, 12, 22, 17
@@ -30,8 +31,8 @@ COMPACTION, MIGRATE = "mm/compaction.c", "mm/migrate.c"
 
 @dataclass(frozen=True)
 class Probe:
-    """One defect. place: file and a regular expression of the line that is to blame.
-
+    """One defect. place: file and a regular expression of the line that is to blame; elsewhere:
+    another one, for kernels that have it there.
     function: where that line is, if it is in none of its own or the kernel has it no more.
     fix: part of the name of the patch of ``fixed`` that mends it.
     """
@@ -42,6 +43,7 @@ class Probe:
     place: tuple[str, str]
     drive: Callable[[Prober], None] | None
     answer: Callable[[Facts], Answer]
+    elsewhere: tuple[str, str] = ("", "")
     fix: str = ""
     profile: str = ""
     append: tuple[str, ...] = ()
@@ -250,6 +252,34 @@ def _offline(facts: Facts) -> Answer:
         return _no(said)
     errors = sorted({str(block["said"]).rpartition(": ")[2] for block in pinned} - {""})
     return _yes(f"{said} ({', '.join(errors)})" if errors else said)
+
+
+def _drive_crowd(prober: Prober) -> None:
+    """Three pages of four are pins in half of memory, and the rest is taken by unmovable ones.
+
+    A third of the holes is taken as well: these are the pages for which the allocator falls back
+    on blocks of pins.
+    """
+    prober.steady()
+    pins = prober.free_pages() * 9 // 20
+    prober.do(f"pin {pins} 1", timeout=600)
+    prober.do("thin 4", timeout=600)
+    prober.do(f"fill {pins // 6}", timeout=600)
+    prober.blocks_of_pins()
+    prober.facts()
+    prober.end()
+
+
+def _crowded(facts: Facts) -> Answer:
+    if not facts.pageblocks:
+        return _open("pageblocks were not counted")
+    pins, movable = int(facts.pageblocks["pins"]), int(facts.pageblocks["movable"])
+    said = f"{pins} pageblocks are mostly pins, and {movable} are kept for movable pages"
+    if pins < BLOCKS or not facts.number("filled"):
+        return _open(said)
+    return (
+        _yes(said) if movable < pins - pins // 8 else _no(said) if movable >= pins else _open(said)
+    )
 
 
 def _drive_soft(prober: Prober) -> None:
@@ -676,9 +706,10 @@ CATALOGUE = (
         "k",
         "pins outside CMA and ZONE_MOVABLE are refused as unmovable",
         "has_unmovable_pages",
-        ("mm/page_alloc.c", r"has_unmovable_pages\(|^int alloc_contig_range"),
+        ("mm/page_isolation.c", r"__PageMovable\(page\) \|\| PageLRU\(page\)"),
         _drive_contig,
         _contiguous,
+        elsewhere=("mm/page_alloc.c", r"if \(!PageLRU\(page\)\)$"),
         fix="pinned-pages-are-not-unmovable",
     ),
     Probe(
@@ -688,7 +719,10 @@ CATALOGUE = (
         ("mm/vmscan.c", r"reclaim_clean_pages_from_list\("),
         None,
         _never,
-        why_not="it skips locked pages, and as posted isolated pins are locked: see m",
+        why_not=(
+            "nothing comes of it: as posted isolated pins are locked and passed over (m), and "
+            "later reclaim finds that they have no mapping, and leaves them"
+        ),
         fix="keep-pinned-pages-from-reclaim",
     ),
     Probe(
@@ -722,17 +756,19 @@ CATALOGUE = (
         "p",
         "a block full of pins is taken for unmovable by the allocator",
         "",
-        ("mm/page_alloc.c", r"move_freepages_block\("),
-        None,
-        _never,
-        why_not="it costs fragmentation later on, which no single reading shows",
+        ("mm/page_alloc.c", r"PageLRU\(page\) \|\| __PageMovable\(page\)\)$"),
+        _drive_crowd,
+        _crowded,
         fix="count-pinned-pages",
     ),
     Probe(
         "q",
         "soft offline of a pinned page fails without a callback",
         "",
-        ("mm/memory-failure.c", r"get_any_page\("),
+        (
+            "mm/memory-failure.c",
+            r"MF_SOFT_OFFLINE\) && __PageMovable|!PageHuge\(page\) && !PageLRU\(page\)\) \{",
+        ),
         _drive_soft,
         _soft,
         profile="debug",

@@ -39,6 +39,7 @@ class Facts:
     commands: dict[str, int] = field(default_factory=dict)  # command → errno of its write
     blocks: list[Mapping[str, Any]] = field(default_factory=list)
     page: Mapping[str, Any] = field(default_factory=dict)
+    pageblocks: Mapping[str, Any] = field(default_factory=dict)
     waits: Mapping[str, Any] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
     driven: bool = False
@@ -102,6 +103,8 @@ def _take(found: Facts, source: str, name: str, data: Mapping[str, Any]) -> None
         found.blocks.append(data)
     elif (source, name) == ("memory", "page"):
         found.page = data
+    elif (source, name) == ("memory", "pageblocks"):
+        found.pageblocks = data
     elif (source, name) == ("harness", "waits"):
         found.waits = data
     elif (source, name) == ("prober", "end"):

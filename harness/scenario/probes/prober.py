@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from harness.errors import CannotRun, GuestCommandError
+from harness.errors import CannotRun, EvidenceError, GuestCommandError
 from harness.model import JSON
 from harness.parse import vmstat
 from harness.scenario.recorder import Recorder, mount
@@ -112,6 +112,43 @@ class Prober:
             self.record.event(
                 "memory", "block", block=block, pins=pins.get(block, 0), state=state, said=said
             )
+
+    def free_pages(self) -> int:
+        found = re.search(r"^MemFree: +(\d{1,12}) kB$", self.record.text("/proc/meminfo"), re.M)
+        if found is None:
+            raise EvidenceError("/proc/meminfo has no line MemFree")
+        return int(found.group(1)) // 4
+
+    def steady(self) -> None:
+        """Nothing is compacted unasked, and what is freed is free, on kernels that do otherwise.
+
+        Since v6.7 a processor may keep an eighth of a zone for itself (mm/page_alloc.c: high_max).
+        """
+        for name, value in (
+            ("compaction_proactiveness", 0),
+            ("percpu_pagelist_high_fraction", 9999),
+        ):
+            self.guest.run(f"[ ! -e /proc/sys/vm/{name} ] || echo {value} > /proc/sys/vm/{name}")
+
+    def blocks_of_pins(self) -> None:
+        """How many pageblocks are mostly pins, and how many the allocator keeps for movable pages.
+
+        Source: /proc/pagetypeinfo (mm/vmstat.c), the table of numbers of blocks.
+        """
+        text = self.record.text("/proc/pagetypeinfo")
+        size = re.search(r"^Pages per block: +(\d{1,6})$", text, re.MULTILINE)
+        _, _, table = text.partition("Number of blocks type")
+        names, *rows = table.splitlines() or [""]
+        if size is None or "Movable" not in names:
+            raise EvidenceError("/proc/pagetypeinfo has no table of blocks")
+        at = names.split().index("Movable") - len(names.split())
+        movable = sum(int(row.split()[at]) for row in rows if row.startswith("Node"))
+        pins: dict[int, int] = {}
+        for word in self.record.text(f"{PROBER}/pages").split():
+            block = int(word) // int(size.group(1))
+            pins[block] = pins.get(block, 0) + 1
+        mostly = sum(2 * count > int(size.group(1)) for count in pins.values())
+        self.record.event("memory", "pageblocks", pins=mostly, movable=movable)
 
     def soft_offline(self) -> None:
         """Have the first page of ours taken out of use, as one with many corrected errors is."""
