@@ -89,7 +89,7 @@ def _lru(facts: Facts) -> Answer:
 
 def _drive_private(prober: Prober) -> None:
     prober.do("private 500")
-    prober.slab_check()
+    prober.slab_check(8)  # a pointer
     prober.facts()
     prober.end()
 

@@ -14,6 +14,8 @@ PROBER = "/sys/kernel/debug/prober"
 COMPACT = "/proc/sys/vm/compact_memory"
 _MODULE = "/modules/prober.ko"
 _BLOCKS = "/sys/devices/system/memory"
+_SLAB = "/sys/kernel/slab"
+_CACHE = re.compile(r"/kmalloc-(\d{1,6})$")
 _ERRNO = {"Operation not supported": 95, "Invalid argument": 22, "No such file or directory": 2}
 _FREE = re.compile(r"^ *(?:pages free|count:) +(\d{1,12})$", re.MULTILINE)
 _OFFLINE = 20  # seconds for one block: the kernel would try for ever
@@ -84,12 +86,20 @@ class Prober:
         said = "" if ended else self.guest.run(look).stdout.decode(errors="replace")
         self.record.event("harness", "waits", ended=ended, seconds=seconds, where=said.split())
 
-    def slab_check(self) -> None:
-        """Have the slab allocator check the objects of its general caches."""
-        self.guest.must(
-            "for f in /sys/kernel/slab/kmalloc-*/validate; do [ -e $f ] && echo 1 > $f; done; "
-            "[ -e /sys/kernel/slab/kmalloc-8/validate ]"
-        )
+    def slab_check(self, size: int) -> None:
+        """Have the slab allocator check the objects of its general caches.
+
+        CannotRun: an object of ``size`` bytes gets a larger one, so that what is written behind it
+        stays in its own (arm64 until v6.5: ARCH_DMA_MINALIGN).
+        """
+        names = self.guest.must(f"ls -d {_SLAB}/kmalloc-[0-9]*").split()
+        sizes = sorted(int(each) for name in names for each in _CACHE.findall(name))
+        if not sizes or sizes[0] > size:
+            raise CannotRun(
+                f"the smallest object of this kernel's slab has {sizes[0] if sizes else '?'} "
+                f"bytes: what is written behind one of {size} stays in it"
+            )
+        self.guest.must(f"for f in {_SLAB}/kmalloc-*/validate; do echo 1 > $f || exit; done")
 
     def offline(self) -> None:
         """Try to take each block of memory offline in turn; each try is an event."""
