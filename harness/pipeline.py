@@ -177,7 +177,10 @@ def bootable(chosen: Chosen, artifacts: BuildArtifacts, progress: Progress) -> B
 
 @contextmanager
 def boot(ready: Bootable, folder: Path, progress: Progress) -> Iterator[machine.Machine]:
-    """A booted guest; folder gets its console and logs."""
+    """A booted guest; folder gets its console and logs.
+
+    InfraError where the kernel that answers is not the one that was built.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with machine.boot(
         ready.chosen.arch,
@@ -192,7 +195,18 @@ def boot(ready: Bootable, folder: Path, progress: Progress) -> Iterator[machine.
         append=ready.words.append,
         progress=progress,
     ) as guest:
+        _check_identity(guest.must("cat /proc/version"), ready.artifacts)
         yield guest
+
+
+def _check_identity(said: str, artifacts: BuildArtifacts) -> None:
+    wanted = kernel.identity(artifacts.key)
+    if f"@{wanted})" not in said:
+        raise InfraError(
+            f"the kernel that booted is not the one in {artifacts.folder}: it was not built as "
+            f"{wanted}, and says {' '.join(said.split())[:200]!r}",
+            hint="remove that folder, and report this",
+        )
 
 
 # ---------------------------------------------------------------------------------------------

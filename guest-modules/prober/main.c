@@ -74,6 +74,12 @@ static int prober_do_desert(const u64 *arg)
 	return 0;
 }
 
+static int prober_do_unmovable(const u64 *arg)
+{
+	prober_manner.unmovable = arg[0];
+	return 0;
+}
+
 static int prober_do_thin(const u64 *arg)
 {
 	return prober_thin(arg[0]);
@@ -167,6 +173,7 @@ static const struct prober_command {
 	{ "keep", 1, prober_do_keep },
 	{ "deny", 1, prober_do_deny },
 	{ "desert", 1, prober_do_desert },
+	{ "unmovable", 1, prober_do_unmovable },
 	{ "thin", 1, prober_do_thin },
 	{ "fill", 1, prober_do_fill },
 	{ "hold", 0, prober_do_hold },

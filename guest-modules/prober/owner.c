@@ -174,7 +174,8 @@ static int prober_alloc(struct page **pages, unsigned long count)
 	unsigned long i;
 
 	for (i = 0; i < count; i++) {
-		pages[i] = alloc_page(PROBER_GFP);
+		pages[i] = alloc_page(prober_manner.unmovable ? PROBER_FIXED :
+				      PROBER_GFP);
 		if (!pages[i])
 			goto out;
 		cond_resched();

@@ -22,6 +22,7 @@
 struct prober_manner {
 	int refusal;		/* errno of the refused, 0: none is */
 	u64 every;
+	bool unmovable;		/* pages are of the kind that does not move */
 	bool bare;		/* page->lru is left alone, as documented */
 	bool sleeps;
 	bool keeps;

@@ -13,6 +13,7 @@
  *   bare <0|1>		page->lru is left as it is, which the owner has to
  *   keep <0|1>		the owner does not put the old page, as posted it has to
  *   deny <0|1>		find_page says that the page is nobody's
+ *   unmovable <0|1>	pages come from where the unmovable ones are
  *   thin <n>		give back each page whose pfn is a multiple of n
  *   fill <n>		take unmovable pages until n are free; never given back
  *   hold		a second reference on each page, as I/O would have it

@@ -23,6 +23,7 @@ static bool prober_listed;		/* in create_subsys, before it is done */
 static bool prober_failed_listed;	/* after it has failed */
 static bool prober_half_set;
 static bool prober_half_cleared;
+static bool prober_stale_waited;
 
 static int prober_create(struct pinpage_system *psys)
 {
@@ -207,17 +208,6 @@ int prober_fails(void)
 	return 0;
 }
 
-/* clear_pinpage() of a page that moved away and was freed */
-int prober_stale(void)
-{
-	struct page *page = prober_left();
-
-	if (!page)
-		return -ENOENT;
-	prober_result = clear_pinpage(&prober_system, page);
-	return 0;
-}
-
 int prober_freed(void)
 {
 	struct pinpage_system *psys;
@@ -298,6 +288,44 @@ static int prober_under_lock(struct prober_task *task, int (*act)(void *data),
 	return task->result;
 }
 
+/* Does clear_pinpage() wait for the lock of a page that was never pinned? */
+static int prober_waits(bool *waited)
+{
+	struct prober_task task = { .psys = &prober_system };
+	struct task_struct *thread;
+
+	task.page = prober_page(0);
+	if (!task.page)
+		return -ENOMEM;
+	init_completion(&task.done);
+	lock_page(task.page);
+	thread = kthread_run(prober_clears, &task, "prober");
+	if (IS_ERR(thread)) {
+		unlock_page(task.page);
+		return PTR_ERR(thread);
+	}
+	*waited = !wait_for_completion_timeout(&task.done, HZ);
+	unlock_page(task.page);
+	if (*waited)
+		wait_for_completion(&task.done);
+	__free_page(task.page);
+	return 0;
+}
+
+/*
+ * An owner that comes too late: its page has moved, and where it was there is
+ * nothing, or what somebody else has there and has locked.
+ */
+int prober_stale(void)
+{
+	struct page *page = prober_left();
+
+	if (!page)
+		return -ENOENT;
+	prober_result = clear_pinpage(&prober_system, page);
+	return prober_waits(&prober_stale_waited);
+}
+
 int prober_unlocked(void)
 {
 	struct prober_task task = { 0 };
@@ -320,6 +348,7 @@ void prober_trial_facts(struct seq_file *m)
 {
 	seq_printf(m, "create_listed %d\n", prober_listed);
 	seq_printf(m, "failed_listed %d\n", prober_failed_listed);
+	seq_printf(m, "stale_waited %d\n", prober_stale_waited);
 	seq_printf(m, "half_set %d\n", prober_half_set);
 	seq_printf(m, "half_cleared %d\n", prober_half_cleared);
 }

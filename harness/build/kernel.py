@@ -28,7 +28,7 @@ from harness.model import (
     Toolchain,
 )
 
-_FORMAT = "1"
+_FORMAT = "2"
 _CONFIG_INPUTS = ("Kconfig", "scripts/", "/configs/")
 
 
@@ -59,6 +59,11 @@ def build(
         return found if found is not None else job.make(work)
 
 
+def identity(key: str) -> str:
+    """What a kernel built by this key gives as its build host, in its banner and /proc/version."""
+    return key[:12]
+
+
 class _Job:
     """One build: its key, and the steps to make it in a workspace."""
 
@@ -83,7 +88,12 @@ class _Job:
         sources = [part for name in sorted(modules) for part in (name, _content(modules[name]))]
         self.key = cache.key(_FORMAT, tree.digest, config.digest, arch.name, tools, *sources)
         self.workspace = cache.key(
-            tree.source.origin, config.digest, arch.name, tools, str(self._toolchain.ccache)
+            _FORMAT,
+            tree.source.origin,
+            config.digest,
+            arch.name,
+            tools,
+            str(self._toolchain.ccache),
         )[:12]
 
     def make(self, work: Workspace) -> BuildArtifacts:
@@ -97,6 +107,7 @@ class _Job:
             jobs=self._jobs,
             log=log,
             progress=self._progress,
+            identity=identity(self.key),
             sources=self._modules,
         )
         changed = self._sources(work)

@@ -20,7 +20,6 @@ from harness.model import PatchedTree, Progress
 _REPRODUCIBLE = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
     "KBUILD_BUILD_USER": "pinpage",
-    "KBUILD_BUILD_HOST": "pinpage",
     "KBUILD_BUILD_VERSION": "1",
 }
 # Variables that a user's shell may hold and that would reach the build past its key.
@@ -39,20 +38,21 @@ _DRY_STEP = re.compile(rb"^\s*(?:set -e;\s+)?echo '  [A-Z][A-Z0-9_-]*(?: \[M\])?
 _CLEAN = ("env", *(word for name in _CLEARED for word in ("-u", name)))
 
 
-def _ccache() -> dict[str, str]:
-    """Let ccache use the dependencies that Kbuild has the compiler write anyway.
+def ccache() -> dict[str, str]:
+    """Keep ccache from its depend mode, and from what it has stored in that.
 
-    By default it runs the preprocessor first: 45 % more for what it has not seen before, and
-    slower hits. What the user has set stays.
+    The mode saves the preprocessor, and with it the look for ``.incbin``: piggy.S, which takes
+    the whole kernel in, came out with the kernel of an earlier build, if that had been as long.
     """
-    if "CCACHE_DEPEND" in os.environ or "CCACHE_NODEPEND" in os.environ:
-        return {}
-    return {"CCACHE_DEPEND": "1"}
+    return {"CCACHE_NODEPEND": "1", "CCACHE_NAMESPACE": "pinpage"}
 
 
 @dataclass
 class Make:
-    """make for one workspace. steps counts what Kbuild says that it did (CC, LD, …)."""
+    """make for one workspace. steps counts what Kbuild says that it did (CC, LD, …).
+
+    identity: what the kernel says in /proc/version that it was built as, see kernel.identity().
+    """
 
     work: Workspace
     tree: PatchedTree
@@ -61,6 +61,7 @@ class Make:
     jobs: int
     log: Path
     progress: Progress
+    identity: str
     expected: int | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)  # module → its own folder
     steps: int = 0
@@ -71,7 +72,7 @@ class Make:
         """The command, to be run anywhere, as a user may repeat it."""
         src = os.fspath(self.work.src)
         own = {name: value.replace("{src}", src) for name, value in self.variables.items()}
-        variables = {**own, **_REPRODUCIBLE}
+        variables = {**own, **_REPRODUCIBLE, "KBUILD_BUILD_HOST": self.identity}
         return (
             *("make", "-C", src, f"O={self.work.obj}", f"ARCH={self.arch}"),
             *(f"{name}={value}" for name, value in sorted(variables.items())),
@@ -94,7 +95,7 @@ class Make:
         # however this process ends.
         words = [*_CLEAN, "flock", "--no-fork", os.fspath(self.work.make_lock), *argv]
         self.work.begin()
-        done = proc.run(words, env=_ccache(), log=log, on_line=on_line, check=False)
+        done = proc.run(words, env=ccache(), log=log, on_line=on_line, check=False)
         if 0 <= done.status < _SIGNALS:
             self.work.ended()
         self.seconds += done.seconds

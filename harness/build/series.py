@@ -45,9 +45,9 @@ def load(
 
     without: patches that are left out, by the begin of their names. Where others are built on one,
     ``patches/<kernel>/without/`` has a patch of its name that takes it back, and goes on top
-    instead. InputError says which word names nothing.
+    of the word that has it. InputError says which word names nothing.
     """
-    wanted = _without(_wanted(words, kernel, source), without, kernel)
+    wanted = _wanted(words, kernel, source, without)
     if not kernel.compat:
         return wanted
     beneath = _part(kernel.compat, kernel, source).patches
@@ -55,16 +55,27 @@ def load(
     return replace(whole, compat=len(beneath))
 
 
-def _without(series: Series, names: Sequence[str], kernel: Kernel) -> Series:
+def _without(parts: Sequence[Series], names: Sequence[str], kernel: Kernel) -> list[Series]:
+    """The parts of a series without the patches that these names begin."""
+    for name in names:
+        found = [patch for part in parts for patch in part.patches if patch.name.startswith(name)]
+        if len(found) != 1:
+            what = "no patch" if not found else f"{len(found)} patches"
+            every = ", ".join(patch.name for part in parts for patch in part.patches)
+            raise InputError(
+                f"--without {name}: {what} of series {parts[0].name if parts else NONE} "
+                "begin with that",
+                hint=f"it has {every or 'none'}",
+            )
+    return [_less(part, names, kernel) for part in parts]
+
+
+def _less(series: Series, names: Sequence[str], kernel: Kernel) -> Series:
     patches, origin = list(series.patches), series.origin
     for name in names:
         found = [patch for patch in series.patches if patch.name.startswith(name)]
-        if len(found) != 1:
-            what = "no patch" if not found else f"{len(found)} patches"
-            raise InputError(
-                f"--without {name}: {what} of series {series.name} begin with that",
-                hint=f"it has {', '.join(patch.name for patch in series.patches) or 'none'}",
-            )
+        if not found:
+            continue
         back = resources.patches() / kernel.patches / "without" / found[0].name
         taken = patchfile.single(back) if back.is_file() else None
         if taken is not None:
@@ -72,20 +83,23 @@ def _without(series: Series, names: Sequence[str], kernel: Kernel) -> Series:
         else:
             patches.remove(found[0])
         origin += f", without {found[0].name}"
-    if not names:
+    if origin == series.origin:
         return series
     return _series(series.name, patches, origin, series.git)
 
 
-def _wanted(words: tuple[str, ...], kernel: Kernel, source: SourceTree) -> Series:
+def _wanted(
+    words: tuple[str, ...], kernel: Kernel, source: SourceTree, without: Sequence[str]
+) -> Series:
     parts = [_part(word, kernel, source) for word in words if word != NONE]
-    patches = [patch for part in parts for patch in part.patches]
+    if parts and not any(part.patches for part in parts):
+        raise InputError(f"there is no diff in {', '.join(words)}")
+    parts = _without(parts, without, kernel)
     if not parts:
         return _series(NONE, [], "no patches")
-    if not patches:
-        raise InputError(f"there is no diff in {', '.join(words)}")
     if len(parts) == 1:
         return parts[0]
+    patches = [patch for part in parts for patch in part.patches]
     repositories = {part.git for part in parts if part.git is not None}
     if len(repositories) > 1:
         raise InputError(

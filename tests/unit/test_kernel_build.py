@@ -19,7 +19,7 @@ import pytest
 import toykernel as toy
 
 from harness import arch as arches
-from harness.build import artifacts, cache, kernel, series, source, toolchain
+from harness.build import artifacts, cache, kernel, make, series, source, toolchain
 from harness.errors import (
     BuildError,
     CompileError,
@@ -628,3 +628,20 @@ def test_a_kernels_flags_join_the_toolchains_compiler() -> None:
     )
     made = toolchain.variables(found, old, HOST)
     assert made == {"CC": "gcc -std=gnu89", "HOSTCC": "gcc -fcommon", "X": "1"}
+
+
+def test_what_an_assembler_file_takes_in_is_never_an_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As piggy.S takes in the kernel: the text is the same, the file of another content."""
+    for name in ("CCACHE_DEPEND", "CCACHE_NODEPEND", "CCACHE_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CCACHE_DIR", str(tmp_path / "ccache"))
+    monkeypatch.setenv("CCACHE_DEPEND", "1")  # a user's wish, which is not to be had
+    (tmp_path / "piggy.S").write_text('.section .rodata\n.incbin "kernel.gz"\n')
+    argv = ["ccache", "gcc", "-c", "-Wp,-MMD,piggy.d", "-o", "piggy.o", "piggy.S"]
+    for content in (b"an earlier kernel", b"the latest kernel"):
+        (tmp_path / "kernel.gz").write_bytes(content)
+        environment = {**os.environ, **make.ccache()}
+        subprocess.run(argv, cwd=tmp_path, env=environment, check=True)
+        assert content in (tmp_path / "piggy.o").read_bytes()

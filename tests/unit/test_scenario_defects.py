@@ -155,7 +155,8 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("h", {"facts": {"refused": 1, "moved": 0}}),
     ("k", {"facts": {"contig_tried": 30, "contig_got": 0, "calls": 0, "result": -16}}),
     ("m", {"facts": {"isolated_others": 31, "isolated_locked": 31}}),
-    ("n", {"facts": {"result": 0}, "commands": {"stale": 0}}),
+    ("n", {"facts": {"result": 0, "stale_waited": 0}, "commands": {"stale": 0}}),
+    ("n", {"facts": {"result": -22, "stale_waited": 1}, "commands": {"stale": 0}}),
     (
         "o",
         {"before": SCANNED[0], "after": SCANNED[1], "facts": {"moved_held": 9, "pages": 4000}},
@@ -217,7 +218,7 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ("h", {"facts": {"refused": 60, "moved": 3000}}),
     ("k", {"facts": {"contig_tried": 30, "contig_got": 25, "calls": 900, "result": 0}}),
     ("m", {"facts": {"isolated_others": 31, "isolated_locked": 0}}),
-    ("n", {"facts": {"result": -22}, "commands": {"stale": 0}}),
+    ("n", {"facts": {"result": -22, "stale_waited": 0}, "commands": {"stale": 0}}),
     (
         "o",
         {"before": SCANNED[0], "after": SCANNED[1], "facts": {"moved_held": 0, "pages": 4000}},

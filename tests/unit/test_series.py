@@ -107,6 +107,9 @@ def test_a_patch_is_left_out_or_taken_back(named: Path) -> None:
     (named / "without").mkdir()
     write(named / "without" / "0001-a.patch", toy.mail("[PATCH] back", back))
     assert subjects("0001") == ["0001-a.patch", "0002-b.patch", "without-0001-a.patch"]
+    mine = write(named / "mine.patch", toy.mail("[PATCH] mine", back))
+    found = series.load(("fixed", str(mine)), toy.KERNEL, toy.tree(), ("0001",))
+    assert [patch.name for patch in found.patches][2:] == ["without-0001-a.patch", "mine.patch"]
     for wrong, why in (("0003", "no patch"), ("000", "2 patches")):
         with pytest.raises(InputError, match=why) as caught:
             subjects(wrong)

@@ -300,6 +300,7 @@ def _soft(facts: Facts) -> Answer:
 
 
 def _drive_contig(prober: Prober) -> None:
+    prober.do("unmovable 1")  # v3.11 asks no block of movable pages for unmovable ones
     prober.do(PIN)
     if not prober.offered("contig"):
         raise CannotRun("this kernel has no contiguous allocation that a module can ask for")
@@ -457,6 +458,8 @@ def _drive_stale(prober: Prober) -> None:
 def _stale(facts: Facts) -> Answer:
     if facts.commands.get("stale"):
         return _open("no page moved away from a place that was then free")
+    if facts.number("stale_waited"):
+        return _yes("clear_pinpage() waits for the lock of a page that is not its owner's")
     what = "clear_pinpage() of a page that has moved and is free"
     return _returned("stale", what, -EINVAL)(facts)
 
