@@ -305,9 +305,14 @@ def test_each_defect_has_its_fix(kernel: str, impossible: str) -> None:
 
 
 def test_the_source_tells_what_no_guest_can() -> None:
-    posted = Source(include__linux__pinpage_h="int set_pinpage(void);\n")
+    posted = Source(
+        **{"include__linux__pinpage.h": "/* clear_pinpage() */\nint set_pinpage(void);\n"}
+    )
     fixed = Source(
-        **{"include__linux__pinpage.h": "clear_pinpage(x); unregister_pinpage(x);\n"},
+        **{
+            "include__linux__pinpage.h": "int clear_pinpage(x);\n"
+            "extern int unregister_pinpage(x);\n"
+        },
         mm__Kconfig="config PINPAGE\n",
     )
     for tree, outcome in ((posted, Outcome.FAIL), (fixed, Outcome.PASS)):

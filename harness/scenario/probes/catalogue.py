@@ -8,6 +8,7 @@ happened for the defect to show has not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -499,7 +500,11 @@ def _freed(facts: Facts) -> Answer:
 
 def _prototypes(tree: Tree) -> Answer:
     text = tree.read(HEADER)
-    absent = [n for n in ("clear_pinpage", "unregister_pinpage") if f"{n}(" not in text]
+    absent = [
+        name
+        for name in ("clear_pinpage", "unregister_pinpage")
+        if not re.search(rf"^(?:extern )?int {name}\(", text, re.MULTILINE)
+    ]
     if absent:
         return _yes(f"{HEADER} does not declare {' and '.join(absent)}")
     return _no(f"{HEADER} declares clear_pinpage and unregister_pinpage")
