@@ -373,10 +373,21 @@ def fixes(as_json: bool, **options: Any) -> None:
         _out(rows)
     else:
         Console().print(report.fixes(rows))
-    silent = [row for row in rows if row["shown"] is False]
-    unknown = [row for row in rows if row["shown"] is None]
-    outcome = Outcome.FAIL if silent else Outcome.INFRA if unknown or not rows else Outcome.PASS
+    silent = [row["defect"] for row in rows if row["shown"] is False]
+    unknown = [row["defect"] for row in rows if row["shown"] is None]
+    outcome = Outcome.FAIL if silent else Outcome.INFRA if unknown else Outcome.PASS
+    if not as_json:
+        click.echo(f"\n{outcome.value}  {_fixes_sentence(len(rows), silent, unknown)}")
     sys.exit(EXIT_CODES[outcome])
+
+
+def _fixes_sentence(rows: int, silent: list[str], unknown: list[str]) -> str:
+    said = f"{rows - len(silent) - len(unknown)} of {rows} defects are back without their fix"
+    if silent:
+        said += f"; still not to be seen: {', '.join(silent)}"
+    if unknown:
+        said += f"; could not be told: {', '.join(unknown)}"
+    return said
 
 
 @cli.command()

@@ -80,16 +80,24 @@ def series_names(kernel: Kernel) -> list[str]:
 def left_out(words: RunSpec, progress: Progress) -> Iterator[tuple[str, str, RunRecord]]:
     """For each fix in turn: leave it out, and see whether its defect shows again.
 
-    Yields the defect, the patch that mends it, and the record of the run without it.
+    Yields the defect, the patch that mends it, and the record of the run without it. InputError
+    where the series has no fix of the catalogue's.
     """
     chosen = choose(words)
     series_of = series.load(words.series, chosen.kernel, fetch(chosen, progress))
     names = [patch.name for patch in series_of.patches]
-    for defect, part in defects.fixes().items():
-        for name in (each for each in names if part in each):
-            own = replace(words, without=(name,), params={"only": defect})
-            progress.note(f"without {name}")
-            yield defect, name, run(own, progress)[0]
+    found = [
+        (defect, name) for defect, part in defects.fixes().items() for name in names if part in name
+    ]
+    if not found:
+        raise InputError(
+            f"series {series_of.name} has no patch that mends a defect of the catalogue",
+            hint="try --series fixed",
+        )
+    for defect, name in found:
+        own = replace(words, without=(name,), params={"only": defect})
+        progress.note(f"without {name}")
+        yield defect, name, run(own, progress)[0]
 
 
 def fetch(chosen: Chosen, progress: Progress) -> SourceTree:

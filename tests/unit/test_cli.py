@@ -10,9 +10,12 @@ import lzma
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from harness import cli
 
@@ -175,3 +178,25 @@ def test_version_kernels_and_completion(pinpage) -> None:  # type: ignore[no-unt
     (row,) = [row for row in rows if row["name"] == "6.12"]
     assert {"none", "posted", "fixed"} <= set(row["series"])
     assert "_PINPAGE_COMPLETE" in pinpage("completion", "bash").stdout
+
+
+@pytest.mark.parametrize(
+    ("shown", "code", "said"),
+    [
+        ((True, True), 0, "PASS  2 of 2 defects are back without their fix"),
+        ((True, False), 1, "FAIL  1 of 2 defects are back without their fix; still not to be seen"),
+        ((True, None), 9, "INFRA  1 of 2 defects are back without their fix; could not be told"),
+    ],
+)
+def test_a_fix_that_is_not_needed_fails(
+    monkeypatch: pytest.MonkeyPatch, shown: tuple[bool | None, ...], code: int, said: str
+) -> None:
+    def left_out(*_: object) -> Iterator[tuple[str, str, object]]:
+        for name, each in zip("57", shown, strict=True):
+            finding = SimpleNamespace(shown=each, evidence="pages are missing")
+            verdict = SimpleNamespace(findings=(finding,), reason="")
+            yield name, f"00{name}0-mm.patch", SimpleNamespace(verdict=verdict)
+
+    monkeypatch.setattr(cli.pipeline, "left_out", left_out)
+    done = CliRunner().invoke(cli.cli, ["fixes"])
+    assert done.exit_code == code and said in done.output
