@@ -238,7 +238,7 @@ class _Job:
 
 def _tools_key(found: Toolchain, variables: Mapping[str, str]) -> str:
     """The toolchain and make's variables; whether ccache stands before it changes nothing."""
-    words = [f"{name}={value.removeprefix('ccache ')}" for name, value in variables.items()]
+    words = [f"{name}={toolchain.compiler(value)}" for name, value in variables.items()]
     return cache.key(found.name, found.version, *sorted(words))
 
 

@@ -39,12 +39,8 @@ _CLEAN = ("env", *(word for name in _CLEARED for word in ("-u", name)))
 
 
 def ccache() -> dict[str, str]:
-    """Keep ccache from its depend mode, and from what it has stored in that.
-
-    The mode saves the preprocessor, and with it the look for ``.incbin``: piggy.S, which takes
-    the whole kernel in, came out with the kernel of an earlier build, if that had been as long.
-    """
-    return {"CCACHE_NODEPEND": "1", "CCACHE_NAMESPACE": "pinpage"}
+    """ccache's mode (see ccache.sh), and a part of its cache that nobody else has written to."""
+    return {"CCACHE_DEPEND": "1", "CCACHE_DIRECT": "1", "CCACHE_NAMESPACE": "pinpage"}
 
 
 @dataclass

@@ -6,19 +6,24 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 from harness import proc
 from harness.errors import InputError
 from harness.model import Arch, Kernel, Toolchain
 
+_ONE_WORD = re.compile(r"[\w./+-]+")
 _WORD = re.compile(r"(gcc|llvm)(?:-(\d+))?")
+# What stands before a compiler. make splits it into words, so a path must not fall apart.
+_CCACHE = Path(__file__).with_name("ccache.sh")
 _LLVM_TOOLS = ("ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip", "llvm-readelf")
 
 
 def find(wanted: str, arch: Arch, host: Arch, *, ccache: bool | None = None) -> Toolchain:
     """The toolchain of this name for arch on host; MissingTool names the Debian package.
 
-    ccache: use it (True), do without (False), or use it if it is installed (None).
+    ccache: use it (True), do without (False), or use it if it is installed (None). It is not used
+    where its script lies below a folder whose name make would not take for one word.
     """
     match = _WORD.fullmatch(wanted)
     if match is None:
@@ -26,10 +31,13 @@ def find(wanted: str, arch: Arch, host: Arch, *, ccache: bool | None = None) -> 
             f"unknown toolchain {wanted!r}", hint="gcc, gcc-12, llvm or llvm-15 (--toolchain)"
         )
     suffix = f"-{match[2]}" if match[2] else ""
-    with_ccache = shutil.which("ccache") is not None if ccache is None else ccache
-    if with_ccache:
+    if ccache is None:
+        ccache = (
+            shutil.which("ccache") is not None and _ONE_WORD.fullmatch(str(_CCACHE)) is not None
+        )
+    if ccache:
         proc.find("ccache")
-    before = "ccache " if with_ccache else ""
+    before = f"sh {_CCACHE} " if ccache else ""
     cross = arch.cross if arch.name != host.name else ""
     if match[1] == "llvm":
         version, make = _llvm(suffix, before)
@@ -37,7 +45,7 @@ def find(wanted: str, arch: Arch, host: Arch, *, ccache: bool | None = None) -> 
         version, make = _gcc(suffix, before, cross, arch)
     if cross:
         make["CROSS_COMPILE"] = cross
-    return Toolchain(wanted, version, make, with_ccache)
+    return Toolchain(wanted, version, make, ccache)
 
 
 def _gcc(suffix: str, before: str, cross: str, arch: Arch) -> tuple[str, dict[str, str]]:
@@ -67,6 +75,11 @@ def _llvm(suffix: str, before: str) -> tuple[str, dict[str, str]]:
 def _first_line(program: str) -> str:
     done = proc.run([program, "--version"])
     return done.stdout.decode(errors="replace").splitlines()[0].strip()
+
+
+def compiler(words: str) -> str:
+    """CC's words without what stands before the compiler."""
+    return words.removeprefix(f"sh {_CCACHE} ")
 
 
 def variables(toolchain: Toolchain, kernel: Kernel, arch: Arch) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -606,7 +606,12 @@ def test_llvm_and_cross_compiler(programs: Path) -> None:
     arm64 = arches.get("arm64")
     llvm = toolchain.find("llvm-15", X86, X86)
     assert llvm.ccache
-    assert llvm.make == {"LLVM": "-15", "CC": "ccache clang-15", "HOSTCC": "ccache clang-15"}
+    assert {name: toolchain.compiler(word) for name, word in llvm.make.items()} == {
+        "LLVM": "-15",
+        "CC": "clang-15",
+        "HOSTCC": "clang-15",
+    }
+    assert "ccache.sh clang-15" in llvm.make["CC"]
     assert llvm.version == "clang-15 1.0; ld.lld-15 1.0"
     cross = toolchain.find("gcc", arm64, X86, ccache=False)
     assert cross.make == {
@@ -630,18 +635,58 @@ def test_a_kernels_flags_join_the_toolchains_compiler() -> None:
     assert made == {"CC": "gcc -std=gnu89", "HOSTCC": "gcc -fcommon", "X": "1"}
 
 
-def test_what_an_assembler_file_takes_in_is_never_an_older_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As piggy.S takes in the kernel: the text is the same, the file of another content."""
+@pytest.fixture
+def compile_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bytes]]:
+    """Compile a source behind ccache, once for each content of a file that it takes in."""
     for name in ("CCACHE_DEPEND", "CCACHE_NODEPEND", "CCACHE_DISABLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CCACHE_DIR", str(tmp_path / "ccache"))
-    monkeypatch.setenv("CCACHE_DEPEND", "1")  # a user's wish, which is not to be had
-    (tmp_path / "piggy.S").write_text('.section .rodata\n.incbin "kernel.gz"\n')
-    argv = ["ccache", "gcc", "-c", "-Wp,-MMD,piggy.d", "-o", "piggy.o", "piggy.S"]
-    for content in (b"an earlier kernel", b"the latest kernel"):
-        (tmp_path / "kernel.gz").write_bytes(content)
-        environment = {**os.environ, **make.ccache()}
-        subprocess.run(argv, cwd=tmp_path, env=environment, check=True)
-        assert content in (tmp_path / "piggy.o").read_bytes()
+    words = toolchain.find("gcc", HOST, HOST, ccache=True).make["CC"].split()
+
+    def compiled(source: str, text: str, other: str, *contents: bytes) -> list[bytes]:
+        (tmp_path / source).write_text(text)
+        argv = [*words, "-c", "-Wp,-MMD,out.d", "-o", "out.o", source]
+        found = []
+        for content in contents:
+            (tmp_path / other).write_bytes(content)
+            environment = {**os.environ, **make.ccache()}
+            subprocess.run(argv, cwd=tmp_path, env=environment, check=True)
+            found.append((tmp_path / "out.o").read_bytes())
+        return found
+
+    return compiled
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("piggy.S", '.section .rodata\n.incbin "kernel.gz"\n'),
+        ("configs.c", 'asm(".section .rodata\\n.incbin \\"kernel.gz\\"\\n");\n'),
+    ],
+)
+def test_what_a_source_takes_in_is_never_an_older_one(
+    compile_twice: Callable[..., list[bytes]], source: str, text: str
+) -> None:
+    """As piggy.S takes in the kernel: the text is the same, the file of another content."""
+    contents = (b"an earlier kernel", b"the latest kernel")
+    for content, made in zip(
+        contents, compile_twice(source, text, "kernel.gz", *contents), strict=True
+    ):
+        assert content in made
+
+
+def test_ccache_knows_a_source_again_and_sees_its_headers(
+    compile_twice: Callable[..., list[bytes]], tmp_path: Path
+) -> None:
+    text = '#include "own.h"\nconst char text[] = TEXT;\n'
+    first, second, other = (f'#define TEXT "{word}"\n'.encode() for word in ("aa", "aa", "bb"))
+    made = compile_twice("own.c", text, "own.h", first, second, other)
+    assert made[0] == made[1] != made[2]
+    said = subprocess.run(
+        ["ccache", "--print-stats"],
+        env={**os.environ, "CCACHE_DIR": str(tmp_path / "ccache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "direct_cache_hit\t1\n" in said and "cache_miss\t2\n" in said, said
