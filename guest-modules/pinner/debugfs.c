@@ -11,7 +11,7 @@
 
 #include "pinner.h"
 
-#define PINNER_ARGS	3
+#define PINNER_ARGS	4
 
 static struct dentry *pinner_dir;
 
@@ -21,6 +21,11 @@ static DEFINE_MUTEX(pinner_control_lock);
 static int pinner_do_layout(const u64 *arg)
 {
 	return pinner_layout(arg[0], arg[1], arg[2]);
+}
+
+static int pinner_do_fill(const u64 *arg)
+{
+	return pinner_fill_range(arg[0], arg[1], arg[2], arg[3]);
 }
 
 static int pinner_do_store(const u64 *arg)
@@ -62,6 +67,7 @@ static const struct pinner_command {
 	int (*act)(const u64 *arg);
 } pinner_commands[] = {
 	{ PINNER_LAYOUT, 3, pinner_do_layout },
+	{ PINNER_FILL, 4, pinner_do_fill },
 	{ PINNER_STORE, 2, pinner_do_store },
 	{ PINNER_FREE, 1, pinner_do_free },
 	{ PINNER_FREE_ALL, 0, pinner_do_free_all },

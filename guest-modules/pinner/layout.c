@@ -14,10 +14,12 @@
 #include "pinner.h"
 
 #define PINNER_RESERVE_PART	16	/* of all memory */
+#define PINNER_RESERVE_FILL	128	/* the same, for a short time */
 #define PINNER_BATCH		256	/* pages between two looks up */
 
 struct pinner_plan {
 	struct page **pages;		/* NULL where it is stored */
+	unsigned long room;		/* of pages */
 	struct pinner_object **objects;	/* a reference on each */
 	unsigned long *picks;		/* which of the pages are kept */
 	unsigned long wanted;		/* objects */
@@ -28,17 +30,23 @@ struct pinner_plan {
 	unsigned long spare;		/* pages that could be taken */
 };
 
-/* Pages free beyond what is left to the others; @total: all of the memory's */
-static unsigned long pinner_spare(unsigned long *total)
+/* Pages free beyond the @part of all memory that is left to the others */
+static unsigned long pinner_spare_beyond(unsigned int part,
+					 unsigned long *total)
 {
 	unsigned long reserve;
 	struct sysinfo info;
 
 	si_meminfo(&info);
-	reserve = info.totalram / PINNER_RESERVE_PART;
+	reserve = info.totalram / part;
 	if (total)
 		*total = info.totalram;
 	return info.freeram > reserve ? info.freeram - reserve : 0;
+}
+
+static unsigned long pinner_spare(unsigned long *total)
+{
+	return pinner_spare_beyond(PINNER_RESERVE_PART, total);
 }
 
 /* Time for others, and for a signal: 0 or -EINTR */
@@ -64,11 +72,7 @@ static int pinner_plan_alloc(struct pinner_plan *plan)
 	unsigned long i;
 	int err;
 
-	plan->spare = pinner_spare(NULL);
-	if (plan->wanted * plan->every > plan->spare)
-		return -ENOMEM;
-
-	plan->pages = vzalloc(plan->wanted * plan->every * sizeof(*plan->pages));
+	plan->pages = vzalloc(plan->room * sizeof(*plan->pages));
 	plan->objects = vzalloc(plan->wanted * sizeof(*plan->objects));
 	plan->picks = vzalloc(plan->wanted * sizeof(*plan->picks));
 	if (!plan->pages || !plan->objects || !plan->picks)
@@ -85,12 +89,17 @@ static int pinner_plan_alloc(struct pinner_plan *plan)
 	return 0;
 }
 
+static void pinner_plan_sort(struct pinner_plan *plan)
+{
+	sort(plan->pages, plan->count, sizeof(*plan->pages), pinner_by_pfn,
+	     NULL);
+}
+
 static int pinner_plan_fill(struct pinner_plan *plan)
 {
-	unsigned long wanted = plan->wanted * plan->every;
 	int err;
 
-	while (plan->count < wanted) {
+	while (plan->count < plan->room) {
 		struct page *page = alloc_page(COMPAT_GFP_ATTEMPT);
 
 		if (!page)
@@ -100,9 +109,40 @@ static int pinner_plan_fill(struct pinner_plan *plan)
 		if (err)
 			return err;
 	}
-	sort(plan->pages, plan->count, sizeof(*plan->pages), pinner_by_pfn,
-	     NULL);
+	pinner_plan_sort(plan);
 	return 0;
+}
+
+/*
+ * Take what is free in a range, through the page allocator, as every owner gets
+ * its pages: those of other places are held until the range has no more.
+ */
+static int pinner_plan_range(struct pinner_plan *plan, unsigned long first)
+{
+	struct page *page, *next;
+	unsigned long others = 0;
+	LIST_HEAD(elsewhere);
+	int err = 0;
+
+	while (!err && plan->count < plan->room &&
+	       pinner_spare_beyond(PINNER_RESERVE_FILL, NULL)) {
+		page = alloc_page(COMPAT_GFP_ATTEMPT);
+		if (!page)
+			break;
+		if (page_to_pfn(page) - first < plan->room) {
+			plan->pages[plan->count++] = page;
+		} else {
+			list_add(&page->lru, &elsewhere);
+			others++;
+		}
+		err = pinner_pause(plan->count + others);
+	}
+	list_for_each_entry_safe(page, next, &elsewhere, lru) {
+		list_del(&page->lru);
+		__free_page(page);
+	}
+	pinner_plan_sort(plan);
+	return err;
 }
 
 /* The end of the pages from @start on in the same window of @every frames */
@@ -202,7 +242,9 @@ static void pinner_plan_end(struct pinner_plan *plan, int err)
 /* Strew @pages objects over memory, one in each @every pages: all or none. */
 int pinner_layout(u64 pages, u64 every, u64 seed)
 {
-	struct pinner_plan plan = { .wanted = pages, .every = every };
+	struct pinner_plan plan = {
+		.wanted = pages, .every = every, .room = pages * every,
+	};
 	unsigned long total, start = jiffies;
 	unsigned int ms;
 	int err;
@@ -212,14 +254,15 @@ int pinner_layout(u64 pages, u64 every, u64 seed)
 	if (!pages || !every || pages > total || every > total / plan.wanted)
 		return -EINVAL;
 
-	err = pinner_plan_alloc(&plan);
+	plan.spare = pinner_spare(NULL);
+	err = plan.room > plan.spare ? -ENOMEM : pinner_plan_alloc(&plan);
 	if (!err)
 		err = pinner_plan_fill(&plan);
 	if (!err)
 		err = pinner_plan_store(&plan, seed);
 	if (err)
 		pr_err("layout: error %d with %lu of %lu pages, %lu of %lu objects; %lu pages to spare\n",
-		       err, plan.count, plan.wanted * plan.every, plan.stored,
+		       err, plan.count, plan.room, plan.stored,
 		       plan.wanted, plan.spare);
 	pinner_plan_end(&plan, err);
 
@@ -228,6 +271,34 @@ int pinner_layout(u64 pages, u64 every, u64 seed)
 	if (!err)
 		pr_info("layout pages=%lu every=%lu seed=%llu ms=%u\n",
 			plan.wanted, plan.every, seed, ms);
+	return err;
+}
+
+/*
+ * Strew objects over what is free of a range of @count frames, one in each
+ * @every of them. -ENOSPC: nothing of it is free.
+ */
+int pinner_fill_range(u64 first, u64 count, u64 every, u64 seed)
+{
+	struct pinner_plan plan = { .every = every, .room = count };
+	unsigned long total;
+	int err;
+
+	pinner_spare(&total);
+	if (!count || !every || count > total || every > count ||
+	    first > ULONG_MAX - count)
+		return -EINVAL;
+
+	plan.wanted = count / every + 2;	/* windows, the ends' parts too */
+	err = pinner_plan_alloc(&plan);
+	if (!err)
+		err = pinner_plan_range(&plan, first);
+	if (!err)
+		err = plan.count ? pinner_plan_store(&plan, seed) : -ENOSPC;
+	pinner_plan_end(&plan, err);
+
+	pr_info("fill first=0x%llx count=%llu every=%llu seed=%llu free=%lu stored=%lu error=%d\n",
+		first, count, every, seed, plan.count, plan.stored, err);
 	return err;
 }
 

@@ -129,6 +129,7 @@ bool pinner_moves_get(u64 seq, struct pinner_move *move);
 
 /* layout.c */
 int pinner_layout(u64 pages, u64 every, u64 seed);
+int pinner_fill_range(u64 first, u64 count, u64 every, u64 seed);
 int pinner_huge(u64 order, u64 max);
 
 /* churn.c */

@@ -14,6 +14,7 @@
  * control (w): one command for each write(2), whose errno is the result.
  *
  *   layout <pages> <every> <seed>	strew objects over memory, all or none
+ *   fill <pfn> <count> <every> <seed>	the same in what is free of so many frames
  *   store <count> <seed>		store more objects, in any pages
  *   free <handle>			-ENOENT: there is none
  *   free_all
@@ -22,12 +23,14 @@
  *   churn <ops> <seed>			in the background; 0 ops stop it
  *
  * -EINVAL: no such command, or its numbers are out of range; -EBUSY: churn is
- * running already; -EINTR: a signal came; -ENOMEM.
+ * running already; -EINTR: a signal came; -ENOSPC: none of the frames is free;
+ * -ENOMEM.
  */
 #define PINNER_CONTROL		"control"
 #define PINNER_COMMAND_MAX	127		/* characters of a command */
 
 #define PINNER_LAYOUT		"layout"
+#define PINNER_FILL		"fill"
 #define PINNER_STORE		"store"
 #define PINNER_FREE		"free"
 #define PINNER_FREE_ALL		"free_all"
