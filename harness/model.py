@@ -112,6 +112,7 @@ class Machine:
     network: str = "virtio-net-pci,romfile="  # value of -device, without its netdev
     entropy: str = "virtio-rng-pci"
     cmdline: tuple[str, ...] = ()  # words on the kernel command line, behind the architecture's
+    memory_device: str = ""  # what is plugged as memory while it runs, "" if nothing can be
 
 
 @dataclass(frozen=True)
@@ -345,6 +346,27 @@ class CommandResult:
     seconds: float
 
 
+@dataclass(frozen=True)
+class PluggedMemory:
+    """Memory that was plugged into a running guest. first: pfn; count: pages."""
+
+    name: str
+    device: str
+    first: int
+    count: int
+    node: int
+
+
+@dataclass(frozen=True)
+class Unplugged:
+    """What came of a request to give memory back. event: QEMU's, "" if none came in time."""
+
+    gone: bool
+    event: str
+    said: str
+    seconds: float
+
+
 class Guest(Protocol):
     """A booted virtual machine, as scenarios see it.
 
@@ -377,6 +399,14 @@ class Guest(Protocol):
 
     def console_text(self) -> str:
         """The serial console so far, decoded with replacement."""
+        ...
+
+    def plug(self, mib: int, node: int = 0) -> PluggedMemory:
+        """Plug memory, which the kernel notices in its own time; CannotRun where none can be."""
+        ...
+
+    def unplug(self, memory: PluggedMemory, *, seconds: float = 30) -> Unplugged:
+        """Ask for it back, and wait for the event that tells what came of it."""
         ...
 
 
@@ -450,7 +480,8 @@ class ArmPlan:
 
     profile: the kernel that it needs, "" for the run's own. append: its words on the kernel
     command line. smp: its CPUs, 0 for the run's own. extra: a folder below the kernel's patches,
-    of which the one that applies goes on top of the series.
+    of which the one that applies goes on top of the series. room_mib: for memory that is plugged
+    while it runs. nodes: NUMA nodes that its memory is spread over.
     """
 
     name: str
@@ -460,6 +491,37 @@ class ArmPlan:
     append: tuple[str, ...] = ()
     smp: int = 0
     extra: str = ""
+    room_mib: int = 0
+    nodes: int = 1
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One thing asked of the kernel: a block taken offline, a buffer allocated.
+
+    trigger: ``offline``, ``contig``, … target: what it was asked for (``memory34``). group: those
+    that are counted together in a report. expected: whether it had to succeed, None if nothing
+    follows from it. pins: pinned pages in its frames beforehand. frames: (first pfn, number) of
+    what it took, None where it took nothing. errno: 0 or positive. seconds: on the host's clock,
+    but the guest's where the module measured it. tries: calls of migrate_pages() that it took,
+    None where that was not traced. migrated, failed: pages, by /proc/vmstat. checks: what else
+    says so → whether it agrees that it succeeded.
+    """
+
+    trigger: str
+    target: str
+    group: str
+    ok: bool
+    expected: bool | None = None
+    errno: int = 0
+    said: str = ""
+    seconds: float = 0.0
+    pins: int = 0
+    frames: tuple[int, int] | None = None
+    tries: int | None = None
+    migrated: int = 0
+    failed: int = 0
+    checks: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -485,6 +547,7 @@ class ArmResult:
     fragmentation_after: float | None = None
     unusable_before: float | None = None  # share of free memory that order 9 cannot use, 0..1
     unusable_after: float | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True)

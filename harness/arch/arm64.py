@@ -33,7 +33,12 @@ ARCH = Arch(
     qemu="qemu-system-aarch64",
     qemu_package="qemu-system-arm",
     compiler_package="gcc-aarch64-linux-gnu",
-    machine=Machine(machine="virt,gic-version=2", cpu_tcg="cortex-a57", cpu_kvm="host"),
+    machine=Machine(
+        machine="virt,gic-version=2",
+        cpu_tcg="cortex-a57",
+        cpu_kvm="host",
+        memory_device="virtio-mem-pci",  # a DIMM would need UEFI to announce it
+    ),
     console="ttyAMA0",
     tiny=TinyGuest(
         code=b"".join(word.to_bytes(4, "little") for word in _TINY) + _TEXT,

@@ -47,7 +47,7 @@ ARCH = Arch(
     qemu="qemu-system-x86_64",
     qemu_package="qemu-system-x86",
     compiler_package="gcc-x86-64-linux-gnu",
-    machine=Machine(machine="q35", cpu_tcg="max", cpu_kvm="host"),
+    machine=Machine(machine="q35", cpu_tcg="max", cpu_kvm="host", memory_device="pc-dimm"),
     console="ttyS0",
     # earlyprintk not ",keep": every line would come twice. no_timer_check: a busy host's emulated
     # timer may be late, and the kernel would panic that its IO-APIC does not work.

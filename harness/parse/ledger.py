@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from harness.parse.lines import integer, refuse
+from harness.parse.lines import body, integer, refuse
 
 LEDGER_HEADER = "pinner-ledger 1"
 MOVES_HEADER = "pinner-moves 1"
@@ -58,20 +58,10 @@ class Logged:
     errno: int
 
 
-def _body(text: str, header: str, source: str) -> Iterator[tuple[int, str]]:
-    lines = text.splitlines()
-    if not lines or lines[0] != header:
-        found = lines[0] if lines else ""
-        raise refuse(source, 1, f"it should begin with {header!r}", found)
-    for number, line in enumerate(lines[1:], 2):
-        if line:
-            yield number, line
-
-
 def ledger(text: str) -> tuple[Pin, ...]:
     """The rows of ``ledger``; a handle that stands there twice is refused."""
     source, pins, seen = "pinner ledger", [], set()
-    for number, line in _body(text, LEDGER_HEADER, source):
+    for number, line in body(text, LEDGER_HEADER, source):
         words = line.split()
         if len(words) != 6:
             raise refuse(source, number, f"6 fields are due, there are {len(words)}", line)
@@ -88,7 +78,7 @@ def ledger(text: str) -> tuple[Pin, ...]:
 def moves(text: str) -> Moves:
     """The rows of ``moves``; without its last line it was cut short, and is refused."""
     source, calls, dropped, number = "pinner moves", [], None, 1
-    for number, line in _body(text, MOVES_HEADER, source):
+    for number, line in body(text, MOVES_HEADER, source):
         words = line.split()
         if dropped is not None:
             raise refuse(source, number, "nothing may follow the 'dropped' line", line)

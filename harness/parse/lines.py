@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from harness.errors import EvidenceError
 
 _SHOWN = 60
@@ -24,3 +26,14 @@ def integer(word: str, source: str, line: int, text: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS):
         raise refuse(source, line, f"{word[:24]!r} is not a number", text)
     return int(word)
+
+
+def body(text: str, header: str, source: str) -> Iterator[tuple[int, str]]:
+    """The lines below a file's header, numbered from 1, without empty ones."""
+    lines = text.splitlines()
+    if not lines or lines[0] != header:
+        found = lines[0] if lines else ""
+        raise refuse(source, 1, f"it should begin with {header!r}", found)
+    for number, line in enumerate(lines[1:], 2):
+        if line:
+            yield number, line

@@ -22,11 +22,20 @@ from harness.errors import (
     InfraError,
     InputError,
 )
-from harness.model import Accelerator, Arch, CommandResult, GuestImage, Progress
+from harness.model import (
+    Accelerator,
+    Arch,
+    CommandResult,
+    GuestImage,
+    PluggedMemory,
+    Progress,
+    Unplugged,
+)
 from harness.vm import fate, keys, qemu, shell
 from harness.vm.channel import Channel, ChannelCut, ChannelTimeout
 from harness.vm.console import Console, ConsoleClosed, ConsoleSilent, tail, wait_ready
 from harness.vm.console_shell import ConsoleShell
+from harness.vm.memory import MemoryDevices
 from harness.vm.qmp import Monitor, MonitorError
 
 BOOT_SECONDS = 30  # to the first command, with hardware acceleration and the fast profile
@@ -67,6 +76,9 @@ class Machine:
     def __init__(self, parts: _Parts) -> None:
         self._parts = parts
         self._channel: Channel | None = None
+        self._memory = MemoryDevices(
+            parts.monitor, parts.arch.machine.memory_device, parts.patience
+        )
 
     @property
     def arch(self) -> str:
@@ -147,6 +159,12 @@ class Machine:
             raise CannotRun(
                 f"no guest module {name} was built for this kernel (there are: {known})"
             ) from None
+
+    def plug(self, mib: int, node: int = 0) -> PluggedMemory:
+        return self._memory.plug(mib, node)
+
+    def unplug(self, memory: PluggedMemory, *, seconds: float = 30) -> Unplugged:
+        return self._memory.unplug(memory, seconds=seconds)
 
     # --- what became of it --------------------------------------------------------------------
 
@@ -254,6 +272,8 @@ def boot(
     memory_mib: int = 1024,
     smp: int = 1,
     append: Sequence[str] = (),
+    room_mib: int = 0,
+    nodes: int = 1,
     progress: Progress,
 ) -> Iterator[Machine]:
     """A guest that has run its first command; it is gone when the context ends.
@@ -278,6 +298,8 @@ def boot(
             memory_mib=memory_mib,
             smp=smp,
             append=tuple(append),
+            room_mib=room_mib,
+            nodes=nodes,
         )
         console_log = _console_files(runtime, folder / "console.log")
         entries = [*access.entries, *_module_entries(modules)]

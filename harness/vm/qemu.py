@@ -22,12 +22,14 @@ _CMDLINE = ("panic=-1", "ignore_loglevel", "printk.time=1")
 
 CONSOLE = "con"  # with .in (a FIFO) and .out (a file) behind it
 MONITOR = "qmp"
+SLOTS = 8  # for memory devices
 
 
 @dataclass(frozen=True)
 class Boot:
     """What one boot puts before QEMU. sockets: a folder whose path is short (a unix socket's
-    path ends at 108 bytes); the console's FIFO and file are in it."""
+    path ends at 108 bytes); the console's FIFO and file are in it. room_mib: for memory that is
+    plugged later. nodes: NUMA nodes, which share memory and processors."""
 
     kernel: Path
     initrd: Path
@@ -35,6 +37,8 @@ class Boot:
     memory_mib: int
     smp: int
     append: tuple[str, ...] = ()
+    room_mib: int = 0
+    nodes: int = 1
 
 
 def cmdline(arch: Arch, append: Sequence[str]) -> str:
@@ -58,8 +62,9 @@ def argv(
         *_BARE,
         *sandbox,
         *_machine(arch, accel.name),
-        *("-m", str(boot.memory_mib)),
+        *("-m", _memory(boot)),
         *("-smp", _processors(boot.smp)),
+        *_nodes(boot),
         *("-chardev", f"pipe,id=con,path={escape(boot.sockets / CONSOLE)}"),
         *("-serial", "chardev:con"),
         *("-chardev", monitor),
@@ -94,6 +99,26 @@ def _machine(arch: Arch, accelerator: str) -> tuple[str, ...]:
     machine = arch.machine
     cpu = machine.cpu_kvm if accelerator == "kvm" else machine.cpu_tcg
     return ("-machine", machine.machine, "-accel", accelerator, "-cpu", cpu)
+
+
+def _memory(boot: Boot) -> str:
+    if not boot.room_mib:
+        return str(boot.memory_mib)
+    return f"{boot.memory_mib},slots={SLOTS},maxmem={boot.memory_mib + boot.room_mib}M"
+
+
+def _nodes(boot: Boot) -> tuple[str, ...]:
+    """Nodes of about the same size, processors dealt out in turn; the last ones may have none."""
+    if boot.nodes == 1:
+        return ()
+    words: list[str] = []
+    share = boot.memory_mib // boot.nodes
+    for node in range(boot.nodes):
+        size = share + (boot.memory_mib % boot.nodes if node == 0 else 0)
+        words += ["-object", f"memory-backend-ram,id=node{node}-ram,size={size}M"]
+        own = "".join(f",cpus={cpu}" for cpu in range(node, boot.smp, boot.nodes))
+        words += ["-numa", f"node,nodeid={node},memdev=node{node}-ram{own}"]
+    return tuple(words)
 
 
 def _processors(count: int) -> str:
