@@ -184,8 +184,10 @@ def bootable(chosen: Chosen, artifacts: BuildArtifacts, progress: Progress) -> B
 
 
 @contextmanager
-def boot(ready: Bootable, folder: Path, progress: Progress) -> Iterator[machine.Machine]:
-    """A booted guest; folder gets its console and logs.
+def boot(
+    ready: Bootable, folder: Path, progress: Progress, plan: ArmPlan | None = None
+) -> Iterator[machine.Machine]:
+    """A booted guest; folder gets its console and logs. plan: the arm that it is for.
 
     InfraError where the kernel that answers is not the one that was built.
     """
@@ -201,6 +203,8 @@ def boot(ready: Bootable, folder: Path, progress: Progress) -> Iterator[machine.
         memory_mib=ready.words.memory_mib,
         smp=ready.words.smp,
         append=ready.words.append,
+        room_mib=plan.room_mib if plan else 0,
+        nodes=plan.nodes if plan else 1,
         progress=progress,
     ) as guest:
         _check_identity(guest.must("cat /proc/version"), ready.artifacts)
@@ -515,7 +519,7 @@ def _one_arm(
     words = state.chosen.spec
     words = replace(words, append=(*arm.append, *words.append), smp=arm.smp or words.smp)
     try:
-        with boot(replace(ready, words=words), folder, progress) as guest:
+        with boot(replace(ready, words=words), folder, progress, arm) as guest:
             state.argv = tuple(guest.argv)
             progress.stage(f"drive {arm.name}")
             plan.drive(guest, arm, words.seed, words.params, state.events.append)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.errors import EvidenceError
-from harness.model import ArmPlan, Event
+from harness.model import ArmPlan, Attempt, Event
 from harness.parse.ledger import STATES, Logged, Move, Pin
 
 ORDER = 9
@@ -30,6 +30,8 @@ class Trace:
     kept: int | None = None  # events that they say they kept
     read: int | None = None  # events that were read out of them
     missing: tuple[str, ...] = ()  # tracepoints that this kernel has not
+    attempt: int | None = None  # the one whose mark came last
+    tries: Counter[int] = field(default_factory=Counter)  # attempt → calls of migrate_pages()
 
 
 @dataclass
@@ -58,6 +60,15 @@ class Seen:
     verified: bool = False
     verify_error: str = ""
     unloaded: bool = False
+    attempts: list[tuple[int, Attempt]] = field(default_factory=list)
+
+    @property
+    def tried(self) -> tuple[Attempt, ...]:
+        """The attempts, with the calls of migrate_pages() that each took where they were traced."""
+        trace = self.trace
+        if trace is None or trace.lost or "mm_migrate_pages" in trace.missing:
+            return tuple(attempt for _, attempt in self.attempts)
+        return tuple(replace(each, tries=trace.tries[number]) for number, each in self.attempts)
 
     @property
     def before(self) -> tuple[Pin, ...]:
@@ -95,7 +106,6 @@ class Seen:
     @property
     def gap(self) -> str:
         """What is missing for a verdict on this arm, "" if nothing is."""
-        scanned = self.delta("compact_migrate_scanned", "outer")
         checked = self.grown("verified")
         mode = self.counters.get("after", {}).get("mode")
         gaps = (
@@ -103,7 +113,6 @@ class Seen:
             (not self.params, "its parameters were not recorded"),
             (mode not in (None, self.plan.mode), f"the pinner's mode was {mode}"),
             (not self.driven, "its drive did not come to an end"),
-            (not self.compactions and not scanned, "nothing says that memory was compacted"),
             (not self.verified, "contents were not verified after the drive"),
             (
                 not self.verify_error and (checked is None or checked < len(self.after)),
@@ -116,6 +125,11 @@ class Seen:
             (not self.unloaded, "its pinner was not unloaded, so it did not come to its end"),
         )
         return next((text for missing, text in gaps if missing), "")
+
+    @property
+    def compacted(self) -> bool:
+        """Whether anything says that memory was compacted during the drive."""
+        return bool(self.compactions or self.delta("compact_migrate_scanned", "outer"))
 
     def grown(self, counter: str) -> int | None:
         """How much a counter of the owner's grew over the drive."""
@@ -220,6 +234,34 @@ def _migrate_pages(seen: Seen, data: Data) -> None:
     trace = _traced(seen)
     trace.succeeded += int(data["nr_succeeded"])
     trace.failed += int(data["nr_failed"])
+    if trace.attempt is not None:
+        trace.tries[trace.attempt] += 1
+
+
+def _mark(seen: Seen, data: Data) -> None:
+    _traced(seen).attempt = _number(data["number"])
+
+
+def _attempt(seen: Seen, data: Data) -> None:
+    frames, checks = data["frames"], data["checks"]
+    if not all(type(said) is bool for said in checks.values()):
+        raise TypeError("a check is neither true nor false")
+    attempt = Attempt(
+        trigger=data["trigger"],
+        target=data["target"],
+        group=data["group"],
+        ok=bool(data["ok"]),
+        expected=data["expected"],
+        errno=_number(data["errno"]),
+        said=data["said"],
+        seconds=float(data["seconds"]),
+        pins=_number(data["pins"]),
+        frames=None if frames is None else (_number(frames[0]), _number(frames[1])),
+        migrated=_number(data["migrated"]),
+        failed=_number(data["failed"]),
+        checks=dict(checks),
+    )
+    seen.attempts.append((_number(data["number"]), attempt))
 
 
 def _compaction(seen: Seen, data: Data) -> None:
@@ -291,6 +333,8 @@ _TAKE = {
     ("dmesg", "read"): _log_read,
     ("vmstat", "vmstat"): _vmstat,
     ("trace", "mm_migrate_pages"): _migrate_pages,
+    ("trace", "mark"): _mark,
+    ("trigger", "attempt"): _attempt,
     ("trace", "mm_compaction_begin"): _compaction,
     ("trace", "mm_page_free"): _page_free,
     ("trace", "stats"): _trace_stats,

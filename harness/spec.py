@@ -172,6 +172,7 @@ def _machine(fields: _Fields) -> Machine:
         network=fields.text("network", Machine.network),
         entropy=fields.text("entropy", Machine.entropy),
         cmdline=tuple(fields.text("cmdline", "").split()),
+        memory_device=fields.text("memory_device", ""),
     )
     fields.end()
     return machine

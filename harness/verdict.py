@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from errno import errorcode
 
 from harness.errors import EvidenceError, PinpageError
@@ -37,8 +37,28 @@ from harness.seen import Seen, gather
 from harness.witness import disagreements, examine, unsupported
 
 PINNED = 2000  # pages that an arm needs for a verdict
+_NAMED = 3  # failed attempts that a sentence names
 _ARM_WORDS = frozenset({"mode"})  # the parameters in which arms differ
 MOVED = 0.25  # share of its pinned pages that the treated arm has to migrate
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a scenario's arms have to show, beside what goes for all of them.
+
+    pinned: pages that an arm needs. moved: share of its pages that the treated arm migrates at
+    least. compacts: memory was compacted, which something must say. huge: the treated arm gets
+    more huge pages by it. attempts: the arms try something; each says whether it had to succeed.
+    """
+
+    pinned: int = PINNED
+    moved: float = MOVED
+    compacts: bool = True
+    huge: bool = True
+    attempts: bool = False
+
+
+COMPACTION = Expectation()
 
 NEXT = {
     Outcome.PASS: "nothing to do; 'reproduce' in the run's folder does it again",
@@ -119,6 +139,7 @@ def judge(
     events: Sequence[Event],
     rows: Sequence[LedgerRow],
     splats: Sequence[Splat],
+    expected: Expectation = COMPACTION,
 ) -> Verdict:
     """The answer of a run that came to its end."""
     try:
@@ -134,10 +155,10 @@ def judge(
     )
     outcome, reason, next_step = (
         _crashed(splats)
-        or _incomplete(seen, results)
+        or _incomplete(seen, results, expected)
         or _inconsistent(witnesses)
-        or _failed(seen, results)
-        or _passed(results)
+        or _failed(seen, results, expected)
+        or _passed(results, expected)
     )
     return Verdict(outcome, reason, next_step or NEXT[outcome], results, witnesses, tuple(splats))
 
@@ -155,15 +176,18 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}", ""
 
 
-def _incomplete(seen: Sequence[Seen], results: Sequence[ArmResult]) -> _Answer | None:
+def _incomplete(
+    seen: Sequence[Seen], results: Sequence[ArmResult], expected: Expectation
+) -> _Answer | None:
     if not seen:
         return Outcome.INFRA, "no arm was run, so there is nothing to judge", ""
     for each, result in zip(seen, results, strict=True):
         name = each.plan.name
-        if each.gap:
-            return Outcome.INFRA, f"the {name} arm has no evidence: {each.gap}", ""
-        if result.pinned < PINNED:
-            said = f"the {name} arm pinned {result.pinned} pages, a verdict needs {PINNED}"
+        gap = each.gap or _unsaid(each, expected)
+        if gap:
+            return Outcome.INFRA, f"the {name} arm has no evidence: {gap}", ""
+        if result.pinned < expected.pinned:
+            said = f"the {name} arm pinned {result.pinned} pages, a verdict needs {expected.pinned}"
             return Outcome.INFRA, said, "ask for more with --set pages=, and memory with --memory"
     alike = [{k: v for k, v in each.params.items() if k not in _ARM_WORDS} for each in seen]
     for each, params in zip(seen[1:], alike[1:], strict=True):
@@ -173,6 +197,15 @@ def _incomplete(seen: Sequence[Seen], results: Sequence[ArmResult]) -> _Answer |
             said = f"the arms {names} cannot be compared: they differ in {', '.join(differ)}"
             return Outcome.INFRA, said, ""
     return None
+
+
+def _unsaid(seen: Seen, expected: Expectation) -> str:
+    """What this scenario's verdict needs and is not there, "" if nothing."""
+    if expected.compacts and not seen.compacted:
+        return "nothing says that memory was compacted"
+    if expected.attempts and not any(each.expected is not None for each in seen.tried):
+        return "nothing was tried of which anything was expected"
+    return ""
 
 
 def _inconsistent(witnesses: tuple[Witness, ...]) -> _Answer | None:
@@ -201,7 +234,9 @@ def _inconsistent(witnesses: tuple[Witness, ...]) -> _Answer | None:
     return None
 
 
-def _failed(seen: Sequence[Seen], results: Sequence[ArmResult]) -> _Answer | None:
+def _failed(
+    seen: Sequence[Seen], results: Sequence[ArmResult], expected: Expectation
+) -> _Answer | None:
     for each, result in zip(seen, results, strict=True):
         if result.lost or result.corrupt:
             said = (
@@ -219,23 +254,48 @@ def _failed(seen: Sequence[Seen], results: Sequence[ArmResult]) -> _Answer | Non
                 "so the run has shown nothing"
             )
             return Outcome.FAIL, said, "find out who moves pages that nobody may move"
+    for result in results:
+        said = _unmet(result)
+        if said:
+            return Outcome.FAIL, said, ""
     control = next((r for r in results if r.role == "control"), None)
     for result in results:
         if result.role == "treated":
-            said = _missed(result, control)
+            said = _missed(result, control, expected)
             if said:
                 return Outcome.FAIL, said, ""
     return None
 
 
-def _missed(treated: ArmResult, control: ArmResult | None) -> str:
+def _unmet(result: ArmResult) -> str:
+    """The attempts of an arm that went otherwise than they had to, "" if none did."""
+    wrong = [each for each in result.attempts if each.expected not in (None, each.ok)]
+    if not wrong:
+        return ""
+    named = [
+        f"{each.trigger} of {each.target} "
+        + (f"failed ({errorcode.get(each.errno, each.errno)})" if each.expected else "succeeded")
+        for each in wrong[:_NAMED]
+    ]
+    more = f", and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+    should = sum(each.expected is not None for each in result.attempts)
+    way = "had to succeed" if wrong[0].expected else "had to fail"
+    return (
+        f"{len(wrong)} of {should} attempts in the {result.name} arm went wrong: "
+        f"{', '.join(named)}{more}, which {way}"
+    )
+
+
+def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation) -> str:
     """What the treated arm fell short of, "" if nothing."""
-    if treated.migrated < MOVED * treated.pinned:
+    if treated.migrated < expected.moved * treated.pinned:
         why = "; ".join(f"{pages} {reason}" for reason, pages in treated.reasons.items())
         return (
             f"{treated.migrated} of {treated.pinned} pinned pages migrated, "
-            f"at least {MOVED:.0%} had to{f' ({why})' if why else ''}"
+            f"at least {expected.moved:.0%} had to{f' ({why})' if why else ''}"
         )
+    if not expected.huge:
+        return ""
     before, after = treated.order9_before, treated.order9_after
     if before is None or after is None:
         return ""  # _incomplete has said so
@@ -252,24 +312,36 @@ def _missed(treated: ArmResult, control: ArmResult | None) -> str:
     return ""
 
 
-def _passed(results: Sequence[ArmResult]) -> _Answer:
+def _passed(results: Sequence[ArmResult], expected: Expectation) -> _Answer:
     control = next((r for r in results if r.role == "control"), None)
     treated = [r for r in results if r.role == "treated"]
     if not treated:
         pinned = control.pinned if control else 0
         said = f"all {pinned} pinned pages stayed where they were, as they must without a subsystem"
+        if control is not None and control.attempts:
+            said += f"; {_tally(control)}"
         return Outcome.PASS, said, "name a series that moves them: --series fixed"
     first = treated[0]
-    said = (
-        f"{first.migrated} of {first.pinned} pinned pages migrated with their contents whole "
-        f"and free huge pages went from {first.order9_before} to {first.order9_after}"
-    )
+    said = f"{first.migrated} of {first.pinned} pinned pages migrated with their contents whole"
+    if expected.huge:
+        said += f" and free huge pages went from {first.order9_before} to {first.order9_after}"
+    if first.attempts:
+        said += f" and {_tally(first)}"
     if control is not None:
-        said += (
-            f", while in the control arm all {control.stayed} stayed "
-            f"({control.order9_before} to {control.order9_after})"
-        )
+        said += f", while in the control arm all {control.stayed} stayed"
+        if expected.huge:
+            said += f" ({control.order9_before} to {control.order9_after})"
+        if control.attempts:
+            said += f" and {_tally(control)}"
     return Outcome.PASS, said, ""
+
+
+def _tally(result: ArmResult) -> str:
+    """How the attempts went of which something was expected."""
+    counted = [each for each in result.attempts if each.expected is not None]
+    done = sum(each.ok for each in counted)
+    triggers = ", ".join(dict.fromkeys(each.trigger for each in counted))
+    return f"{done} of {len(counted)} attempts ({triggers}) succeeded"
 
 
 def _result(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:
@@ -297,6 +369,7 @@ def _result(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:
         fragmentation_after=seen.order9("extfrag_index", "after"),
         unusable_before=seen.order9("unusable_index", "before"),
         unusable_after=seen.order9("unusable_index", "after"),
+        attempts=seen.tried,
     )
 
 

@@ -11,6 +11,7 @@
 | lost, corrupt | pages | ledger, counters | (contents are the owner's alone) |
 | more huge pages | blocks | its own tries | free lists: they grew about as much |
 | kernel | pages | | pgmigrate_success equals nr_succeeded |
+| attempts | attempts | no pin is left in the frames taken | what each trigger asks beside |
 
 The first witness of a claim is its figure; each further one agrees with it or does not. A
 figure of the pinner stands only with a witness of the kernel's own (``supported``).
@@ -26,12 +27,19 @@ from harness.parse.ledger import Move
 from harness.parse.pageflags import FOREIGN, FREE
 from harness.seen import Seen
 
-KERNEL = frozenset({"trace mm_page_free", "vmstat pgmigrate_success", "pageflags", "buddyinfo"})
+KERNEL = frozenset(
+    {
+        *("trace mm_page_free", "vmstat pgmigrate_success", "pageflags", "buddyinfo"),
+        *("sysfs state", "zoneinfo present", "trace cma_alloc_finish", "vmstat cma_alloc_success"),
+    }
+)
+ATTEMPTS = "attempts that succeeded"
 _FIGURES = frozenset(
     {
         ("pinner ledger", "migrated"),
         ("pinner ledger", "stayed"),
         ("pinner huge", "more huge pages"),
+        ("commands", ATTEMPTS),
     }
 )
 SLACK = 64  # huge pages that two readings may differ by
@@ -39,11 +47,7 @@ SLACK = 64  # huge pages that two readings may differ by
 
 def examine(seen: Seen, rows: tuple[LedgerRow, ...]) -> tuple[Witness, ...]:
     """All witnesses of an arm, its rows being those of the ledger (see verdict.ledger)."""
-    return tuple(
-        witness
-        for claim in (_pinned, _migrated, _stayed, _failed, _held, _contents, _huge, _kernel)
-        for witness in claim(seen, rows)
-    )
+    return tuple(witness for claim in _CLAIMS for witness in claim(seen, rows))
 
 
 def disagreements(witnesses: tuple[Witness, ...]) -> list[tuple[Witness, Witness]]:
@@ -325,3 +329,31 @@ def _kernel(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         else:
             detail = "" if inner == outer else f"between {inner} and {outer} were due"
             yield claim.says(source, traced, inner <= traced <= outer, detail)
+
+
+def _attempts(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    """What was tried and done: by its own answer, and by what each trigger asks beside."""
+    tried = seen.tried
+    if not tried:
+        return
+    claim = _Claim(ATTEMPTS, seen.plan.name)
+    done = [each for each in tried if each.ok]
+    yield claim.says("commands", len(done), True, f"of {len(tried)}")
+    for source in dict.fromkeys(name for each in tried for name in each.checks):
+        asked = [each for each in tried if source in each.checks]
+        wrong = [each for each in asked if each.checks[source] is not each.ok]
+        count = len(done) + sum(1 if each.checks[source] else -1 for each in wrong)
+        detail = f"otherwise for {wrong[0].target}" if wrong else f"asked of {len(asked)}"
+        yield claim.says(source, count, not wrong, detail)
+    held = seen.pins.get("held")
+    taken = [each.frames for each in done if each.frames is not None]
+    if held is not None:
+        inside = sum(first <= pin.pfn_now < first + count for pin in held for first, count in taken)
+        detail = f"{inside} pins are in frames that were taken" if inside else "no pin is in them"
+        yield claim.says("pinner ledger held", len(done), not inside, detail)
+
+
+_CLAIMS = (
+    *(_pinned, _migrated, _stayed, _failed, _held, _contents, _huge, _kernel),
+    _attempts,
+)

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 
 from harness.errors import InfraError
-from harness.model import ArmResult, RunRecord, RunSpec, Splat, Witness
+from harness.model import ArmResult, Attempt, RunRecord, RunSpec, Splat, Witness
 
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
@@ -91,7 +91,13 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
         "unusable_before": arm.unusable_before,
         "unusable_after": arm.unusable_after,
         "seconds": arm.seconds,
+        "attempts": [_attempt(attempt) for attempt in arm.attempts],
     }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    frames = None if attempt.frames is None else list(attempt.frames)
+    return {**asdict(attempt), "frames": frames, "checks": dict(attempt.checks)}
 
 
 def _witness(witness: Witness) -> dict[str, Any]:

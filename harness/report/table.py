@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ _SILENT = frozenset({Outcome.HANG, Outcome.LOST, Outcome.CRASH})  # the console 
 _LINES = 12
 _REASONS = 6
 _SPLATS = 8
+_MANY = 8  # times of which a percentile is shown
 
 
 def terminal(record: RunRecord) -> RenderableType:
@@ -156,7 +158,32 @@ def _side_by_side(arms: tuple[ArmResult, ...]) -> RenderableType:
     table.add_section()
     for name, cell in _MEMORY:
         table.add_row(name, *(cell(arm) for arm in arms))
+    groups = dict.fromkeys(each.group for arm in arms for each in arm.attempts)
+    if groups:
+        table.add_section()
+    for group in groups:
+        table.add_row(visible(group), *(_tried(arm, group) for arm in arms))
     return Padding(table, (1, 0, 0, 0))
+
+
+def _tried(arm: ArmResult, group: str) -> Text:
+    """How many of a group's attempts succeeded, and how long they took; red where one went
+    otherwise than it had to."""
+    own = [each for each in arm.attempts if each.group == group]
+    if not own:
+        return Text("-")
+    wrong = any(each.expected not in (None, each.ok) for each in own)
+    text = Text(f"{sum(each.ok for each in own)} of {len(own)}", style=_FAULT if wrong else "")
+    times = sorted(each.seconds for each in own)
+    said = _time(statistics.median(times))
+    if len(times) >= _MANY:
+        said += f", p99 {_time(statistics.quantiles(times, n=100, method='inclusive')[-1])}"
+    text.append(f"  {said}", style="dim")
+    return text
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _witnesses(witnesses: tuple[Witness, ...], doubtful: list[Witness]) -> RenderableType:

@@ -84,6 +84,10 @@ class Recorder:
             detail=words,
         )
 
+    def fill(self, first: int, count: int, every: int, seed: int) -> None:
+        """Strew pins over what is free of so many frames from a first one on."""
+        self.control(f"fill {first} {count} {every} {seed}", timeout=300)
+
     def layout(self, pages: int, every: int, seed: int) -> None:
         command = f"layout {pages} {every} {seed}"
         try:
@@ -185,14 +189,26 @@ class Recorder:
         wanted = sorted(set(frames))
         if not wanted or self.guest.run("[ -r /proc/kpageflags ]").status != 0:
             return
-        entries = _PIECE // pageflags.ENTRY
-        first, last = wanted[0] // entries, wanted[-1] // entries
-        data = self.bulk(
-            f"dd if=/proc/kpageflags bs={_PIECE} skip={first} count={last - first + 1} 2>/dev/null"
-        )
-        flags = pageflags.pageflags(data, first * entries)
+        flags = self._flags(wanted[0], wanted[-1])
         rows: list[JSON] = [[frame, flags[frame]] for frame in wanted if frame in flags]
         self.event("pageflags", "flags", when=when, frames=rows, asked=len(wanted))
+
+    def _flags(self, first: int, last: int) -> dict[int, int]:
+        """Page frame → its flags, for these at least."""
+        entries = _PIECE // pageflags.ENTRY
+        begin, end = first // entries, last // entries
+        data = self.bulk(
+            f"dd if=/proc/kpageflags bs={_PIECE} skip={begin} count={end - begin + 1} 2>/dev/null"
+        )
+        return pageflags.pageflags(data, begin * entries)
+
+    def taken(self, first: int, count: int) -> bool:
+        """Whether so many frames are all somebody's own: neither free nor in general use."""
+        flags = self._flags(first, first + count - 1)
+        not_own = pageflags.FREE | pageflags.FOREIGN
+        return all(
+            frame in flags and not flags[frame] & not_own for frame in range(first, first + count)
+        )
 
     def log(self) -> None:
         """The pinner's own lines in the kernel log."""

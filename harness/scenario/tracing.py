@@ -15,6 +15,7 @@ EVENTS = (
     "compaction/mm_compaction_isolate_migratepages",
 )
 _NAMES = frozenset(name.rpartition("/")[2] for name in EVENTS)
+_MARK = "tracing_mark_write"  # what is written to trace_marker
 _SUMMED = "mm_compaction_isolate_migratepages"
 _PLACES = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 BUFFER_KIB = 16384  # for each CPU; a page freed takes some 32 bytes of it
@@ -37,6 +38,7 @@ class Window:
     def __init__(self, record: Recorder) -> None:
         self._record = record
         self._guest = record.guest
+        self._open = False
         self._place = _place(record.guest)
         if self._place is None:
             record.event("trace", "absent", why="this kernel has no tracefs")
@@ -59,9 +61,16 @@ class Window:
     def open(self) -> None:
         if self._place is not None:
             self._set("tracing_on", "1")
+            self._open = True
+
+    def mark(self, number: int) -> None:
+        """What is traced from now on belongs to the attempt of this number; 0: to none."""
+        if self._place is not None and self._open:
+            self._set("trace_marker", f"attempt={number}")
 
     def close(self) -> None:
         if self._place is not None:
+            self._open = False
             self._set("tracing_on", "0")
 
     def emit(self) -> None:
@@ -80,6 +89,8 @@ class Window:
                 summed["events"] += 1
                 for field in ("nr_scanned", "nr_taken"):
                     summed[field] += trace.number(event, field)
+            elif event.name == _MARK:
+                self._record.event("trace", "mark", number=trace.number(event, "attempt"))
             elif event.name in _NAMES:
                 fields: dict[str, JSON] = {**event.fields, "time": event.time}
                 self._record.event("trace", event.name, **fields)

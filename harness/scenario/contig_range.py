@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Contiguous memory: an area reserved at boot and lent to pinned pages, and then wanted back.
+
+Buffers of several sizes and alignments are allocated from it, one after the other and side by
+side. Where nobody can move the pins, none that is longer than the gaps between them can be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from types import MappingProxyType
+
+from harness import verdict
+from harness.errors import InputError
+from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
+from harness.parse.cma import Area
+from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.pinned import Pinned, pinned
+from harness.scenario.recorder import Recorder, mount
+from harness.scenario.trigger import contig
+from harness.scenario.trigger.attempt import Done
+
+EXPECTED = verdict.Expectation(pinned=1000, moved=0.25, compacts=False, huge=False, attempts=True)
+_PAGES_IN_MIB = 256
+_LENT = 3  # the area is at most a third of the memory: the pins must find room elsewhere
+
+
+class ContigRange:
+    name = "contig_range"
+    summary = "an area of contiguous memory lent to pinned pages, then allocated from"
+    FEATURES = ("compaction", "cma")
+    MODULES = ("pinner", "cma_alloc")
+    APART = False
+    PARAMS: Mapping[str, Param] = MappingProxyType(
+        {
+            "area": Param(256, "MiB of the area (cma= at boot)", least=16, most=65536),
+            "every": Param(16, "of so many neighbouring pages one is pinned", least=2, most=1024),
+            "pages": Param("64,256,1024", "sizes of buffers, pages", pattern=r"\d{1,6}(,\d{1,6})*"),
+            "tries": Param(8, "buffers of each size, kept until the end", least=1, most=256),
+            "threads": Param(4, "threads that allocate side by side", least=1, most=64),
+            "lie": Param(
+                "none",
+                "have the treated arm's owner lie, to see the harness notice",
+                choices=("none", "nocopy", "keep", "ghost"),
+            ),
+        }
+    )
+
+    def check(self, params: Params, memory_mib: int) -> None:
+        area, tries = int(params["area"]), int(params["tries"])
+        if area * _LENT > memory_mib:
+            raise InputError(
+                f"an area of {area} MiB is more than a third of a guest with {memory_mib} MiB",
+                hint=f"give --memory {area * _LENT}, or less of --set area=",
+            )
+        kept = sum(_sizes(params)) * tries
+        if min(_sizes(params)) < 2 or kept > area * _PAGES_IN_MIB * 3 // 4:
+            raise InputError(
+                f"--set pages={params['pages']}: sizes are two pages and more, and {tries} buffers "
+                f"of each must fit in three quarters of {area} MiB"
+            )
+
+    def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
+        words = (f"cma={params.get('area', self.PARAMS['area'].default)}M",)
+        control = ArmPlan("control", "control", "plain", append=words)
+        if not series_has_pinpage:
+            return (control,)
+        return (control, ArmPlan("treated", "treated", "pinpage", append=words))
+
+    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
+        return ()
+
+    def drive(
+        self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
+    ) -> None:
+        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        mount(guest)
+        area = contig.areas(guest)[0]
+
+        def lay_out(record: Recorder) -> None:
+            record.event("harness", "area", name=area.name, first=area.first, count=area.count)
+            record.fill(area.first, area.count, int(values["every"]), seed)
+
+        with pinned(guest, arm, seed, values, emit, lay_out) as own:
+            buffers = contig.Buffers(own.record, area)
+            with own.drive():
+                _Drive(own, buffers, area, arm.role == "treated").all(values)
+            buffers.unload()
+
+    def judge(
+        self,
+        arms: Sequence[ArmPlan],
+        events: Sequence[Event],
+        rows: Sequence[LedgerRow],
+        splats: Sequence[Splat],
+    ) -> Verdict:
+        return verdict.judge(arms, events, rows, splats, EXPECTED)
+
+
+def _sizes(params: Params) -> list[int]:
+    return [int(word) for word in str(params["pages"]).split(",")]
+
+
+def _order(pages: int) -> int:
+    """The order of the smallest block that holds so many pages."""
+    return (pages - 1).bit_length()
+
+
+@dataclass(frozen=True)
+class _Drive:
+    own: Pinned
+    buffers: contig.Buffers
+    area: Area
+    moves: bool
+
+    def all(self, values: Mapping[str, Default]) -> None:
+        sizes, tries = _sizes(values), int(values["tries"])
+        if contig.has_debugfs(self.own.record.guest):
+            for pages in sizes:
+                self._debugfs(pages)
+        for pages in sizes:
+            self._storm(int(values["threads"]), tries, pages)
+        for pages in sorted(sizes, reverse=True):
+            for _ in range(tries):
+                self._kept(pages)
+        self.own.record.ledger("held")
+        self.buffers.free_all()
+
+    def _expected(self, pages: int) -> bool | None:
+        """Whether a buffer must be had: with an owner that moves its pages, yes; with none, no
+        where no gap between the pins is as long."""
+        if self.moves:
+            return True
+        return False if pages > self._gap() else None
+
+    def _gap(self) -> int:
+        """The longest run of frames of the area in which nothing was pinned."""
+        end = self.area.first + self.area.count
+        pins = sorted(p.pfn_now for p in self.own.pins if self.area.has(p.pfn_now, 1))
+        edges = [self.area.first - 1, *pins, end]
+        return max(later - earlier - 1 for earlier, later in pairwise(edges))
+
+    def _debugfs(self, pages: int) -> None:
+        self.own.attempts.make(
+            "contig",
+            f"{pages} pages by debugfs",
+            lambda: contig.by_debugfs(self.own.record.guest, self.area, pages),
+            group=f"{pages} pages, debugfs",
+            expected=self._expected(pages),
+        )
+
+    def _storm(self, threads: int, tries: int, pages: int) -> None:
+        done = self.buffers.storm(threads, tries, pages, 0)
+        for each in done:
+            self._note(each, f"{pages} pages, {threads} threads", pages)
+
+    def _note(self, done: Done, group: str, pages: int) -> None:
+        """One of many at once: no counter tells which of them it was."""
+        self.own.attempts.make(
+            "contig", group, lambda: done, group=group, expected=self._expected(pages)
+        )
+
+    def _kept(self, pages: int) -> None:
+        align = _order(pages)
+        self.own.attempts.make(
+            "contig",
+            f"{pages} pages, align {align}",
+            lambda: self.buffers.alloc(pages, align),
+            group=f"{pages} pages, kept",
+            expected=self._expected(pages),
+        )
+
+
+SCENARIO = ContigRange()

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory hotplug: memory that is plugged in, filled with pinned pages, and wanted back.
+
+Two devices are plugged while the guest runs, one whose blocks are brought online as movable and
+one as the kernel's. Each block with pins is taken offline; then the devices are unplugged, and
+plugged once more. Nobody can move plain pins: their blocks stay, and so do the devices.
+"""
+
+from __future__ import annotations
+
+import errno as numbers
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from harness import verdict
+from harness.errors import EvidenceError, InputError
+from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
+from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.pinned import Pinned, pinned
+from harness.scenario.recorder import Recorder, mount
+from harness.scenario.trigger import offline
+from harness.scenario.trigger.attempt import Done
+
+EXPECTED = verdict.Expectation(pinned=1000, moved=0.9, compacts=False, huge=False, attempts=True)
+AUTO = "/sys/devices/system/memory/auto_online_blocks"
+_KINDS = ("online_movable", "online_kernel")
+# The processor's own node has memory of its own, which the kernel takes for itself: on the other
+# one the blocks of its own kind get few pages that nobody can move.
+NODES = 2
+_NODE = 1
+_AGAIN = 128  # MiB of the device that is plugged in the end
+_PAGES_IN_MIB = 256
+_EAT = "/tmp/eaten"
+
+
+class MemoryHotplug:
+    name = "memory_hotplug"
+    summary = "memory plugged in, filled with pinned pages, taken offline and unplugged"
+    FEATURES = ("compaction", "hotplug")
+    MODULES = ("pinner",)
+    APART = False
+    PARAMS: Mapping[str, Param] = MappingProxyType(
+        {
+            "size": Param(256, "MiB of each of the two devices", least=128, most=65536),
+            "every": Param(64, "of so many neighbouring pages one is pinned", least=2, most=4096),
+            "seconds": Param(20, "that a block may take to go offline", least=1, most=600),
+            "lie": Param(
+                "none",
+                "have the treated arm's owner lie, to see the harness notice",
+                choices=("none", "nocopy", "keep", "ghost"),
+            ),
+        }
+    )
+
+    def check(self, params: Params, memory_mib: int) -> None:
+        size = int(params["size"])
+        if size % 128:
+            raise InputError(f"--set size={size}: memory comes in blocks of 128 MiB")
+
+    def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
+        room = 2 * int(params.get("size", self.PARAMS["size"].default)) + _AGAIN
+        control = ArmPlan("control", "control", "plain", room_mib=room, nodes=NODES)
+        if not series_has_pinpage:
+            return (control,)
+        return (control, ArmPlan("treated", "treated", "pinpage", room_mib=room, nodes=NODES))
+
+    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
+        return ()
+
+    def drive(
+        self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
+    ) -> None:
+        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        mount(guest)
+        offline.probe(guest)
+        guest.run(f"[ ! -w {AUTO} ] || echo offline > {AUTO}")
+        devices = [_Device(guest.plug(int(values["size"]), _NODE), how) for how in _KINDS]
+
+        def lay_out(record: Recorder) -> None:
+            for device in devices:
+                device.bring_online(record)
+            for device in devices:
+                for block in device.blocks:
+                    record.fill(block.first, block.count, int(values["every"]), seed)
+
+        with pinned(guest, arm, seed, values, emit, lay_out) as own, own.drive():
+            run = _Drive(own, arm.role == "treated", int(values["seconds"]))
+            run.all(devices)
+        run.once_more(devices)
+
+    def judge(
+        self,
+        arms: Sequence[ArmPlan],
+        events: Sequence[Event],
+        rows: Sequence[LedgerRow],
+        splats: Sequence[Splat],
+    ) -> Verdict:
+        return verdict.judge(arms, events, rows, splats, EXPECTED)
+
+
+@dataclass
+class _Device:
+    """Plugged memory, and how its blocks are brought online."""
+
+    memory: PluggedMemory
+    how: str
+    blocks: tuple[offline.Block, ...] = ()
+    gone: bool = False
+
+    def bring_online(self, record: Recorder) -> None:
+        self.blocks = offline.blocks_of(record.guest, self.memory)
+        for block in self.blocks:
+            done = offline.online(record.guest, block, self.how)
+            record.event(
+                "memory",
+                "block",
+                device=self.memory.name,
+                how=self.how,
+                block=block.name,
+                first=block.first,
+                count=block.count,
+                errno=done.errno,
+            )
+
+
+@dataclass(frozen=True)
+class _Drive:
+    own: Pinned
+    moves: bool
+    seconds: int
+
+    def all(self, devices: Sequence[_Device]) -> None:
+        if self.moves:
+            self._with_nowhere_to_go(devices[0].blocks[0])
+        for device in devices:
+            for block in device.blocks:
+                pins = self.own.inside(block.first, block.count)
+                self._offline(block, f"offline, {device.how}", self.moves if pins else True, pins)
+        self.own.record.ledger("held")
+        for device in devices:
+            # Asked for while its blocks are movable and cannot go, a device is waited for by the
+            # kernel itself, which no signal ends (drivers/acpi/scan.c: acpi_scan_hot_remove).
+            if self.moves or device.how == "online_kernel":
+                self._unplug(device, f"unplug, {device.how}", self.moves)
+
+    def once_more(self, devices: Sequence[_Device]) -> None:
+        """With the pins gone nothing holds the movable memory any more; it goes, and new comes."""
+        left = [device for device in devices if not device.gone]
+        for device in left:
+            must = True if device.how == "online_movable" else None
+            for block in device.blocks:
+                self._offline(block, f"offline without pins, {device.how}", must, 0)
+            self._unplug(device, f"unplug without pins, {device.how}", must)
+        record = self.own.record
+        again = _Device(record.guest.plug(_AGAIN, _NODE), "online_movable")
+        again.bring_online(record)
+        for block in again.blocks:
+            self._offline(block, "offline, plugged again", True, 0)
+        self._unplug(again, "unplug, plugged again", True)
+
+    def _offline(self, block: offline.Block, group: str, expected: bool | None, pins: int) -> None:
+        self.own.attempts.make(
+            "offline",
+            block.name,
+            lambda: offline.offline(self.own.record, block, seconds=self.seconds),
+            group=group,
+            expected=expected,
+            pins=pins,
+        )
+
+    def _with_nowhere_to_go(self, block: offline.Block) -> None:
+        """All memory is taken but for less than the block holds: a signal ends the attempt, and
+        nothing of it is lost."""
+        guest = self.own.record.guest
+        free = re.search(r"^MemFree: +(\d{1,12}) kB$", self.own.record.text("/proc/meminfo"), re.M)
+        if free is None:
+            raise EvidenceError("/proc/meminfo has no line MemFree")
+        mib = max(0, int(free[1]) // 1024 - block.count // _PAGES_IN_MIB * 3 // 8)
+        guest.must(f"mkdir -p {_EAT} && mount -t tmpfs -o size=100% tmpfs {_EAT}")
+        guest.must(f"dd if=/dev/zero of={_EAT}/all bs=1M count={mib} status=none", timeout=120)
+        pins = self.own.inside(block.first, block.count)
+        self._offline(block, "offline, nowhere to go", False, pins)
+        guest.must(f"umount {_EAT}", timeout=60)
+
+    def _unplug(self, device: _Device, group: str, expected: bool | None) -> None:
+        guest = self.own.record.guest
+
+        def unplug() -> Done:
+            answer = guest.unplug(device.memory, seconds=self.seconds)
+            device.gone = answer.gone
+            checks = {"sysfs gone": not _any_there(guest, device.blocks)}
+            errno = 0 if answer.gone else numbers.EBUSY
+            said = f"{answer.event} {answer.said}".strip()
+            return Done(errno, said, None, answer.seconds, checks)
+
+        self.own.attempts.make("unplug", device.memory.name, unplug, group=group, expected=expected)
+
+
+def _any_there(guest: Guest, blocks: Sequence[offline.Block]) -> bool:
+    paths = " ".join(f"{offline.BLOCKS}/{block.name}" for block in blocks)
+    return guest.run(f"ls -d {paths} 2>/dev/null | grep -q .").status == 0
+
+
+SCENARIO = MemoryHotplug()

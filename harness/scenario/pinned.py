@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An arm with the pinner in it: all that goes before a drive and after it, the same for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from harness.model import JSON, ArmPlan, Guest
+from harness.parse.ledger import Pin
+from harness.scenario.base import Default, Emit
+from harness.scenario.recorder import Recorder, mount
+from harness.scenario.tracing import Window
+from harness.scenario.trigger.attempt import Attempts, drive
+
+ORDER = 9
+_ALL = 1 << 20  # blocks of ORDER: more than any guest has
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What a scenario drives with: its pins are laid out, and were counted."""
+
+    record: Recorder
+    window: Window
+    attempts: Attempts
+    pins: tuple[Pin, ...]
+
+    def drive(self, **facts: JSON) -> AbstractContextManager[None]:
+        """The drive, see attempt.py; facts: what else its event says."""
+        return drive(self.record, self.window, **facts)
+
+    def inside(self, first: int, count: int) -> int:
+        """How many pages were pinned in so many frames from a first one on."""
+        return sum(first <= pin.pfn_now < first + count for pin in self.pins)
+
+
+@contextmanager
+def pinned(
+    guest: Guest,
+    arm: ArmPlan,
+    seed: int,
+    values: Mapping[str, Default],
+    emit: Emit,
+    lay_out: Callable[[Recorder], None],
+) -> Iterator[Pinned]:
+    """Lay the pins out, have the arm driven, and see what has become of each.
+
+    values: the scenario's parameters, as evidence; ``lie`` is the treated owner's.
+    """
+    record = Recorder(guest, arm, emit)
+    record.event("harness", "params", seed=seed, mode=arm.mode, **values)
+    mount(guest)
+    record.free("unloaded")
+    settle(guest)
+    record.load(str(values.get("lie", "none")) if arm.role == "treated" else "none")
+    lay_out(record)
+    window = Window(record)
+    pins = record.ledger("before")
+    record.pageflags("before", (pin.pfn_now for pin in pins))
+    record.counters("before")
+    record.huge("before", ORDER, _ALL)
+    record.free("before")
+    yield Pinned(record, window, Attempts(record, window), pins)
+    record.free("after")
+    record.huge("after", ORDER, _ALL)
+    record.verify()
+    after = record.ledger("after")
+    record.counters("after")
+    frames = {pin.pfn_now for pin in pins} | {pin.pfn_now for pin in after}
+    record.pageflags("after", frames)
+    record.log()
+    record.unload()
+    record.free("removed")
+
+
+def settle(guest: Guest) -> None:
+    """Have the caches give back what they hold before anything is counted.
+
+    Nothing is compacted beforehand: until v3.16 a write to compact_memory passes over the blocks
+    in which the last one had nothing to isolate (mm/compaction.c: isolation_suitable), and pins
+    put there since would never be looked at.
+    """
+    guest.write("/proc/sys/vm/drop_caches", b"3", timeout=60)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An attempt at something, measured, as one event; and the drive that attempts are made in."""
+
+from __future__ import annotations
+
+import errno as numbers
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from harness.model import JSON, CommandResult
+from harness.parse import vmstat
+from harness.scenario.recorder import Recorder
+from harness.scenario.tracing import Window
+
+_COUNTERS = ("pgmigrate_success", "pgmigrate_fail")
+_TEXTS = {os.strerror(number): number for number in numbers.errorcode}
+_KEPT = 300  # characters of what a command said
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of one thing asked of the kernel.
+
+    errno: positive, 0 if it was done. frames: (first pfn, number) of what it took. seconds: None
+    where the host's clock around it will do. checks: what else says that it was done.
+    """
+
+    errno: int
+    said: str = ""
+    frames: tuple[int, int] | None = None
+    seconds: float | None = None
+    checks: Mapping[str, bool] = field(default_factory=dict)
+
+
+def errno_of(done: CommandResult) -> tuple[int, str]:
+    """The errno that a shell's command ended with, and its words; EIO where it gives no other.
+
+    busybox prints strerror() in English: image and host are both of the GNU C library.
+    """
+    said = done.stderr.decode(errors="replace").strip()[-_KEPT:]
+    if done.status == 0:
+        return 0, said
+    texts = (line.rpartition(": ")[2] for line in reversed(said.splitlines()))
+    found = next((_TEXTS[text] for text in texts if text in _TEXTS), numbers.EIO)
+    return found, said or f"status {done.status}"
+
+
+class Attempts:
+    """Makes attempts in one guest, numbered, each marked in the trace and made an event."""
+
+    def __init__(self, record: Recorder, window: Window) -> None:
+        self._record, self._window = record, window
+        self._number = 0
+
+    def make(
+        self,
+        trigger: str,
+        target: str,
+        act: Callable[[], Done],
+        *,
+        group: str = "",
+        expected: bool | None = None,
+        pins: int = 0,
+    ) -> Done:
+        """Do it and record it. expected: whether it has to succeed for the arm to pass."""
+        self._number += 1
+        self._window.mark(self._number)
+        before = self._counters()
+        began = time.monotonic()
+        done = act()
+        seconds = time.monotonic() - began if done.seconds is None else done.seconds
+        after = self._counters()
+        self._window.mark(0)
+        migrated, failed = (last - first for first, last in zip(before, after, strict=True))
+        checks: dict[str, JSON] = dict(done.checks)
+        self._record.event(
+            "trigger",
+            "attempt",
+            number=self._number,
+            trigger=trigger,
+            target=target,
+            group=group or trigger,
+            ok=done.errno == 0,
+            expected=expected,
+            errno=done.errno,
+            said=done.said,
+            seconds=round(seconds, 6),
+            pins=pins,
+            frames=None if done.frames is None else [*done.frames],
+            migrated=migrated,
+            failed=failed,
+            checks=checks,
+        )
+        return done
+
+    def _counters(self) -> tuple[int, ...]:
+        values = vmstat.vmstat(self._record.text("/proc/vmstat"))
+        return tuple(values.get(name, 0) for name in _COUNTERS)
+
+
+@contextmanager
+def drive(record: Recorder, window: Window, **facts: JSON) -> Iterator[None]:
+    """The drive of an arm: all that is counted twice, in and around the window.
+
+    From outside in: vmstat, tracing, vmstat, the owner's calls. Whatever migrates of itself
+    between two of the readings shows as a difference between the inner and the outer counts.
+    """
+    record.vmstat("outer-before", refresh=True)
+    window.open()
+    record.vmstat("inner-before")
+    last = record.calls_so_far()
+    began = time.monotonic()
+    yield
+    seconds = round(time.monotonic() - began, 3)
+    record.calls(last)
+    record.vmstat("inner-after")
+    window.close()
+    record.vmstat("outer-after", refresh=True)
+    record.event("harness", "drive", seconds=seconds, **facts)
+    window.emit()
