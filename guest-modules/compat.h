@@ -11,6 +11,7 @@
 #include <linux/errno.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/sched.h>
@@ -129,5 +130,14 @@ static inline int compat_contig(unsigned long start, unsigned long end)
 #define COMPAT_GFP_ATTEMPT	(__GFP_HIGHMEM | __GFP_MOVABLE |	\
 				 __GFP_NOWARN | __GFP_NORETRY |		\
 				 __GFP_NOMEMALLOC | COMPAT_GFP_CALM)
+#define COMPAT_GFP_UNMOVABLE	(COMPAT_GFP_ATTEMPT &			\
+				 ~(__GFP_HIGHMEM | __GFP_MOVABLE))
+
+/* pfn_to_online_page() came in v4.14, and this flag beside it in v5.8 */
+#ifdef MHP_NONE
+#define compat_online_page	pfn_to_online_page
+#else
+#define compat_online_page(pfn)	(pfn_valid(pfn) ? pfn_to_page(pfn) : NULL)
+#endif
 
 #endif

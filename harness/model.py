@@ -437,7 +437,9 @@ class Splat:
     kind: ``panic``, ``oops``, ``BUG``, ``WARN``, ``lockdep``, ``rcu-stall``, ``soft-lockup``,
     ``hung-task``, ``KASAN``, … (parse/splat.py lists all). title: the report's headline without
     timestamps and addresses. function: the guilty function, "" where none is named.
-    fatal: the machine cannot go on after it.
+    fatal: the machine cannot go on after it. arm: whose console it stands in. during: the number
+    of the attempt that went on when it began, 0 if none did. provoked: it belongs to what that
+    attempt provokes, and is no complaint of the kernel's about itself.
     """
 
     kind: str
@@ -447,6 +449,9 @@ class Splat:
     last_line: int
     report: str
     fatal: bool = False
+    arm: str = ""
+    during: int = 0
+    provoked: bool = False
 
 
 class PageState(StrEnum):
@@ -499,15 +504,19 @@ class ArmPlan:
 class Attempt:
     """One thing asked of the kernel: a block taken offline, a buffer allocated.
 
-    trigger: ``offline``, ``contig``, … target: what it was asked for (``memory34``). group: those
+    number: from 1, as the marks in trace and kernel log have it. trigger: ``offline``,
+    ``contig``, … target: what it was asked for (``memory34``). group: those
     that are counted together in a report. expected: whether it had to succeed, None if nothing
     follows from it. pins: pinned pages in its frames beforehand. frames: (first pfn, number) of
     what it took, None where it took nothing. errno: 0 or positive. seconds: on the host's clock,
     but the guest's where the module measured it. tries: calls of migrate_pages() that it took,
-    None where that was not traced. migrated, failed: pages, by /proc/vmstat. checks: what else
-    says so → whether it agrees that it succeeded.
+    None where that was not traced. migrated, failed: pages, by /proc/vmstat; None where others
+    went on at the same time. checks: what else says so → whether it agrees that it succeeded.
+    asked, got: of a thing that can be had in part, how much; also: what else says how much was
+    got. provokes: kinds of splats that belong to what it provokes.
     """
 
+    number: int
     trigger: str
     target: str
     group: str
@@ -519,9 +528,13 @@ class Attempt:
     pins: int = 0
     frames: tuple[int, int] | None = None
     tries: int | None = None
-    migrated: int = 0
-    failed: int = 0
+    migrated: int | None = None
+    failed: int | None = None
     checks: Mapping[str, bool] = field(default_factory=dict)
+    asked: int | None = None
+    got: int | None = None
+    also: Mapping[str, int] = field(default_factory=dict)
+    provokes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -548,6 +561,11 @@ class ArmResult:
     unusable_before: float | None = None  # share of free memory that order 9 cannot use, 0..1
     unusable_after: float | None = None
     attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def expectant(self) -> bool:
+        """Whether anything was expected of an attempt."""
+        return any(each.expected is not None for each in self.attempts)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ from harness.model import (
     Splat,
     Verdict,
 )
-from harness.parse import splat
+from harness.parse import marks, splat
 from harness.scenario import defects
 from harness.vm import accel, machine
 
@@ -527,4 +527,5 @@ def _one_arm(
         log = folder / "console.log"
         text = log.read_text(errors="replace") if log.is_file() else ""
         state.console[arm.name] = text
-        state.splats += splat.find(text.splitlines())
+        lines = text.splitlines()
+        state.splats += marks.attribute(splat.find(lines), lines, arm.name)

@@ -60,15 +60,19 @@ class Seen:
     verified: bool = False
     verify_error: str = ""
     unloaded: bool = False
-    attempts: list[tuple[int, Attempt]] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
 
     @property
     def tried(self) -> tuple[Attempt, ...]:
         """The attempts, with the calls of migrate_pages() that each took where they were traced."""
         trace = self.trace
         if trace is None or trace.lost or "mm_migrate_pages" in trace.missing:
-            return tuple(attempt for _, attempt in self.attempts)
-        return tuple(replace(each, tries=trace.tries[number]) for number, each in self.attempts)
+            return tuple(self.attempts)
+        return tuple(
+            each if each.migrated is None else replace(each, tries=trace.tries[each.number])
+            for each in self.attempts
+        )
 
     @property
     def before(self) -> tuple[Pin, ...]:
@@ -176,6 +180,10 @@ def _number(value: object) -> int:
     return value
 
 
+def _maybe(value: object) -> int | None:
+    return None if value is None else _number(value)
+
+
 def _pin(row: Sequence[Any]) -> Pin:
     handle, pinned, now, moves, errno = map(_number, row[:5])
     (state,) = row[5:]
@@ -186,6 +194,7 @@ def _pin(row: Sequence[Any]) -> Pin:
 
 def _ledger(seen: Seen, data: Data) -> None:
     seen.pins[data["when"]] = tuple(_pin(row) for row in data["rows"])
+    seen.tried_by[data["when"]] = len(seen.attempts)
 
 
 def _call(seen: Seen, data: Data) -> None:
@@ -247,6 +256,7 @@ def _attempt(seen: Seen, data: Data) -> None:
     if not all(type(said) is bool for said in checks.values()):
         raise TypeError("a check is neither true nor false")
     attempt = Attempt(
+        number=_number(data["number"]),
         trigger=data["trigger"],
         target=data["target"],
         group=data["group"],
@@ -257,11 +267,15 @@ def _attempt(seen: Seen, data: Data) -> None:
         seconds=float(data["seconds"]),
         pins=_number(data["pins"]),
         frames=None if frames is None else (_number(frames[0]), _number(frames[1])),
-        migrated=_number(data["migrated"]),
-        failed=_number(data["failed"]),
+        migrated=_maybe(data["migrated"]),
+        failed=_maybe(data["failed"]),
         checks=dict(checks),
+        asked=_maybe(data["asked"]),
+        got=_maybe(data["got"]),
+        also={source: _number(count) for source, count in data["also"].items()},
+        provokes=tuple(data["provokes"]),
     )
-    seen.attempts.append((_number(data["number"]), attempt))
+    seen.attempts.append(attempt)
 
 
 def _compaction(seen: Seen, data: Data) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import errorcode
 
@@ -49,6 +50,8 @@ class Expectation:
     pinned: pages that an arm needs. moved: share of its pages that the treated arm migrates at
     least. compacts: memory was compacted, which something must say. huge: the treated arm gets
     more huge pages by it. attempts: the arms try something; each says whether it had to succeed.
+    more: what can be had in part, the treated arm has more of than the control arm, by at least
+    this share of that; None if nothing of the kind is tried.
     """
 
     pinned: int = PINNED
@@ -56,6 +59,7 @@ class Expectation:
     compacts: bool = True
     huge: bool = True
     attempts: bool = False
+    more: float | None = None
 
 
 COMPACTION = Expectation()
@@ -153,6 +157,7 @@ def judge(
         for witness in examine(each, tuple(r for r in rows if r.arm == each.plan.name))
         if each.whole
     )
+    splats = _provoked(splats, seen)
     outcome, reason, next_step = (
         _crashed(splats)
         or _incomplete(seen, results, expected)
@@ -160,7 +165,7 @@ def judge(
         or _failed(seen, results, expected)
         or _passed(results, expected)
     )
-    return Verdict(outcome, reason, next_step or NEXT[outcome], results, witnesses, tuple(splats))
+    return Verdict(outcome, reason, next_step or NEXT[outcome], results, witnesses, splats)
 
 
 _Answer = tuple[Outcome, str, str]
@@ -168,12 +173,27 @@ _Answer = tuple[Outcome, str, str]
 
 def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     """Every report counts, a WARN too: a kernel that complains has not passed."""
+    splats = [splat for splat in splats if not splat.provoked]
     if not splats:
         return None
     first = next((splat for splat in splats if splat.fatal), splats[0])
     more = f" (reports in all: {len(splats)})" if len(splats) > 1 else ""
     where = f" in {first.function}" if first.function and first.function not in first.title else ""
     return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}", ""
+
+
+def _provoked(splats: Sequence[Splat], seen: Sequence[Seen]) -> tuple[Splat, ...]:
+    """The splats, those marked that an attempt said beforehand it would provoke."""
+    allowed = {
+        (each.plan.name, attempt.number, kind)
+        for each in seen
+        for attempt in each.attempts
+        for kind in attempt.provokes
+    }
+    return tuple(
+        replace(splat, provoked=(splat.arm, splat.during, splat.kind) in allowed)
+        for splat in splats
+    )
 
 
 def _incomplete(
@@ -205,6 +225,8 @@ def _unsaid(seen: Seen, expected: Expectation) -> str:
         return "nothing says that memory was compacted"
     if expected.attempts and not any(each.expected is not None for each in seen.tried):
         return "nothing was tried of which anything was expected"
+    if expected.more is not None and not any(each.got is not None for each in seen.tried):
+        return "nothing was tried that can be had in part"
     return ""
 
 
@@ -294,8 +316,11 @@ def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation
             f"{treated.migrated} of {treated.pinned} pinned pages migrated, "
             f"at least {expected.moved:.0%} had to{f' ({why})' if why else ''}"
         )
-    if not expected.huge:
-        return ""
+    fewer = ""
+    if expected.more is not None and control is not None:
+        fewer = _fewer(treated, control, expected.more)
+    if fewer or not expected.huge:
+        return fewer
     before, after = treated.order9_before, treated.order9_after
     if before is None or after is None:
         return ""  # _incomplete has said so
@@ -312,27 +337,57 @@ def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation
     return ""
 
 
+def _fewer(treated: ArmResult, control: ArmResult, more: float) -> str:
+    """What the treated arm had too little of beside the control arm, "" if nothing."""
+    plain = _had(control)
+    for group, got in _had(treated).items():
+        other = plain.get(group)
+        if other is None:
+            return f"the {control.name} arm did not try for {group}, so nothing can be compared"
+        if got <= other * (1 + more):
+            return (
+                f"of {group} the {treated.name} arm had {got} and the {control.name} arm {other}: "
+                f"at least {more:.0%} more were due"
+            )
+    return ""
+
+
+def _had(result: ArmResult) -> dict[str, int]:
+    """Group → how much was had of what can be had in part."""
+    had: Counter[str] = Counter()
+    for each in result.attempts:
+        if each.got is not None and each.expected is None:
+            had[each.group] += each.got
+    return dict(had)
+
+
 def _passed(results: Sequence[ArmResult], expected: Expectation) -> _Answer:
     control = next((r for r in results if r.role == "control"), None)
     treated = [r for r in results if r.role == "treated"]
     if not treated:
         pinned = control.pinned if control else 0
         said = f"all {pinned} pinned pages stayed where they were, as they must without a subsystem"
-        if control is not None and control.attempts:
+        if control is not None and control.expectant:
             said += f"; {_tally(control)}"
         return Outcome.PASS, said, "name a series that moves them: --series fixed"
     first = treated[0]
     said = f"{first.migrated} of {first.pinned} pinned pages migrated with their contents whole"
     if expected.huge:
         said += f" and free huge pages went from {first.order9_before} to {first.order9_after}"
-    if first.attempts:
+    if first.expectant:
         said += f" and {_tally(first)}"
+    had = ", ".join(f"{got} {group}" for group, got in _had(first).items())
+    if had:
+        said += f" and {had} were had"
     if control is not None:
         said += f", while in the control arm all {control.stayed} stayed"
         if expected.huge:
             said += f" ({control.order9_before} to {control.order9_after})"
-        if control.attempts:
+        if control.expectant:
             said += f" and {_tally(control)}"
+        had = ", ".join(f"{got} {group}" for group, got in _had(control).items())
+        if had:
+            said += f" and {had} were had"
     return Outcome.PASS, said, ""
 
 
@@ -341,7 +396,12 @@ def _tally(result: ArmResult) -> str:
     counted = [each for each in result.attempts if each.expected is not None]
     done = sum(each.ok for each in counted)
     triggers = ", ".join(dict.fromkeys(each.trigger for each in counted))
-    return f"{done} of {len(counted)} attempts ({triggers}) succeeded"
+    parts = [
+        f"{number} {word}"
+        for number, word in ((done, "succeeded"), (len(counted) - done, "failed"))
+        if number
+    ]
+    return f"of its attempts ({triggers}) {' and '.join(parts)}, as they had to"
 
 
 def _result(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:
@@ -424,17 +484,18 @@ def from_error(
     outcome = error.outcome or Outcome.INFRA
     reason, next_step = error.message, error.hint
     consequences = (Outcome.HANG, Outcome.LOST, Outcome.FAIL, Outcome.INFRA, Outcome.CRASH)
+    seen: list[Seen] = []
+    rows: tuple[LedgerRow, ...] = ()
+    with suppress(EvidenceError):
+        rows = ledger(events)
+        seen = [gather(arm, events) for arm in arms if arm.role != "probe"]
+    splats = _provoked(splats, seen)
     crashed = _crashed(splats)
     if crashed and outcome in consequences:
         if outcome is not Outcome.CRASH:
             crashed = (crashed[0], f"{crashed[1]}, after which: {error.message}", "")
         outcome, reason, next_step = crashed
-    verdict = Verdict(outcome, _sentence(reason), next_step or NEXT[outcome], splats=tuple(splats))
-    try:
-        rows = ledger(events)
-        seen = [gather(arm, events) for arm in arms if arm.role != "probe"]
-    except EvidenceError:
-        return verdict
+    verdict = Verdict(outcome, _sentence(reason), next_step or NEXT[outcome], splats=splats)
     return replace(verdict, arms=tuple(_result(each, rows) for each in seen))
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from harness.model import LedgerRow, PageState, Witness
+from harness.model import Attempt, LedgerRow, PageState, Witness
 from harness.parse.ledger import Move
 from harness.parse.pageflags import FOREIGN, FREE
 from harness.seen import Seen
@@ -345,12 +345,25 @@ def _attempts(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         count = len(done) + sum(1 if each.checks[source] else -1 for each in wrong)
         detail = f"otherwise for {wrong[0].target}" if wrong else f"asked of {len(asked)}"
         yield claim.says(source, count, not wrong, detail)
+    yield from _got(tried, seen)
     held = seen.pins.get("held")
-    taken = [each.frames for each in done if each.frames is not None]
+    by_then = tried[: seen.tried_by.get("held", 0)]
+    taken = [each.frames for each in by_then if each.ok and each.frames is not None]
     if held is not None:
         inside = sum(first <= pin.pfn_now < first + count for pin in held for first, count in taken)
         detail = f"{inside} pins are in frames that were taken" if inside else "no pin is in them"
         yield claim.says("pinner ledger held", len(done), not inside, detail)
+
+
+def _got(tried: tuple[Attempt, ...], seen: Seen) -> Iterator[Witness]:
+    """How much was had of what can be had in part, by each who counts it."""
+    for each in tried:
+        if each.got is None:
+            continue
+        claim = _Claim(f"{each.group}, attempt {each.number}", seen.plan.name)
+        yield claim.says(each.trigger, each.got, True, f"of {each.asked}")
+        for source, count in each.also.items():
+            yield claim.says(source, count, count == each.got)
 
 
 _CLAIMS = (

@@ -113,34 +113,79 @@ static int pinner_plan_fill(struct pinner_plan *plan)
 	return 0;
 }
 
-/*
- * Take what is free in a range, through the page allocator, as every owner gets
- * its pages: those of other places are held until the range has no more.
- */
-static int pinner_plan_range(struct pinner_plan *plan, unsigned long first)
+/* Hold unmovable pages, up to a number of them: no contiguous area lends any to those */
+static void pinner_cushion(int node, struct list_head *held,
+			   unsigned long pages)
+{
+	while (pages-- && pinner_spare_beyond(PINNER_RESERVE_FILL, NULL)) {
+		struct page *page = alloc_pages_node(node, COMPAT_GFP_UNMOVABLE |
+						     __GFP_THISNODE, 0);
+
+		if (!page)
+			return;
+		list_add(&page->lru, held);
+	}
+}
+
+static void pinner_let_go(struct list_head *held)
 {
 	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, held, lru) {
+		list_del(&page->lru);
+		__free_page(page);
+	}
+}
+
+/* Take pages until the range has no more or the reserve is all that is free */
+static int pinner_plan_drain(struct pinner_plan *plan, unsigned long first,
+			     int node, struct list_head *elsewhere)
+{
 	unsigned long others = 0;
-	LIST_HEAD(elsewhere);
 	int err = 0;
 
 	while (!err && plan->count < plan->room &&
 	       pinner_spare_beyond(PINNER_RESERVE_FILL, NULL)) {
-		page = alloc_page(COMPAT_GFP_ATTEMPT);
+		struct page *page = alloc_pages_node(node, COMPAT_GFP_ATTEMPT |
+						     __GFP_THISNODE, 0);
+
 		if (!page)
 			break;
 		if (page_to_pfn(page) - first < plan->room) {
 			plan->pages[plan->count++] = page;
 		} else {
-			list_add(&page->lru, &elsewhere);
+			list_add(&page->lru, elsewhere);
 			others++;
 		}
 		err = pinner_pause(plan->count + others);
 	}
-	list_for_each_entry_safe(page, next, &elsewhere, lru) {
-		list_del(&page->lru);
-		__free_page(page);
-	}
+	return err;
+}
+
+/*
+ * Take what is free in a range, through the page allocator, as every owner gets
+ * its pages: those of other places are held until the range has no more. Other
+ * nodes are left alone: who needs memory meanwhile finds it there, and not in
+ * the range.
+ *
+ * No owner gets the pages below the watermarks, and some of those would be the
+ * range's (khugepaged raises the lowest to a twentieth of a small memory).
+ * Unmovable pages are held beforehand, and are what is left in the end.
+ */
+static int pinner_plan_range(struct pinner_plan *plan, unsigned long first)
+{
+	int err, node = page_to_nid(pfn_to_page(first));
+	struct sysinfo info;
+	LIST_HEAD(elsewhere);
+	LIST_HEAD(cushion);
+
+	si_meminfo(&info);
+	pinner_cushion(node, &cushion, info.totalram / PINNER_RESERVE_PART);
+	err = pinner_plan_drain(plan, first, node, &elsewhere);
+	pinner_let_go(&cushion);
+	if (!err)
+		err = pinner_plan_drain(plan, first, node, &elsewhere);
+	pinner_let_go(&elsewhere);
 	pinner_plan_sort(plan);
 	return err;
 }
@@ -276,7 +321,7 @@ int pinner_layout(u64 pages, u64 every, u64 seed)
 
 /*
  * Strew objects over what is free of a range of @count frames, one in each
- * @every of them. -ENOSPC: nothing of it is free.
+ * @every of them. -ENOSPC: nothing of it is free; -EINVAL: there is no such memory.
  */
 int pinner_fill_range(u64 first, u64 count, u64 every, u64 seed)
 {
@@ -286,7 +331,7 @@ int pinner_fill_range(u64 first, u64 count, u64 every, u64 seed)
 
 	pinner_spare(&total);
 	if (!count || !every || count > total || every > count ||
-	    first > ULONG_MAX - count)
+	    first > ULONG_MAX - count || !compat_online_page(first))
 		return -EINVAL;
 
 	plan.wanted = count / every + 2;	/* windows, the ends' parts too */

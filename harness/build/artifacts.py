@@ -71,13 +71,13 @@ def publish(
 ) -> BuildArtifacts:
     """Copy a finished build into the cache. files: name in the cache → what make made."""
     folder = entry(key, cache_folder)
-    copied = {**files, **{f"modules/{name}.ko": path for name, path in modules.items()}}
+    copied = {**files, **{f"modules/{path.name}": path for path in modules.values()}}
     everything = {
         **facts,
         "format": FORMAT,
         "key": key,
         "toolchain": asdict(toolchain),
-        "modules": {name: f"modules/{name}.ko" for name in modules},
+        "modules": {name: f"modules/{path.name}" for name, path in modules.items()},
     }
     lock = folder.with_name(f"{folder.name}.lock")
     with cache.locked(lock, "publishes this build", progress):

@@ -169,7 +169,10 @@ class _Job:
             raise kconfig.dropped_error(dropped)
 
     def _module(self, make: Make, name: str) -> Path:
-        """Build one module in a copy of its folder; headers beside the folder come along."""
+        """Build one module in a copy of its folder; headers beside the folder come along.
+
+        A folder whose Kbuild makes a program gives that, under the folder's name.
+        """
         source, copy = self._modules[name], make.work.modules / name
         for old in (copy, *make.work.modules.glob("*.h")):
             if old.is_dir():
@@ -183,7 +186,8 @@ class _Job:
         for header in source.parent.glob("*.h"):
             shutil.copyfile(header, make.work.modules / header.name)
         make.build(f"M={copy}", "modules")
-        return copy / f"{name}.ko"
+        module = copy / f"{name}.ko"
+        return module if module.is_file() else copy / name
 
     def _publish(self, make: Make, modules: Mapping[str, Path]) -> BuildArtifacts:
         obj = make.work.obj

@@ -52,7 +52,7 @@ def _verdict_case(record: RunRecord, classname: str) -> TestCase:
     verdict = record.verdict
     case = TestCase("verdict", classname, elapsed_sec=round(record.seconds, 3))
     said = visible(verdict.reason)
-    reports = [splat.report for splat in verdict.splats]
+    reports = [splat.report for splat in verdict.splats if not splat.provoked]
     detail = [text for text in (record.error.get("detail"), *reports) if text]
     more = visible("\n\n".join([f"next: {verdict.next_step}", *detail]))
     if verdict.outcome in FAILURES:

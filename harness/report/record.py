@@ -97,7 +97,7 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     frames = None if attempt.frames is None else list(attempt.frames)
-    return {**asdict(attempt), "frames": frames, "checks": dict(attempt.checks)}
+    return {**asdict(attempt), "frames": frames, "provokes": list(attempt.provokes)}
 
 
 def _witness(witness: Witness) -> dict[str, Any]:
@@ -120,6 +120,9 @@ def _splat(splat: Splat) -> dict[str, Any]:
         "first_line": splat.first_line,
         "last_line": splat.last_line,
         "fatal": splat.fatal,
+        "arm": splat.arm,
+        "during": splat.during,
+        "provoked": splat.provoked,
         "report": splat.report,
     }
 

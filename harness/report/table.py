@@ -173,7 +173,11 @@ def _tried(arm: ArmResult, group: str) -> Text:
     if not own:
         return Text("-")
     wrong = any(each.expected not in (None, each.ok) for each in own)
-    text = Text(f"{sum(each.ok for each in own)} of {len(own)}", style=_FAULT if wrong else "")
+    had, asked = sum(each.ok for each in own), len(own)
+    if all(each.got is not None for each in own):
+        had = sum(each.got or 0 for each in own)
+        asked = sum(each.asked or 0 for each in own)
+    text = Text(f"{had:,} of {asked:,}", style=_FAULT if wrong else "")
     times = sorted(each.seconds for each in own)
     said = _time(statistics.median(times))
     if len(times) >= _MANY:
@@ -248,8 +252,9 @@ def fixes(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
 def _splats(splats: tuple[Splat, ...]) -> RenderableType:
     lines = Text()
     for each in splats[:_SPLATS]:
-        lines.append(f"{visible(each.kind)}  ", style=_FAULT)
-        lines.append(f"{visible(each.title)}\n")
+        lines.append(f"{visible(each.kind)}  ", style="dim" if each.provoked else _FAULT)
+        lines.append(visible(each.title))
+        lines.append(f", provoked by attempt {each.during}\n" if each.provoked else "\n")
     if len(splats) > _SPLATS:
         lines.append(f"and {len(splats) - _SPLATS} more\n", style="dim")
     lines.rstrip()

@@ -38,14 +38,14 @@ _EAT = "/tmp/eaten"
 class MemoryHotplug:
     name = "memory_hotplug"
     summary = "memory plugged in, filled with pinned pages, taken offline and unplugged"
-    FEATURES = ("compaction", "hotplug")
+    FEATURES = ("compaction", "hotplug", "owner")
     MODULES = ("pinner",)
     APART = False
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             "size": Param(256, "MiB of each of the two devices", least=128, most=65536),
             "every": Param(64, "of so many neighbouring pages one is pinned", least=2, most=4096),
-            "seconds": Param(20, "that a block may take to go offline", least=1, most=600),
+            "seconds": Param(8, "that a block may take to go offline", least=1, most=600),
             "lie": Param(
                 "none",
                 "have the treated arm's owner lie, to see the harness notice",
@@ -132,18 +132,23 @@ class _Drive:
     seconds: int
 
     def all(self, devices: Sequence[_Device]) -> None:
+        # The kernel's own first: once memory is short, its own pages come to lie there.
+        movable, kernels = devices
+        self._all_offline(kernels)
+        self._unplug(kernels, f"unplug, {kernels.how}", self.moves)
         if self.moves:
-            self._with_nowhere_to_go(devices[0].blocks[0])
-        for device in devices:
-            for block in device.blocks:
-                pins = self.own.inside(block.first, block.count)
-                self._offline(block, f"offline, {device.how}", self.moves if pins else True, pins)
+            self._with_nowhere_to_go(movable.blocks[0])
+        self._all_offline(movable)
         self.own.record.ledger("held")
-        for device in devices:
-            # Asked for while its blocks are movable and cannot go, a device is waited for by the
-            # kernel itself, which no signal ends (drivers/acpi/scan.c: acpi_scan_hot_remove).
-            if self.moves or device.how == "online_kernel":
-                self._unplug(device, f"unplug, {device.how}", self.moves)
+        # Asked for while its blocks are movable and cannot go, a device is waited for by the
+        # kernel itself, which no signal ends (drivers/acpi/scan.c: acpi_scan_hot_remove).
+        if self.moves:
+            self._unplug(movable, f"unplug, {movable.how}", True)
+
+    def _all_offline(self, device: _Device) -> None:
+        for block in device.blocks:
+            pins = self.own.inside(block.first, block.count)
+            self._offline(block, f"offline, {device.how}", self.moves if pins else True, pins)
 
     def once_more(self, devices: Sequence[_Device]) -> None:
         """With the pins gone nothing holds the movable memory any more; it goes, and new comes."""
@@ -151,7 +156,8 @@ class _Drive:
         for device in left:
             must = True if device.how == "online_movable" else None
             for block in device.blocks:
-                self._offline(block, f"offline without pins, {device.how}", must, 0)
+                if offline.state(self.own.record.guest, block) != "offline":
+                    self._offline(block, f"offline without pins, {device.how}", must, 0)
             self._unplug(device, f"unplug without pins, {device.how}", must)
         record = self.own.record
         again = _Device(record.guest.plug(_AGAIN, _NODE), "online_movable")
@@ -160,7 +166,14 @@ class _Drive:
             self._offline(block, "offline, plugged again", True, 0)
         self._unplug(again, "unplug, plugged again", True)
 
-    def _offline(self, block: offline.Block, group: str, expected: bool | None, pins: int) -> None:
+    def _offline(
+        self,
+        block: offline.Block,
+        group: str,
+        expected: bool | None,
+        pins: int,
+        provokes: Sequence[str] = (),
+    ) -> None:
         self.own.attempts.make(
             "offline",
             block.name,
@@ -168,6 +181,7 @@ class _Drive:
             group=group,
             expected=expected,
             pins=pins,
+            provokes=provokes,
         )
 
     def _with_nowhere_to_go(self, block: offline.Block) -> None:
@@ -181,7 +195,7 @@ class _Drive:
         guest.must(f"mkdir -p {_EAT} && mount -t tmpfs -o size=100% tmpfs {_EAT}")
         guest.must(f"dd if=/dev/zero of={_EAT}/all bs=1M count={mib} status=none", timeout=120)
         pins = self.own.inside(block.first, block.count)
-        self._offline(block, "offline, nowhere to go", False, pins)
+        self._offline(block, "offline, nowhere to go", False, pins, ("alloc-failure",))
         guest.must(f"umount {_EAT}", timeout=60)
 
     def _unplug(self, device: _Device, group: str, expected: bool | None) -> None:

@@ -63,10 +63,12 @@ class Window:
             self._set("tracing_on", "1")
             self._open = True
 
-    def mark(self, number: int) -> None:
-        """What is traced from now on belongs to the attempt of this number; 0: to none."""
-        if self._place is not None and self._open:
-            self._set("trace_marker", f"attempt={number}")
+    def marking(self, number: int) -> str:
+        """A shell's command by which what is traced from then on belongs to the attempt of this
+        number, 0: to none. ``:`` where nothing is traced."""
+        if self._place is None or not self._open:
+            return ":"
+        return f"printf attempt={number} > {self._place}/trace_marker"
 
     def close(self) -> None:
         if self._place is not None:

@@ -386,8 +386,8 @@ def _until(done: Callable[[], bool], seconds: float) -> None:
 def _module_entries(modules: Mapping[str, Path]) -> Iterator[cpio.Entry]:
     if modules:
         yield cpio.folder(MODULES)
-    for name, path in sorted(modules.items()):
-        yield cpio.file(f"{MODULES}/{name}.ko", path.read_bytes())
+    for _, path in sorted(modules.items()):
+        yield cpio.file(f"{MODULES}/{path.name}", path.read_bytes(), 0o755)
 
 
 def _said(log: Path) -> str:

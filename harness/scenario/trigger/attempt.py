@@ -6,12 +6,12 @@ from __future__ import annotations
 import errno as numbers
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from harness.model import JSON, CommandResult
-from harness.parse import vmstat
+from harness.parse import marks, vmstat
 from harness.scenario.recorder import Recorder
 from harness.scenario.tracing import Window
 
@@ -25,7 +25,8 @@ class Done:
     """What came of one thing asked of the kernel.
 
     errno: positive, 0 if it was done. frames: (first pfn, number) of what it took. seconds: None
-    where the host's clock around it will do. checks: what else says that it was done.
+    where the host's clock around it will do. checks: what else says that it was done. asked,
+    got: of a thing that can be had in part, how much; also: what else says how much was got.
     """
 
     errno: int
@@ -33,6 +34,9 @@ class Done:
     frames: tuple[int, int] | None = None
     seconds: float | None = None
     checks: Mapping[str, bool] = field(default_factory=dict)
+    asked: int | None = None
+    got: int | None = None
+    also: Mapping[str, int] = field(default_factory=dict)
 
 
 def errno_of(done: CommandResult) -> tuple[int, str]:
@@ -49,7 +53,7 @@ def errno_of(done: CommandResult) -> tuple[int, str]:
 
 
 class Attempts:
-    """Makes attempts in one guest, numbered, each marked in the trace and made an event."""
+    """Makes attempts in one guest, numbered, each marked in trace and kernel log, as events."""
 
     def __init__(self, record: Recorder, window: Window) -> None:
         self._record, self._window = record, window
@@ -64,41 +68,98 @@ class Attempts:
         group: str = "",
         expected: bool | None = None,
         pins: int = 0,
+        provokes: Sequence[str] = (),
     ) -> Done:
-        """Do it and record it. expected: whether it has to succeed for the arm to pass."""
-        self._number += 1
-        self._window.mark(self._number)
-        before = self._counters()
+        """Do it and record it. expected: whether it has to succeed for the arm to pass.
+
+        provokes: kinds of splats that belong to it, where the kernel says loudly that it failed.
+        """
+        number = self._next()
+        before = self._around(number, marks.begins(number, f"{trigger} of {target}"))
         began = time.monotonic()
         done = act()
         seconds = time.monotonic() - began if done.seconds is None else done.seconds
-        after = self._counters()
-        self._window.mark(0)
+        after = self._around(0, marks.ends(number))
+        facts = _Facts(trigger, target, group or trigger, expected, pins, tuple(provokes))
         migrated, failed = (last - first for first, last in zip(before, after, strict=True))
+        self._event(number, facts, done, seconds, migrated, failed)
+        return done
+
+    def side_by_side(
+        self,
+        trigger: str,
+        target: str,
+        act: Callable[[], Sequence[Done]],
+        *,
+        group: str = "",
+        expected: bool | None = None,
+    ) -> Sequence[Done]:
+        """Do many at once and record each; whose migrations they were no counter tells."""
+        first = self._number + 1
+        self._around(0, marks.begins(first, f"{trigger} of {target}"))
+        found = act()
+        self._around(0, marks.ends(first))
+        facts = _Facts(trigger, target, group or trigger, expected, 0, ())
+        for done in found:
+            self._event(self._next(), facts, done, done.seconds or 0.0, None, None)
+        return found
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _around(self, number: int, line: str) -> tuple[int, ...]:
+        """Mark what comes now, and read the counters: one command, as each takes its time."""
+        mark = self._window.marking(number)
+        command = f"echo '<5>{line}' > /dev/kmsg; {mark}; cat /proc/vmstat"
+        values = vmstat.vmstat(self._record.guest.must(command, timeout=60))
+        return tuple(values.get(name, 0) for name in _COUNTERS)
+
+    def _event(
+        self,
+        number: int,
+        facts: _Facts,
+        done: Done,
+        seconds: float,
+        migrated: int | None,
+        failed: int | None,
+    ) -> None:
         checks: dict[str, JSON] = dict(done.checks)
+        also: dict[str, JSON] = dict(done.also)
         self._record.event(
             "trigger",
             "attempt",
-            number=self._number,
-            trigger=trigger,
-            target=target,
-            group=group or trigger,
+            number=number,
+            trigger=facts.trigger,
+            target=facts.target,
+            group=facts.group,
             ok=done.errno == 0,
-            expected=expected,
+            expected=facts.expected,
             errno=done.errno,
             said=done.said,
             seconds=round(seconds, 6),
-            pins=pins,
+            pins=facts.pins,
             frames=None if done.frames is None else [*done.frames],
             migrated=migrated,
             failed=failed,
             checks=checks,
+            asked=done.asked,
+            got=done.got,
+            also=also,
+            provokes=[*facts.provokes],
         )
-        return done
 
-    def _counters(self) -> tuple[int, ...]:
-        values = vmstat.vmstat(self._record.text("/proc/vmstat"))
-        return tuple(values.get(name, 0) for name in _COUNTERS)
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of an attempt before it is made."""
+
+    trigger: str
+    target: str
+    group: str
+    expected: bool | None
+    pins: int
+    provokes: tuple[str, ...]
 
 
 @contextmanager

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The lines that attempts leave in the kernel log, and which attempt a line belongs to. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from harness.model import Splat
+
+_MARK = re.compile(r"\bpinpage: attempt (\d{1,9}) (begins|ends)\b")
+
+
+def begins(number: int, what: str) -> str:
+    """The line before an attempt; what: its trigger and target, for who reads the log."""
+    return f"pinpage: attempt {number} begins: {what}"
+
+
+def ends(number: int) -> str:
+    return f"pinpage: attempt {number} ends"
+
+
+def spans(lines: Iterable[str]) -> list[tuple[int, int, int]]:
+    """(attempt, first line, last line), counted from 1; one that never ended lasts to the end."""
+    found: list[tuple[int, int, int]] = []
+    open_at: dict[int, int] = {}
+    last = 0
+    for last, line in enumerate(lines, 1):
+        mark = _MARK.search(line)
+        if mark is None:
+            continue
+        number = int(mark[1])
+        if mark[2] == "begins":
+            open_at[number] = last
+        elif number in open_at:
+            found.append((number, open_at.pop(number), last))
+    found += [(number, first, last) for number, first in open_at.items()]
+    return sorted(found, key=lambda span: span[1])
+
+
+def attribute(splats: Iterable[Splat], lines: Sequence[str], arm: str) -> list[Splat]:
+    """The splats of an arm's console, each with the attempt that it fell into, if any."""
+    tried = spans(lines)
+    return [
+        replace(
+            splat,
+            arm=arm,
+            during=next(
+                (n for n, first, last in tried if first < splat.first_line < last),
+                0,
+            ),
+        )
+        for splat in splats
+    ]

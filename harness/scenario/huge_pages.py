@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Huge pages from a machine whose memory pinned pages have fragmented.
+
+Three ways that need them whole: the pool of hugetlb, a process that faults transparent ones in,
+and khugepaged, which makes one of 512 small pages. With pins that move, each way gets more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from harness import verdict
+from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
+from harness.scenario import compaction
+from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.pinned import pinned
+from harness.scenario.recorder import Recorder
+from harness.scenario.trigger import huge
+
+EXPECTED = verdict.Expectation(compacts=False, huge=False, more=0.1)
+_MIB = 2
+_ALL = 0.7  # of what is available: the rest is for small pages, and for the guest itself
+
+
+class HugePages:
+    name = "huge_pages"
+    summary = "huge pages by hugetlb, faults and khugepaged from memory full of pinned pages"
+    FEATURES = ("compaction", "huge")
+    MODULES = ("pinner", "userpages")
+    APART = False
+    PARAMS: Mapping[str, Param] = MappingProxyType(
+        {
+            **{name: compaction.SCENARIO.PARAMS[name] for name in ("pages", "every", "lie")},
+            "seconds": Param(120, "that khugepaged may take", least=5, most=3600),
+        }
+    )
+
+    def check(self, params: Params, memory_mib: int) -> None:
+        compaction.SCENARIO.check(params, memory_mib)
+
+    def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
+        return compaction.SCENARIO.arms(series_has_pinpage, params)
+
+    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
+        return ()
+
+    def drive(
+        self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
+    ) -> None:
+        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        huge.probe(guest)
+
+        def lay_out(record: Recorder) -> None:
+            record.layout(int(values["pages"]), int(values["every"]), seed)
+
+        with pinned(guest, arm, seed, values, emit, lay_out) as own:
+            memory = huge.meminfo(guest)["MemTotal"] // 1024
+            some = int(memory * _ALL) // _MIB
+            make = own.attempts.make
+            with own.drive():
+                for act, trigger, group in (
+                    (lambda: huge.pool(guest, memory // _MIB), "hugetlb", "hugetlb pages"),
+                    (lambda: huge.at_fault(guest, some), "fault", "huge pages at a fault"),
+                    (
+                        lambda: huge.by_khugepaged(guest, some, seconds=int(values["seconds"])),
+                        "khugepaged",
+                        "huge pages by khugepaged",
+                    ),
+                ):
+                    make(trigger, group, act, group=group)
+
+    def judge(
+        self,
+        arms: Sequence[ArmPlan],
+        events: Sequence[Event],
+        rows: Sequence[LedgerRow],
+        splats: Sequence[Splat],
+    ) -> Verdict:
+        return verdict.judge(arms, events, rows, splats, EXPECTED)
+
+
+SCENARIO = HugePages()
