@@ -486,7 +486,8 @@ class ArmPlan:
     profile: the kernel that it needs, "" for the run's own. append: its words on the kernel
     command line. smp: its CPUs, 0 for the run's own. extra: a folder below the kernel's patches,
     of which the one that applies goes on top of the series. room_mib: for memory that is plugged
-    while it runs. nodes: NUMA nodes that its memory is spread over.
+    while it runs. nodes: NUMA nodes that its memory is spread over; empty_nodes:
+    further ones, whose memory is all plugged.
     """
 
     name: str
@@ -498,6 +499,7 @@ class ArmPlan:
     extra: str = ""
     room_mib: int = 0
     nodes: int = 1
+    empty_nodes: int = 0
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,7 @@ def boot(
         append=ready.words.append,
         room_mib=plan.room_mib if plan else 0,
         nodes=plan.nodes if plan else 1,
+        empty_nodes=plan.empty_nodes if plan else 0,
         progress=progress,
     ) as guest:
         _check_identity(guest.must("cat /proc/version"), ready.artifacts)

@@ -76,7 +76,7 @@ class MemoryHotplug:
         mount(guest)
         offline.probe(guest)
         guest.run(f"[ ! -w {AUTO} ] || echo offline > {AUTO}")
-        devices = [_Device(guest.plug(int(values["size"]), _NODE), how) for how in _KINDS]
+        devices = [Device(guest.plug(int(values["size"]), _NODE), how) for how in _KINDS]
 
         def lay_out(record: Recorder) -> None:
             for device in devices:
@@ -101,7 +101,7 @@ class MemoryHotplug:
 
 
 @dataclass
-class _Device:
+class Device:
     """Plugged memory, and how its blocks are brought online."""
 
     memory: PluggedMemory
@@ -131,7 +131,7 @@ class _Drive:
     moves: bool
     seconds: int
 
-    def all(self, devices: Sequence[_Device]) -> None:
+    def all(self, devices: Sequence[Device]) -> None:
         # The kernel's own first: once memory is short, its own pages come to lie there.
         movable, kernels = devices
         self._all_offline(kernels)
@@ -145,12 +145,12 @@ class _Drive:
         if self.moves:
             self._unplug(movable, f"unplug, {movable.how}", True)
 
-    def _all_offline(self, device: _Device) -> None:
+    def _all_offline(self, device: Device) -> None:
         for block in device.blocks:
             pins = self.own.inside(block.first, block.count)
             self._offline(block, f"offline, {device.how}", self.moves if pins else True, pins)
 
-    def once_more(self, devices: Sequence[_Device]) -> None:
+    def once_more(self, devices: Sequence[Device]) -> None:
         """With the pins gone nothing holds the movable memory any more; it goes, and new comes."""
         left = [device for device in devices if not device.gone]
         for device in left:
@@ -160,7 +160,7 @@ class _Drive:
                     self._offline(block, f"offline without pins, {device.how}", must, 0)
             self._unplug(device, f"unplug without pins, {device.how}", must)
         record = self.own.record
-        again = _Device(record.guest.plug(_AGAIN, _NODE), "online_movable")
+        again = Device(record.guest.plug(_AGAIN, _NODE), "online_movable")
         again.bring_online(record)
         for block in again.blocks:
             self._offline(block, "offline, plugged again", True, 0)
@@ -198,7 +198,7 @@ class _Drive:
         self._offline(block, "offline, nowhere to go", False, pins, ("alloc-failure",))
         guest.must(f"umount {_EAT}", timeout=60)
 
-    def _unplug(self, device: _Device, group: str, expected: bool | None) -> None:
+    def _unplug(self, device: Device, group: str, expected: bool | None) -> None:
         guest = self.own.record.guest
 
         def unplug() -> Done:

@@ -274,6 +274,7 @@ def boot(
     append: Sequence[str] = (),
     room_mib: int = 0,
     nodes: int = 1,
+    empty_nodes: int = 0,
     progress: Progress,
 ) -> Iterator[Machine]:
     """A guest that has run its first command; it is gone when the context ends.
@@ -300,6 +301,7 @@ def boot(
             append=tuple(append),
             room_mib=room_mib,
             nodes=nodes,
+            empty_nodes=empty_nodes,
         )
         console_log = _console_files(runtime, folder / "console.log")
         entries = [*access.entries, *_module_entries(modules)]

@@ -29,7 +29,8 @@ SLOTS = 8  # for memory devices
 class Boot:
     """What one boot puts before QEMU. sockets: a folder whose path is short (a unix socket's
     path ends at 108 bytes); the console's FIFO and file are in it. room_mib: for memory that is
-    plugged later. nodes: NUMA nodes, which share memory and processors."""
+    plugged later. nodes: NUMA nodes, which share memory and processors;
+    empty_nodes: further ones, which have neither."""
 
     kernel: Path
     initrd: Path
@@ -39,6 +40,7 @@ class Boot:
     append: tuple[str, ...] = ()
     room_mib: int = 0
     nodes: int = 1
+    empty_nodes: int = 0
 
 
 def cmdline(arch: Arch, append: Sequence[str]) -> str:
@@ -109,7 +111,7 @@ def _memory(boot: Boot) -> str:
 
 def _nodes(boot: Boot) -> tuple[str, ...]:
     """Nodes of about the same size, processors dealt out in turn; the last ones may have none."""
-    if boot.nodes == 1:
+    if boot.nodes + boot.empty_nodes == 1:
         return ()
     words: list[str] = []
     share = boot.memory_mib // boot.nodes
@@ -118,6 +120,8 @@ def _nodes(boot: Boot) -> tuple[str, ...]:
         words += ["-object", f"memory-backend-ram,id=node{node}-ram,size={size}M"]
         own = "".join(f",cpus={cpu}" for cpu in range(node, boot.smp, boot.nodes))
         words += ["-numa", f"node,nodeid={node},memdev=node{node}-ram{own}"]
+    for node in range(boot.nodes, boot.nodes + boot.empty_nodes):
+        words += ["-numa", f"node,nodeid={node}"]
     return tuple(words)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno as numbers
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness.errors import CannotRun, EvidenceError, GuestHang
 from harness.model import Guest, PluggedMemory
@@ -19,6 +20,7 @@ from harness.scenario.trigger.attempt import Done, errno_of
 
 BLOCKS = "/sys/devices/system/memory"
 _PAGE = 4096
+_ZONE = re.compile(r"^Node (\d{1,4}), zone", re.MULTILINE)
 _PRESENT = re.compile(r"^ *present +(\d{1,15})$", re.MULTILINE)
 _SIGNALLED = (None, 130, 143)  # what a command killed by a signal ends with
 _GRACE = 60.0  # seconds for a command beyond the deadline of what it waits for
@@ -86,12 +88,12 @@ def state(guest: Guest, block: Block) -> str:
 
 def online(guest: Guest, block: Block, how: str) -> Done:
     """Bring a block online; how: online, online_movable or online_kernel."""
-    present = _present(guest)
+    before = present(guest)
     done = guest.run(f"echo {how} > {BLOCKS}/{block.name}/state", timeout=_GRACE)
     errno, said = errno_of(done)
     checks = {
         "sysfs state": state(guest, block) == "online",
-        "zoneinfo present": _present(guest) - present >= block.count // 2,
+        "zoneinfo present": present(guest) - before >= block.count // 2,
     }
     return Done(errno, said, None, None, checks)
 
@@ -99,7 +101,7 @@ def online(guest: Guest, block: Block, how: str) -> Done:
 def offline(record: Recorder, block: Block, *, seconds: float) -> Done:
     """Take a block offline; at the deadline it gets a SIGINT, and ends with EINTR."""
     guest = record.guest
-    present = _present(guest)
+    before = present(guest)
     command = f"timeout -s INT {seconds:g} dd bs=7 status=none of={BLOCKS}/{block.name}/state"
     done = guest.run(command, timeout=seconds + _GRACE, stdin=b"offline")
     errno, said = errno_of(done)
@@ -108,15 +110,24 @@ def offline(record: Recorder, block: Block, *, seconds: float) -> Done:
     now = state(guest, block)
     checks = {
         "sysfs state": now == "offline",
-        "zoneinfo present": present - _present(guest) >= block.count // 2,
+        "zoneinfo present": before - present(guest) >= block.count // 2,
     }
     frames = None if errno else (block.first, block.count)
     return Done(errno, said, frames, None, checks)
 
 
-def _present(guest: Guest) -> int:
-    """Pages that all zones have together."""
-    found = _PRESENT.findall(guest.read("/proc/zoneinfo").decode(errors="replace"))
-    if not found:
-        raise EvidenceError("/proc/zoneinfo names no zone's present pages")
-    return sum(map(int, found))
+def present(guest: Guest, node: int | None = None) -> int:
+    """Pages that all zones have together, or those of one node, by /proc/zoneinfo."""
+    text = guest.read("/proc/zoneinfo").decode(errors="replace")
+    zones = [zone.start() for zone in _ZONE.finditer(text)]
+    pages = 0
+    for first, last in pairwise([*zones, len(text)]):
+        zone = text[first:last]
+        found, its_node = _PRESENT.search(zone), _ZONE.match(zone)
+        if found is None or its_node is None:
+            raise EvidenceError("/proc/zoneinfo names a zone without its present pages")
+        if node in (None, int(its_node[1])):
+            pages += int(found[1])
+    if not zones:
+        raise EvidenceError("/proc/zoneinfo names no zone")
+    return pages

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two nodes: one of them compacted for itself, left by user pages, and gone in the end.
+
+All memory of the second node was plugged in, and is movable. Pinned pages and a process's pages
+lie on it. The process is moved off and back; where nobody can move the pins, the node stays.
+"""
+
+from __future__ import annotations
+
+import errno as numbers
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+
+from harness import verdict
+from harness.errors import CannotRun, InputError
+from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
+from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.memory_hotplug import AUTO, Device
+from harness.scenario.pinned import Pinned, pinned
+from harness.scenario.recorder import Recorder, mount
+from harness.scenario.trigger import compact, offline, user
+from harness.scenario.trigger.attempt import Done
+
+EXPECTED = verdict.Expectation(pinned=500, moved=0.9, compacts=True, huge=False, attempts=True)
+HOME, AWAY = 0, 1
+_GAP = 2  # of so many blocks the last is left to the process
+
+
+class Numa:
+    name = "numa"
+    summary = "a node compacted, left by a process's pages, and taken away under pinned ones"
+    FEATURES = ("compaction", "hotplug", "owner")
+    MODULES = ("pinner", "userpages")
+    APART = False
+    PARAMS: Mapping[str, Param] = MappingProxyType(
+        {
+            "size": Param(256, "MiB of the node that goes away", least=256, most=65536),
+            "every": Param(32, "of so many neighbouring pages one is pinned", least=2, most=4096),
+            "user": Param(32, "MiB of the process's pages", least=1, most=4096),
+            "seconds": Param(8, "that a block may take to go offline", least=1, most=600),
+            "lie": Param(
+                "none",
+                "have the treated arm's owner lie, to see the harness notice",
+                choices=("none", "nocopy", "keep", "ghost"),
+            ),
+        }
+    )
+
+    def check(self, params: Params, memory_mib: int) -> None:
+        size, own = int(params["size"]), int(params["user"])
+        if size % 128:
+            raise InputError(f"--set size={size}: memory comes in blocks of 128 MiB")
+        if own * 4 > size or size * 2 > memory_mib:
+            raise InputError(
+                f"--set user={own} is over a quarter of --set size={size}, or that is over half "
+                f"of the guest's {memory_mib} MiB, where all of it has to go in the end"
+            )
+
+    def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
+        room = int(params.get("size", self.PARAMS["size"].default))
+        control = ArmPlan("control", "control", "plain", room_mib=room, empty_nodes=1)
+        if not series_has_pinpage:
+            return (control,)
+        return (control, ArmPlan("treated", "treated", "pinpage", room_mib=room, empty_nodes=1))
+
+    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
+        return ()
+
+    def drive(
+        self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
+    ) -> None:
+        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        mount(guest)
+        compact.probe(guest)
+        offline.probe(guest)
+        if HOME not in user.nodes(guest):
+            raise CannotRun("node 0 of this machine has no memory")
+        guest.run(f"[ ! -w {AUTO} ] || echo offline > {AUTO}")
+        device = Device(guest.plug(int(values["size"]), AWAY), "online_movable")
+
+        def lay_out(record: Recorder) -> None:
+            device.bring_online(record)
+            if AWAY not in user.nodes(guest):
+                raise CannotRun("the memory that was plugged did not come up on a node of its own")
+            for block in device.blocks:
+                # The upper half of a block is the process's: compaction moves pages upwards.
+                record.fill(block.first, block.count // _GAP, int(values["every"]), seed)
+
+        with (
+            pinned(guest, arm, seed, values, emit, lay_out) as own,
+            user.holder(guest, int(values["user"]), node=AWAY) as held,
+            own.drive(),
+        ):
+            _Drive(own, held, device, arm.role == "treated", int(values["seconds"])).all()
+
+    def judge(
+        self,
+        arms: Sequence[ArmPlan],
+        events: Sequence[Event],
+        rows: Sequence[LedgerRow],
+        splats: Sequence[Splat],
+    ) -> Verdict:
+        return verdict.judge(arms, events, rows, splats, EXPECTED)
+
+
+class _Drive:
+    def __init__(
+        self, own: Pinned, held: user.Holder, device: Device, moves: bool, seconds: int
+    ) -> None:
+        self._own, self._held, self._device = own, held, device
+        self._moves, self._seconds = moves, seconds
+        self._guest = own.record.guest
+
+    def all(self) -> None:
+        make = self._own.attempts.make
+        make("compact", f"node {AWAY}", self._compact, group="compact, its node", expected=True)
+        for trigger, act in (
+            ("move_pages", partial(user.move, self._held, HOME)),
+            ("move_pages", partial(user.move, self._held, AWAY)),
+            ("migrate_pages", partial(user.migrate, self._held, (AWAY,), HOME)),
+            ("migrate_pages", partial(user.migrate, self._held, (HOME,), AWAY)),
+        ):
+            make(trigger, f"process {self._held.pages.pid}", act, group=trigger, expected=True)
+        for block in self._device.blocks:
+            make(
+                "offline",
+                block.name,
+                partial(offline.offline, self._own.record, block, seconds=self._seconds),
+                group="offline",
+                expected=self._moves,
+                pins=self._own.inside(block.first, block.count),
+            )
+        self._own.record.ledger("held")
+        make("node", f"node {AWAY}", self._gone, group="node gone", expected=self._moves)
+        make("contents", "the process", self._whole, group="contents of the process", expected=True)
+
+    def _compact(self) -> Done:
+        """Compact the node; what was pinned on it is still there, wherever it is now."""
+        (path,) = [p for p in compact.nodes(self._guest) if f"/node{AWAY}/" in p]
+        compact.node(self._guest, path)
+        memory = self._device.memory
+        there = range(memory.first, memory.first + memory.count)
+        on_it = all(pin.pfn_now in there for pin in self._own.record.ledger("compacted"))
+        return Done(0, checks={"pinner ledger compacted": on_it})
+
+    def _gone(self) -> Done:
+        """Whether the node has no memory left, nor the process any page on it."""
+        there = AWAY in user.nodes(self._guest)
+        pages = self._held.where().nodes
+        checks = {
+            "zoneinfo present": not offline.present(self._guest, AWAY),
+            "move_pages status": not pages.get(AWAY, 0),
+        }
+        said = ", ".join(f"{count} of its pages on node {node}" for node, count in pages.items())
+        return Done(numbers.EBUSY if there else 0, said, checks=checks)
+
+    def _whole(self) -> Done:
+        bad, pages = self._held.whole()
+        return Done(numbers.EIO if bad else 0, f"{bad} of {pages} pages differ" if bad else "")
+
+
+SCENARIO = Numa()
