@@ -466,7 +466,12 @@ class PageState(StrEnum):
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One pinned page. pfns are decimal; errno is the owner's last refusal (0: none)."""
+    """One pinned page. pfns are decimal; errno is the owner's last refusal (0: none).
+
+    Of a page that stayed or failed also, where the kernel tells: flags, names of page flags as
+    /proc/kpageflags has them; refcount; mapcount; allocated: the calls that led to its
+    allocation, by page_owner, the latest first.
+    """
 
     arm: str
     handle: int
@@ -477,6 +482,30 @@ class LedgerRow:
     errno: int = 0
     reason: str = ""
     holder: str = ""
+    flags: str = ""
+    refcount: int | None = None
+    mapcount: int | None = None
+    allocated: str = ""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A function on a stack; module: "" for the kernel's own."""
+
+    function: str
+    module: str = ""
+
+
+@dataclass(frozen=True)
+class Holders:
+    """Pages that stayed and are held alike. holder: the module, or who else has them."""
+
+    pages: int
+    holder: str
+    allocated: str
+    flags: str
+    refcount: int | None
+    mapcount: int | None
 
 
 @dataclass(frozen=True)
@@ -515,7 +544,8 @@ class Attempt:
     None where that was not traced. migrated, failed: pages, by /proc/vmstat; None where others
     went on at the same time. checks: what else says so → whether it agrees that it succeeded.
     asked, got: of a thing that can be had in part, how much; also: what else says how much was
-    got. provokes: kinds of splats that belong to what it provokes.
+    got. provokes: kinds of splats that belong to what it provokes. blockers: the pages that the
+    kernel dumped meanwhile, a line each.
     """
 
     number: int
@@ -537,6 +567,7 @@ class Attempt:
     got: int | None = None
     also: Mapping[str, int] = field(default_factory=dict)
     provokes: tuple[str, ...] = ()
+    blockers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -563,6 +594,7 @@ class ArmResult:
     unusable_before: float | None = None  # share of free memory that order 9 cannot use, 0..1
     unusable_after: float | None = None
     attempts: tuple[Attempt, ...] = ()
+    held_by: tuple[Holders, ...] = ()
 
     @property
     def expectant(self) -> bool:

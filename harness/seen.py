@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.errors import EvidenceError
-from harness.model import ArmPlan, Attempt, Event
+from harness.model import ArmPlan, Attempt, Caller, Event
 from harness.parse.ledger import STATES, Logged, Move, Pin
 
 ORDER = 9
+_BLOCKERS = 16  # pages that an attempt is remembered to have met
 
 
 @dataclass
@@ -61,16 +62,25 @@ class Seen:
     verify_error: str = ""
     unloaded: bool = False
     attempts: list[Attempt] = field(default_factory=list)
+    refs: dict[int, tuple[int, int]] = field(default_factory=dict)  # handle → pfn, references
+    mapcounts: dict[int, int] = field(default_factory=dict)
+    owners: dict[int, tuple[Caller, ...]] = field(default_factory=dict)  # pfn → stack
+    dumped: dict[int, list[str]] = field(default_factory=dict)  # attempt → pages in its way
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
 
     @property
     def tried(self) -> tuple[Attempt, ...]:
         """The attempts, with the calls of migrate_pages() that each took where they were traced."""
         trace = self.trace
-        if trace is None or trace.lost or "mm_migrate_pages" in trace.missing:
-            return tuple(self.attempts)
+        traced = trace is not None and not trace.lost and "mm_migrate_pages" not in trace.missing
         return tuple(
-            each if each.migrated is None else replace(each, tries=trace.tries[each.number])
+            replace(
+                each,
+                tries=trace.tries[each.number]
+                if trace is not None and traced and each.migrated is not None
+                else None,
+                blockers=tuple(self.dumped.get(each.number, ())),
+            )
             for each in self.attempts
         )
 
@@ -278,6 +288,33 @@ def _attempt(seen: Seen, data: Data) -> None:
     seen.attempts.append(attempt)
 
 
+def _refs(seen: Seen, data: Data) -> None:
+    seen.refs = {handle: (_number(pfn), _number(count)) for handle, pfn, count in data["rows"]}
+
+
+def _mapcounts(seen: Seen, data: Data) -> None:
+    seen.mapcounts = {frame: _number(count) for frame, count in data["frames"]}
+
+
+def _owners(seen: Seen, data: Data) -> None:
+    stacks = [tuple(Caller(function, module) for function, module in s) for s in data["stacks"]]
+    seen.owners = {row[0]: stacks[row[1]] for row in data["rows"]}
+
+
+def _dumped(seen: Seen, data: Data) -> None:
+    words = [
+        data["why"] or "dumped",
+        f"pfn {_number(data['pfn']):#x}",
+        data["type"],
+        f"refcount {_number(data['refcount'])}",
+        f"mapcount {_number(data['mapcount'])}",
+        data["flags"],
+    ]
+    pages = seen.dumped.setdefault(_number(data["attempt"]), [])
+    if len(pages) < _BLOCKERS:
+        pages.append(", ".join(word for word in words if word))
+
+
 def _compaction(seen: Seen, data: Data) -> None:
     seen.compactions += 1
 
@@ -345,6 +382,10 @@ _TAKE = {
     ("dmesg", "migrated"): _logged,
     ("dmesg", "refused"): _logged,
     ("dmesg", "read"): _log_read,
+    ("dmesg", "dumped"): _dumped,
+    ("pinner", "refs"): _refs,
+    ("pageflags", "mapcounts"): _mapcounts,
+    ("page_owner", "owners"): _owners,
     ("vmstat", "vmstat"): _vmstat,
     ("trace", "mm_migrate_pages"): _migrate_pages,
     ("trace", "mark"): _mark,

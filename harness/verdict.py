@@ -26,6 +26,7 @@ from harness.model import (
     ArmResult,
     Event,
     Finding,
+    Holders,
     LedgerRow,
     Outcome,
     PageState,
@@ -33,10 +34,14 @@ from harness.model import (
     Verdict,
     Witness,
 )
+from harness.parse import pageflags
 from harness.parse.ledger import Pin
 from harness.seen import Seen, gather
 from harness.witness import disagreements, examine, unsupported
 
+HELD_BACK = (PageState.STAYED, PageState.FAILED)
+_CALLERS = 6  # of a stack that a ledger shows
+_HOLDERS = 8  # ways of being held that a record keeps, the commonest
 PINNED = 2000  # pages that an arm needs for a verdict
 _NAMED = 3  # failed attempts that a sentence names
 _ARM_WORDS = frozenset({"mode"})  # the parameters in which arms differ
@@ -100,20 +105,37 @@ def _rows(seen: Seen) -> list[LedgerRow]:
         state, errno, reason = _state(
             pin, now, "asked, not moved" if pin.handle in asked else quiet
         )
-        rows.append(
-            LedgerRow(
-                arm=seen.plan.name,
-                handle=pin.handle,
-                pfn_before=pin.pfn_now,
-                pfn_after=now.pfn_now if now else -1,
-                moves=now.moves - pin.moves if now else 0,
-                state=state,
-                errno=errno,
-                reason=reason,
-                holder="pinner",
-            )
+        row = LedgerRow(
+            arm=seen.plan.name,
+            handle=pin.handle,
+            pfn_before=pin.pfn_now,
+            pfn_after=now.pfn_now if now else -1,
+            moves=now.moves - pin.moves if now else 0,
+            state=state,
+            errno=errno,
+            reason=reason,
+            holder="pinner",  # it is the pinner's ledger
         )
+        rows.append(_held(seen, row) if state in HELD_BACK else row)
     return rows
+
+
+def _held(seen: Seen, row: LedgerRow) -> LedgerRow:
+    """A page that stayed, with what the kernel tells of who holds it."""
+    stack = seen.owners.get(row.pfn_after, ())
+    flags = seen.flags.get("after", {}).get(row.pfn_after)
+    pfn, refcount = seen.refs.get(row.handle, (-1, 0))
+    return replace(
+        row,
+        holder=next((caller.module for caller in stack if caller.module), row.holder),
+        flags="" if flags is None else "|".join(pageflags.names(flags)) or "none",
+        refcount=refcount if pfn == row.pfn_after else None,
+        mapcount=seen.mapcounts.get(row.pfn_after),
+        allocated=" ← ".join(
+            f"{caller.function} [{caller.module}]" if caller.module else caller.function
+            for caller in stack[:_CALLERS]
+        ),
+    )
 
 
 def _state(before: Pin, now: Pin | None, quiet: str) -> tuple[PageState, int, str]:
@@ -407,8 +429,9 @@ def _tally(result: ArmResult) -> str:
 def _result(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:
     own = [row for row in rows if row.arm == seen.plan.name]
     states = Counter(row.state for row in own)
-    held_back = (PageState.STAYED, PageState.FAILED)
-    reasons = Counter(row.reason for row in own if row.state in held_back)
+    stayed = [row for row in own if row.state in HELD_BACK]
+    reasons = Counter(row.reason for row in stayed)
+    alike = Counter((r.holder, r.allocated, r.flags, r.refcount, r.mapcount) for r in stayed)
     return ArmResult(
         name=seen.plan.name,
         role=seen.plan.role,
@@ -430,6 +453,7 @@ def _result(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:
         unusable_before=seen.order9("unusable_index", "before"),
         unusable_after=seen.order9("unusable_index", "after"),
         attempts=seen.tried,
+        held_by=tuple(Holders(pages, *how) for how, pages in alike.most_common(_HOLDERS)),
     )
 
 

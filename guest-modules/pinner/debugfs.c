@@ -217,6 +217,41 @@ static const struct file_operations pinner_ledger_fops = {
 	.release = seq_release,
 };
 
+/* refs: the same objects, with the references on their pages */
+static int pinner_refs_show(struct seq_file *m, void *v)
+{
+	struct pinner_row row;
+
+	if (v == SEQ_START_TOKEN) {
+		seq_puts(m, PINNER_REFS_HEADER "\n");
+		return 0;
+	}
+	if (!pinner_object_row(v, &row))
+		return SEQ_SKIP;
+	seq_printf(m, "%d %lu %d\n", row.handle, row.pfn_now, row.refcount);
+	return 0;
+}
+
+static const struct seq_operations pinner_refs_ops = {
+	.start = pinner_ledger_start,
+	.next = pinner_ledger_next,
+	.stop = pinner_ledger_stop,
+	.show = pinner_refs_show,
+};
+
+static int pinner_refs_open(struct inode *inode, struct file *file)
+{
+	return seq_open(file, &pinner_refs_ops);
+}
+
+static const struct file_operations pinner_refs_fops = {
+	.owner = THIS_MODULE,
+	.open = pinner_refs_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = seq_release,
+};
+
 /*
  * moves: position 0 is the header, then the calls that were on record when the
  * file was opened, then the last line. Calls go on meanwhile: one that has
@@ -351,6 +386,7 @@ int pinner_debugfs_init(void)
 	} files[] = {
 		{ PINNER_CONTROL, 0200, &pinner_control_fops },
 		{ PINNER_LEDGER, 0400, &pinner_ledger_fops },
+		{ PINNER_REFS, 0400, &pinner_refs_fops },
 		{ PINNER_MOVES, 0400, &pinner_moves_fops },
 		{ PINNER_COUNTERS, 0400, &pinner_counters_fops },
 	};

@@ -256,6 +256,7 @@ bool pinner_object_row(struct pinner_object *obj, struct pinner_row *row)
 		row->pfn_pin = obj->pfn_pin;
 		row->pfn_now = obj->claim ? obj->claim :
 			       page_to_pfn(pinner_used_page(obj));
+		row->refcount = page_count(obj->page);
 		row->moves = obj->moves;
 		row->refusal = READ_ONCE(obj->refusal);
 		row->state = obj->state;

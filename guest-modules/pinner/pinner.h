@@ -53,6 +53,7 @@ struct pinner_row {
 	int handle;
 	unsigned long pfn_pin;
 	unsigned long pfn_now;
+	int refcount;
 	unsigned int moves;
 	int refusal;
 	enum pinner_state state;

@@ -52,6 +52,14 @@
 #define PINNER_LOST		"lost"		/* the page isn't the owner's */
 
 /*
+ * refs (r): the header, then an object a line, in the order of handles:
+ *
+ *   <handle> <pfn_now> <refcount>
+ */
+#define PINNER_REFS		"refs"
+#define PINNER_REFS_HEADER	"pinner-refs 1"
+
+/*
  * moves (r): the header, then each call of the migrate callback:
  *
  *   <seq> <handle> <pfn_old> <pfn_new> <errno>

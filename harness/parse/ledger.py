@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from harness.parse.lines import body, integer, refuse
 
 LEDGER_HEADER = "pinner-ledger 1"
+REFS_HEADER = "pinner-refs 1"
 MOVES_HEADER = "pinner-moves 1"
 STATES = frozenset({"stored", "corrupt", "lost"})
 
@@ -73,6 +74,18 @@ def ledger(text: str) -> tuple[Pin, ...]:
         seen.add(handle)
         pins.append(Pin(handle, old, now, moves, errno, words[5]))
     return tuple(pins)
+
+
+def refs(text: str) -> list[tuple[int, int, int]]:
+    """(handle, page frame, references) for each row of ``refs``."""
+    source, found = "pinner refs", []
+    for number, line in body(text, REFS_HEADER, source):
+        words = line.split()
+        if len(words) != 3:
+            raise refuse(source, number, f"3 fields are due, there are {len(words)}", line)
+        handle, pfn, count = (integer(word, source, number, line) for word in words)
+        found.append((handle, pfn, count))
+    return found
 
 
 def moves(text: str) -> Moves:

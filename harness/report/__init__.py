@@ -77,6 +77,10 @@ COLUMNS = (
     "errno",
     "reason",
     "holder",
+    "flags",
+    "refcount",
+    "mapcount",
+    "allocated",
 )
 
 

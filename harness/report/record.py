@@ -92,12 +92,18 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
         "unusable_after": arm.unusable_after,
         "seconds": arm.seconds,
         "attempts": [_attempt(attempt) for attempt in arm.attempts],
+        "held_by": [asdict(holders) for holders in arm.held_by],
     }
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     frames = None if attempt.frames is None else list(attempt.frames)
-    return {**asdict(attempt), "frames": frames, "provokes": list(attempt.provokes)}
+    return {
+        **asdict(attempt),
+        "frames": frames,
+        "provokes": list(attempt.provokes),
+        "blockers": list(attempt.blockers),
+    }
 
 
 def _witness(witness: Witness) -> dict[str, Any]:

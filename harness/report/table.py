@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.model import ArmResult, Finding, Outcome, RunRecord, Splat, Witness
+from harness.model import ArmResult, Finding, Holders, Outcome, RunRecord, Splat, Witness
 from harness.report.text import last_lines, visible
 
 STYLES = {
@@ -28,12 +28,13 @@ _SILENT = frozenset({Outcome.HANG, Outcome.LOST, Outcome.CRASH})  # the console 
 _LINES = 12
 _REASONS = 6
 _SPLATS = 8
+_NAMED = 2  # failed attempts of an arm of which it is said what stood in their way
 _MANY = 8  # times of which a percentile is shown
 
 
 def terminal(record: RunRecord) -> RenderableType:
     verdict = record.verdict
-    parts: list[RenderableType] = [_head(record)]
+    parts: list[RenderableType] = [_head(record), *_held(verdict.arms)]
     if verdict.arms:
         parts.append(_arms(verdict.arms))
     doubtful = [w for w in verdict.witnesses if not (w.complete and w.agrees)]
@@ -73,6 +74,42 @@ def _head(record: RunRecord) -> Text:
     if record.accelerator is not None:
         words.append(record.accelerator.name)
     return Text(visible(" · ".join(words)), style="bold")
+
+
+def _held(arms: tuple[ArmResult, ...]) -> list[RenderableType]:
+    """Who holds the pages that stayed, and what stood in the way of what failed."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for arm in arms:
+        for first in arm.held_by[:1]:
+            more = f", and in {len(arm.held_by) - 1} other ways" if len(arm.held_by) > 1 else ""
+            table.add_row(
+                Text(visible(arm.name), style="dim"),
+                Text(visible(f"{first.pages:,} pages stayed, held by {_holder(first)}{more}")),
+            )
+        named = 0
+        for each in arm.attempts:
+            if each.ok or not each.blockers or named == _NAMED:
+                continue
+            named += 1
+            words = f"{each.trigger} of {each.target} failed on: {each.blockers[0]}"
+            table.add_row(Text(visible(arm.name), style="dim"), Text(visible(words)))
+    return [Padding(table, (1, 0, 0, 0))] if table.row_count else []
+
+
+def _holder(holders: Holders) -> str:
+    words = [holders.holder]
+    if holders.allocated:
+        words.append(f"allocated by {holders.allocated}")
+    if holders.flags:
+        words.append(f"flags {holders.flags}")
+    words += [
+        f"{name} {count}"
+        for name, count in (("refcount", holders.refcount), ("mapcount", holders.mapcount))
+        if count is not None
+    ]
+    return ", ".join(words)
 
 
 def _count(value: int | None) -> str:

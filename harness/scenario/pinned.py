@@ -70,6 +70,8 @@ def pinned(
     record.counters("after")
     frames = {pin.pfn_now for pin in pins} | {pin.pfn_now for pin in after}
     record.pageflags("after", frames)
+    was = {pin.handle: pin.pfn_now for pin in pins}
+    record.holders(pin.pfn_now for pin in after if was.get(pin.handle) == pin.pfn_now)
     record.log()
     record.unload()
     record.free("removed")

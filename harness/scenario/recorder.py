@@ -10,14 +10,17 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from harness.errors import CannotRun, EvidenceError, GuestCommandError, InfraError
-from harness.model import JSON, ArmPlan, Event, Guest
-from harness.parse import buddyinfo, pageflags, vmstat
+from harness.model import JSON, ArmPlan, Caller, Event, Guest
+from harness.parse import buddyinfo, marks, page_owner, pageflags, userpages, vmstat
 from harness.parse import ledger as pinner
 from harness.scenario.base import Emit
+from harness.scenario.program import program
 
 PINNER = "/sys/kernel/debug/pinner"
+PAGE_OWNER = "/sys/kernel/debug/page_owner"
 EXTFRAG = "/sys/kernel/debug/extfrag"
 _MODULE = "/modules/pinner.ko"
 _UNSUPPORTED = re.compile(r"not supported", re.IGNORECASE)
@@ -44,9 +47,9 @@ class Recorder:
             return None
         return self.text(path)
 
-    def bulk(self, command: str, *, timeout: float = 300) -> bytes:
+    def bulk(self, command: str, *, timeout: float = 300, stdin: bytes = b"") -> bytes:
         """A command's output, packed on its way: what is long here is nearly all the same."""
-        result = self.guest.run(f"({command}) | gzip -c", timeout=timeout)
+        result = self.guest.run(f"({command}) | gzip -c", timeout=timeout, stdin=stdin)
         try:
             if not result.stdout:
                 raise EOFError("nothing came")
@@ -189,22 +192,53 @@ class Recorder:
         wanted = sorted(set(frames))
         if not wanted or self.guest.run("[ -r /proc/kpageflags ]").status != 0:
             return
-        flags = self._flags(wanted[0], wanted[-1])
+        flags = self.flags(wanted[0], wanted[-1])
         rows: list[JSON] = [[frame, flags[frame]] for frame in wanted if frame in flags]
         self.event("pageflags", "flags", when=when, frames=rows, asked=len(wanted))
 
-    def _flags(self, first: int, last: int) -> dict[int, int]:
-        """Page frame → its flags, for these at least."""
+    def flags(self, first: int, last: int, path: str = "/proc/kpageflags") -> dict[int, int]:
+        """Page frame → its flags, for these at least; or its mapcount, from /proc/kpagecount."""
         entries = _PIECE // pageflags.ENTRY
         begin, end = first // entries, last // entries
         data = self.bulk(
-            f"dd if=/proc/kpageflags bs={_PIECE} skip={begin} count={end - begin + 1} 2>/dev/null"
+            f"dd if={path} bs={_PIECE} skip={begin} count={end - begin + 1} 2>/dev/null"
         )
         return pageflags.pageflags(data, begin * entries)
 
+    def holders(self, frames: Iterable[int]) -> None:
+        """Who holds some page frames: references, mappings, and page_owner's stacks, of what of
+        that this kernel has."""
+        refs = self.optional(f"{PINNER}/refs")
+        if refs is not None:
+            counts: list[JSON] = [[*row] for row in pinner.refs(refs)]
+            self.event("pinner", "refs", rows=counts)
+        wanted = sorted(set(frames))
+        if wanted and self.guest.run("[ -r /proc/kpagecount ]").status == 0:
+            mapped = self.flags(wanted[0], wanted[-1], "/proc/kpagecount")
+            rows: list[JSON] = [[frame, mapped[frame]] for frame in wanted if frame in mapped]
+            self.event("pageflags", "mapcounts", frames=rows)
+        self._owners(wanted)
+
+    def _owners(self, wanted: list[int]) -> None:
+        if self.guest.run(f"[ -r {PAGE_OWNER} ]").status != 0:
+            self.event("page_owner", "absent", why="the kernel keeps no record of page owners")
+            return
+        words = "\n".join(map(str, wanted)).encode()
+        command = f"{program(self.guest)} pread {PAGE_OWNER} 4096"
+        stacks: dict[tuple[Caller, ...], int] = {}
+        rows: list[JSON] = []
+        for frame, _, said in userpages.pieces(self.bulk(command, stdin=words)):
+            found = page_owner.owner(said.decode(errors="replace"))
+            if found is None or found.pfn != frame:
+                continue  # what comes is the next page that has an owner
+            number = stacks.setdefault(found.stack, len(stacks))
+            rows.append([frame, number, found.order, found.comm, found.type])
+        known: list[JSON] = [[[c.function, c.module] for c in stack] for stack in stacks]
+        self.event("page_owner", "owners", asked=len(wanted), stacks=known, rows=rows)
+
     def taken(self, first: int, count: int) -> bool:
         """Whether so many frames are all somebody's own: neither free nor in general use."""
-        flags = self._flags(first, first + count - 1)
+        flags = self.flags(first, first + count - 1)
         not_own = pageflags.FREE | pageflags.FOREIGN
         return all(
             frame in flags and not flags[frame] & not_own for frame in range(first, first + count)
@@ -226,6 +260,11 @@ class Recorder:
                 errno=each.errno,
             )
         self.event("dmesg", "read", bytes=len(said))
+        lines = said.splitlines()
+        tried = marks.spans(lines)
+        for line, page in page_owner.dumps(lines):
+            number = next((n for n, first, last in tried if first < line < last), 0)
+            self.event("dmesg", "dumped", attempt=number, **asdict(page))
 
 
 def mount(guest: Guest) -> None:

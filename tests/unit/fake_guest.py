@@ -91,6 +91,7 @@ class FakeGuest:
         files: dict[str, Callable[[], str]] = {
             "ledger": self._ledger,
             "moves": lambda: "\n".join(["pinner-moves 1", *self.calls, "dropped 0", ""]),
+            "refs": lambda: "pinner-refs 1\n",
             "counters": self._counters,
             "vmstat": self._vmstat,
             "buddyinfo": lambda: f"Node 0, zone DMA32 9 8 7 6 5 4 3 2 1 {self.huge} 0\n",

@@ -15,23 +15,13 @@ from contextlib import contextmanager
 from harness.errors import CannotRun, EvidenceError, GuestCommandError
 from harness.model import Guest
 from harness.parse import userpages
+from harness.scenario.program import program
 from harness.scenario.trigger.attempt import Done
 
-_NAME = "userpages"
-_PROGRAM = f"/modules/{_NAME}"
 _SECONDS = 120.0
 _TURNS = 1200  # tenths of a second that a process is waited for
 _GONE = 3  # what the wait ends with where the process has ended
 NODES = "/sys/devices/system/node"
-
-
-def program(guest: Guest) -> str:
-    """The program's path in the guest, where it is put if it is not there."""
-    local = guest.module(_NAME)
-    if guest.run(f"[ -x {_PROGRAM} ]").status != 0:
-        guest.put(local, _PROGRAM)
-        guest.must(f"chmod 755 {_PROGRAM}")
-    return _PROGRAM
 
 
 def nodes(guest: Guest) -> tuple[int, ...]:
@@ -74,12 +64,15 @@ class Holder:
     def said(self) -> str:
         return self.guest.read(self._log).decode(errors="replace")
 
+    def of(self, command: str, *words: int) -> str:
+        """What another process says of all its pages."""
+        own = (self.pages.pid, self.pages.address, self.pages.pages, *words)
+        line = " ".join([program(self.guest), command, *map(str, own)])
+        return self.guest.must(line, timeout=_SECONDS)
+
     def where(self) -> userpages.Moved:
         """On which nodes its pages are, by move_pages(2)."""
-        pid, address, pages = self.pages.pid, self.pages.address, self.pages.pages
-        return userpages.moved(
-            self.guest.must(f"{_PROGRAM} where {pid} {address} {pages}", timeout=_SECONDS)
-        )
+        return userpages.moved(self.of("where"))
 
     def maps(self, node: int) -> int | None:
         """Pages that it has on a node by /proc/PID/numa_maps; None on a kernel without."""
@@ -140,16 +133,14 @@ def _wait(guest: Guest, condition: str, own: Holder | None, log: str = "") -> No
 
 def move(held: Holder, node: int) -> Done:
     """move_pages(2) of all its pages to a node. got: those that are there then."""
-    pid, address, pages = held.pages.pid, held.pages.address, held.pages.pages
-    said = held.guest.must(f"{_PROGRAM} move {pid} {address} {pages} {node}", timeout=_SECONDS)
-    return _done(held, userpages.moved(said), node)
+    return _done(held, userpages.moved(held.of("move", node)), node)
 
 
 def migrate(held: Holder, sources: Iterable[int], node: int) -> Done:
     """migrate_pages(2) of the process, from each of some nodes to another."""
     result = userpages.Moved(0, 0, {}, {})
     for source in sources:
-        command = f"{_PROGRAM} migrate {held.pages.pid} {source} {node}"
+        command = f"{program(held.guest)} migrate {held.pages.pid} {source} {node}"
         result = userpages.moved(held.guest.must(command, timeout=_SECONDS))
         if result.errno:
             break
@@ -172,13 +163,3 @@ def _done(held: Holder, result: userpages.Moved, node: int) -> Done:
         got=got,
         also={} if maps is None else {"numa_maps": maps},
     )
-
-
-def pread(guest: Guest, path: str, size: int, offsets: Iterable[int]) -> bytes:
-    """So many bytes at each offset of a file of the guest's, as userpages.pieces() reads them."""
-    words = "\n".join(map(str, offsets)).encode()
-    done = guest.run(f"{program(guest)} pread {path} {size}", timeout=_SECONDS, stdin=words)
-    if done.status != 0:
-        said = done.stderr.decode(errors="replace").strip()
-        raise GuestCommandError(f"{path} could not be read: {said}")
-    return done.stdout
