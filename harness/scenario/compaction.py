@@ -14,7 +14,7 @@ from harness import verdict
 from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import pinned
+from harness.scenario.pinned import APPEND, pinned
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import compact
 from harness.verdict import PINNED
@@ -58,10 +58,10 @@ class Compaction:
             )
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
-        control = ArmPlan("control", "control", "plain")
+        control = ArmPlan("control", "control", "plain", append=APPEND)
         if not series_has_pinpage:
             return (control,)
-        return (control, ArmPlan("treated", "treated", "pinpage"))
+        return (control, ArmPlan("treated", "treated", "pinpage", append=APPEND))
 
     def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
         return ()

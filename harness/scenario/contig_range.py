@@ -17,7 +17,7 @@ from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.parse.cma import Area
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import Pinned, pinned
+from harness.scenario.pinned import APPEND, Pinned, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import contig
 
@@ -63,7 +63,10 @@ class ContigRange:
             )
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
-        words = (f"cma={params.get('area', self.PARAMS['area'].default)}M",)
+        words = (
+            *APPEND,
+            f"cma={params.get('area', self.PARAMS['area'].default)}M",
+        )
         control = ArmPlan("control", "control", "plain", append=words)
         if not series_has_pinpage:
             return (control,)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import errno as numbers
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from harness import verdict
 from harness.errors import EvidenceError, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import Pinned, pinned
+from harness.scenario.pinned import APPEND, Pinned, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import offline
 from harness.scenario.trigger.attempt import Done
@@ -61,10 +61,10 @@ class MemoryHotplug:
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         room = 2 * int(params.get("size", self.PARAMS["size"].default)) + _AGAIN
-        control = ArmPlan("control", "control", "plain", room_mib=room, nodes=NODES)
+        own = ArmPlan("control", "control", "plain", append=APPEND, room_mib=room, nodes=NODES)
         if not series_has_pinpage:
-            return (control,)
-        return (control, ArmPlan("treated", "treated", "pinpage", room_mib=room, nodes=NODES))
+            return (own,)
+        return (own, replace(own, name="treated", role="treated", mode="pinpage"))
 
     def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
         return ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno as numbers
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
@@ -17,7 +18,7 @@ from harness.errors import CannotRun, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.memory_hotplug import AUTO, Device
-from harness.scenario.pinned import Pinned, pinned
+from harness.scenario.pinned import APPEND, Pinned, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import compact, offline, user
 from harness.scenario.trigger.attempt import Done
@@ -59,10 +60,10 @@ class Numa:
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         room = int(params.get("size", self.PARAMS["size"].default))
-        control = ArmPlan("control", "control", "plain", room_mib=room, empty_nodes=1)
+        own = ArmPlan("control", "control", "plain", append=APPEND, room_mib=room, empty_nodes=1)
         if not series_has_pinpage:
-            return (control,)
-        return (control, ArmPlan("treated", "treated", "pinpage", room_mib=room, empty_nodes=1))
+            return (own,)
+        return (own, replace(own, name="treated", role="treated", mode="pinpage"))
 
     def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
         return ()

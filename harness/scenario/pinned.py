@@ -14,6 +14,11 @@ from harness.scenario.recorder import Recorder, mount
 from harness.scenario.tracing import Window
 from harness.scenario.trigger.attempt import Attempts, drive
 
+# Words on the command line of every arm with pins: who allocated a page is known afterwards, where
+# the kernel was built to remember it (CONFIG_PAGE_OWNER).
+APPEND = ("page_owner=on",)
+_DEBUG = "/sys/kernel/debug/dynamic_debug/control"
+_DUMPS = "func alloc_contig_dump_pages +p"  # has those dumped that stand in an allocation's way
 ORDER = 9
 _ALL = 1 << 20  # blocks of ORDER: more than any guest has
 
@@ -52,6 +57,7 @@ def pinned(
     record = Recorder(guest, arm, emit)
     record.event("harness", "params", seed=seed, mode=arm.mode, **values)
     mount(guest)
+    guest.run(f"[ ! -w {_DEBUG} ] || echo '{_DUMPS}' > {_DEBUG}")
     record.free("unloaded")
     settle(guest)
     record.load(str(values.get("lie", "none")) if arm.role == "treated" else "none")
