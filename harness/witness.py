@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from harness.model import Attempt, LedgerRow, PageState, Witness
+from harness.model import LedgerRow, PageState, Witness
 from harness.parse.ledger import Move
 from harness.parse.pageflags import FOREIGN, FREE
 from harness.seen import Seen
@@ -30,7 +30,15 @@ from harness.seen import Seen
 KERNEL = frozenset(
     {
         *("trace mm_page_free", "vmstat pgmigrate_success", "pageflags", "buddyinfo"),
-        *("sysfs state", "zoneinfo present", "trace cma_alloc_finish", "vmstat cma_alloc_success"),
+        *(
+            "sysfs state",
+            "sysfs gone",
+            "move_pages status",
+            "zoneinfo present",
+            "debugfs used",
+            "trace cma_alloc_finish",
+            "vmstat cma_alloc_success",
+        ),
     }
 )
 ATTEMPTS = "attempts that succeeded"
@@ -333,7 +341,9 @@ def _kernel(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
 
 def _attempts(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     """What was tried and done: by its own answer, and by what each trigger asks beside."""
-    tried = seen.tried
+    yield from _got(seen)
+    by_then = seen.tried[: seen.tried_by.get("held", 0)]
+    tried = [each for each in seen.tried if each.got is None]
     if not tried:
         return
     claim = _Claim(ATTEMPTS, seen.plan.name)
@@ -345,9 +355,7 @@ def _attempts(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         count = len(done) + sum(1 if each.checks[source] else -1 for each in wrong)
         detail = f"otherwise for {wrong[0].target}" if wrong else f"asked of {len(asked)}"
         yield claim.says(source, count, not wrong, detail)
-    yield from _got(tried, seen)
     held = seen.pins.get("held")
-    by_then = tried[: seen.tried_by.get("held", 0)]
     taken = [each.frames for each in by_then if each.ok and each.frames is not None]
     if held is not None:
         inside = sum(first <= pin.pfn_now < first + count for pin in held for first, count in taken)
@@ -355,15 +363,17 @@ def _attempts(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         yield claim.says("pinner ledger held", len(done), not inside, detail)
 
 
-def _got(tried: tuple[Attempt, ...], seen: Seen) -> Iterator[Witness]:
+def _got(seen: Seen) -> Iterator[Witness]:
     """How much was had of what can be had in part, by each who counts it."""
-    for each in tried:
+    for each in seen.tried:
         if each.got is None:
             continue
         claim = _Claim(f"{each.group}, attempt {each.number}", seen.plan.name)
         yield claim.says(each.trigger, each.got, True, f"of {each.asked}")
         for source, count in each.also.items():
             yield claim.says(source, count, count == each.got)
+        for source, said in each.checks.items():
+            yield claim.says(source, each.got if said is each.ok else 0, said is each.ok)
 
 
 _CLAIMS = (

@@ -7,8 +7,10 @@ side. Where nobody can move the pins, none that is longer than the gaps between 
 
 from __future__ import annotations
 
+import errno as numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -16,13 +18,16 @@ from harness import verdict
 from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.parse.cma import Area
+from harness.parse.pageflags import BITS
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, pinned
 from harness.scenario.recorder import Recorder, mount
-from harness.scenario.trigger import contig
+from harness.scenario.trigger import contig, huge, user
+from harness.scenario.trigger.attempt import Done
 
 EXPECTED = verdict.Expectation(pinned=1000, moved=0.1, compacts=False, huge=False, attempts=True)
 _PAGES_IN_MIB = 256
+_ANON = 1 << BITS["ANON"]
 _PIECES = 8  # in which the area is emptied beforehand
 _LENT = 3  # the area is at most a third of the memory: the pins must find room elsewhere
 
@@ -31,7 +36,7 @@ class ContigRange:
     name = "contig_range"
     summary = "an area of contiguous memory lent to pinned pages, then allocated from"
     FEATURES = ("compaction", "cma", "owner")
-    MODULES = ("pinner", "cma_alloc")
+    MODULES = ("pinner", "cma_alloc", "userpages")
     APART = False
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
@@ -143,6 +148,27 @@ class _Drive:
                 self._kept(pages)
         self.own.record.ledger("held")
         self.buffers.free_all()
+        self._used_again(max(sizes))
+
+    def _used_again(self, pages: int) -> None:
+        """A process takes nearly all memory, so that its pages lie in the area as well; they move
+        out of a buffer's way, and are whole."""
+        guest = self.own.record.guest
+        mib = huge.meminfo(guest)["MemFree"] // 1024 - self.area.count // _PAGES_IN_MIB // 2
+        with user.holder(guest, mib) as held:
+            make = self.own.attempts.make
+            make("lend", self.area.name, self._lent, group="area used again", expected=True)
+            self._kept(pages, f"{pages} pages, area in use")
+            self.buffers.free_all()
+            whole = partial(user.contents, held)
+            make("contents", "the process", whole, group="contents of the process", expected=True)
+
+    def _lent(self) -> Done:
+        """How much of the area is a process's, by its page flags."""
+        flags = self.own.record.flags(self.area.first, self.area.first + self.area.count - 1)
+        last = self.area.first + self.area.count
+        own = sum(bool(flags[f] & _ANON) for f in flags if self.area.first <= f < last)
+        return Done(0 if own > self.area.count // 4 else numbers.ENOSPC, f"{own} pages")
 
     def _expected(self, pages: int) -> bool | None:
         """Whether a buffer must be had: with an owner that moves its pages, yes; with none, no
@@ -176,13 +202,13 @@ class _Drive:
             expected=self._expected(pages),
         )
 
-    def _kept(self, pages: int) -> None:
+    def _kept(self, pages: int, group: str = "") -> None:
         align = _order(pages)
         self.own.attempts.make(
             "contig",
             f"{pages} pages, align {align}",
             lambda: self.buffers.alloc(pages, align),
-            group=f"{pages} pages, kept",
+            group=group or f"{pages} pages, kept",
             expected=self._expected(pages),
         )
 

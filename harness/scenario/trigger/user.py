@@ -163,3 +163,9 @@ def _done(held: Holder, result: userpages.Moved, node: int) -> Done:
         got=got,
         also={} if maps is None else {"numa_maps": maps},
     )
+
+
+def contents(held: Holder) -> Done:
+    """Whether a process's pages have the contents that it gave them."""
+    bad, pages = held.whole()
+    return Done(numbers.EIO if bad else 0, f"{bad} of {pages} pages differ" if bad else "")
