@@ -344,7 +344,8 @@ def run(
     if as_json:
         click.echo((folder / "run.json").read_text(), nl=False)
     else:
-        Console().print(report.terminal(record))
+        console = Console()
+        console.print(report.terminal(record, console.width))
         click.echo(f"run: {folder}")
     sys.exit(record.exit_code)
 

@@ -15,6 +15,7 @@ from typing import Any
 from harness.errors import EvidenceError
 from harness.model import ArmPlan, Attempt, Caller, Event
 from harness.parse.ledger import STATES, Logged, Move, Pin
+from harness.parse.pageblocks import Content, Run
 
 ORDER = 9
 _BLOCKERS = 16  # pages that an attempt is remembered to have met
@@ -66,6 +67,8 @@ class Seen:
     mapcounts: dict[int, int] = field(default_factory=dict)
     owners: dict[int, tuple[Caller, ...]] = field(default_factory=dict)  # pfn → stack
     dumped: dict[int, list[str]] = field(default_factory=dict)  # attempt → pages in its way
+    layout: dict[str, tuple[Run, ...]] = field(default_factory=dict)  # pageblocks
+    areas: list[tuple[int, int]] = field(default_factory=list)  # contiguous: first frame, frames
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
 
     @property
@@ -288,6 +291,17 @@ def _attempt(seen: Seen, data: Data) -> None:
     seen.attempts.append(attempt)
 
 
+def _blocks(seen: Seen, data: Data) -> None:
+    seen.layout[data["when"]] = tuple(
+        Run(_number(first), _number(blocks), Content(*map(_number, counts)))
+        for first, blocks, *counts in data["rows"]
+    )
+
+
+def _area(seen: Seen, data: Data) -> None:
+    seen.areas.append((_number(data["first"]), _number(data["count"])))
+
+
 def _refs(seen: Seen, data: Data) -> None:
     seen.refs = {handle: (_number(pfn), _number(count)) for handle, pfn, count in data["rows"]}
 
@@ -385,6 +399,8 @@ _TAKE = {
     ("dmesg", "dumped"): _dumped,
     ("pinner", "refs"): _refs,
     ("pageflags", "mapcounts"): _mapcounts,
+    ("pageflags", "blocks"): _blocks,
+    ("harness", "area"): _area,
     ("page_owner", "owners"): _owners,
     ("vmstat", "vmstat"): _vmstat,
     ("trace", "mm_migrate_pages"): _migrate_pages,

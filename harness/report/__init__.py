@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.errors import InfraError
 from harness.model import Event, LedgerRow, RunRecord
+from harness.report import picture
 from harness.report.junit import junit
 from harness.report.record import as_json
 from harness.report.reproduce import reproduce
@@ -32,6 +33,9 @@ def write(record: RunRecord, folder: Path) -> None:
                 _put(own, text)
         _put(folder / "events.jsonl", "".join(_line(event) for event in record.events))
         _put(folder / "ledger.csv", _ledger(record.ledger))
+        drawn = picture.svg(record)
+        if drawn:
+            _put(folder / "pages.svg", drawn)
         _put(folder / "junit.xml", junit(record))
         _put(folder / "reproduce", reproduce(record, Path.cwd()), mode=0o755)
         _put(folder / "run.json", json.dumps(content, indent=2) + "\n")

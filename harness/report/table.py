@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.model import ArmResult, Finding, Holders, Outcome, RunRecord, Splat, Witness
+from harness.report import picture
 from harness.report.text import last_lines, visible
 
 STYLES = {
@@ -32,11 +33,15 @@ _NAMED = 2  # failed attempts of an arm of which it is said what stood in their 
 _MANY = 8  # times of which a percentile is shown
 
 
-def terminal(record: RunRecord) -> RenderableType:
+def terminal(record: RunRecord, width: int) -> RenderableType:
+    """width: columns of the terminal."""
     verdict = record.verdict
     parts: list[RenderableType] = [_head(record), *_held(verdict.arms)]
     if verdict.arms:
         parts.append(_arms(verdict.arms))
+    drawn = picture.terminal(record, width)
+    if drawn is not None:
+        parts.append(Padding(drawn, (1, 0, 0, 0)))
     doubtful = [w for w in verdict.witnesses if not (w.complete and w.agrees)]
     if doubtful:
         parts.append(_witnesses(verdict.witnesses, doubtful))

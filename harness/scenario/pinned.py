@@ -65,6 +65,7 @@ def pinned(
     window = Window(record)
     pins = record.ledger("before")
     record.pageflags("before", (pin.pfn_now for pin in pins))
+    record.blocks("before")
     record.counters("before")
     record.huge("before", ORDER, _ALL)
     record.free("before")
@@ -76,6 +77,7 @@ def pinned(
     record.counters("after")
     frames = {pin.pfn_now for pin in pins} | {pin.pfn_now for pin in after}
     record.pageflags("after", frames)
+    record.blocks("after")
     was = {pin.handle: pin.pfn_now for pin in pins}
     record.holders(pin.pfn_now for pin in after if was.get(pin.handle) == pin.pfn_now)
     record.log()

@@ -14,7 +14,15 @@ from dataclasses import asdict
 
 from harness.errors import CannotRun, EvidenceError, GuestCommandError, InfraError
 from harness.model import JSON, ArmPlan, Caller, Event, Guest
-from harness.parse import buddyinfo, marks, page_owner, pageflags, userpages, vmstat
+from harness.parse import (
+    buddyinfo,
+    marks,
+    page_owner,
+    pageblocks,
+    pageflags,
+    userpages,
+    vmstat,
+)
 from harness.parse import ledger as pinner
 from harness.scenario.base import Emit
 from harness.scenario.program import program
@@ -195,6 +203,14 @@ class Recorder:
         flags = self.flags(wanted[0], wanted[-1])
         rows: list[JSON] = [[frame, flags[frame]] for frame in wanted if frame in flags]
         self.event("pageflags", "flags", when=when, frames=rows, asked=len(wanted))
+
+    def blocks(self, when: str) -> None:
+        """What each pageblock of the machine is full of, for the picture of it."""
+        if self.guest.run("[ -r /proc/kpageflags ]").status != 0:
+            return
+        data = self.bulk("dd if=/proc/kpageflags bs=65536 2>/dev/null")
+        rows: list[JSON] = [pageblocks.row(run) for run in pageblocks.pageblocks(data)]
+        self.event("pageflags", "blocks", when=when, size=pageblocks.PAGEBLOCK, rows=rows)
 
     def flags(self, first: int, last: int, path: str = "/proc/kpageflags") -> dict[int, int]:
         """Page frame → its flags, for these at least; or its mapcount, from /proc/kpagecount."""
