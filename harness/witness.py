@@ -33,7 +33,6 @@ KERNEL = frozenset(
         *(
             "sysfs state",
             "sysfs gone",
-            "move_pages status",
             "zoneinfo present",
             "debugfs used",
             "trace cma_alloc_finish",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.build import cache
+from harness import cache
 from harness.errors import BuildError
 from harness.model import BuildArtifacts, Progress, Toolchain
 

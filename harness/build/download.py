@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from harness.build import cache
+from harness import cache
 from harness.errors import SourceUnavailable
 from harness.model import Progress
 

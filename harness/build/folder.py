@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.build import cache
+from harness import cache
 from harness.errors import InputError
 
 _MADE_FOLDERS = re.compile(r"include/(config|generated)|arch/[^/]+/include/generated")

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import arch as arches
-from harness.build import artifacts, cache, folder, kconfig, toolchain, workspace
+from harness import cache
+from harness.build import artifacts, folder, kconfig, toolchain, workspace
 from harness.build.make import Make
 from harness.build.workspace import Workspace
 from harness.errors import BuildError, InputError

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness import cache as store
 from harness import resources
-from harness.build import cache as store
 from harness.build import git, patchfile
 from harness.build.overlay import apply
 from harness.errors import InputError

@@ -21,8 +21,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from harness import proc
-from harness.build import archive, cache, download, folder, git
+from harness import cache, proc
+from harness.build import archive, download, folder, git
 from harness.errors import InputError, PinpageError, SourceUnavailable
 from harness.model import Kernel, Progress, SourceOption, SourceTree
 

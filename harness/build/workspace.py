@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.build import cache, folder
+from harness import cache
+from harness.build import folder
 from harness.errors import InfraError, InputError
 from harness.model import PatchedTree, Progress
 

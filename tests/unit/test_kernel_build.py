@@ -19,7 +19,8 @@ import pytest
 import toykernel as toy
 
 from harness import arch as arches
-from harness.build import artifacts, cache, kernel, make, series, source, toolchain
+from harness import cache
+from harness.build import artifacts, kernel, make, series, source, toolchain
 from harness.errors import (
     BuildError,
     CompileError,

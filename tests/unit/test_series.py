@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import toykernel as toy
 
-from harness import resources
-from harness.build import cache, conflict, patchfile, series
+from harness import cache, resources
+from harness.build import conflict, patchfile, series
 from harness.errors import InputError, PatchError
 from harness.model import Kernel, PatchedTree, Series
 

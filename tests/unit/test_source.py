@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import toykernel as toy
 
-from harness.build import cache, folder, source
+from harness import cache
+from harness.build import folder, source
 from harness.errors import InputError, SourceUnavailable
 from harness.model import Kernel, SourceOption, SourceTree
 
