@@ -184,6 +184,12 @@ GUEST_OPTIONS = (
         "--smp", type=click.IntRange(1), default=1, show_default=True, help="The guest's CPUs."
     ),
     click.option(
+        "--snapshots/--boot-each",
+        default=True,
+        show_default=True,
+        help="Restore each guest from a snapshot of the first that was ready, or boot it.",
+    ),
+    click.option(
         "--append",
         multiple=True,
         metavar="WORDS",
@@ -233,6 +239,7 @@ class _Words:
             memory_mib=given.get("memory", 1024),
             smp=given.get("smp", 1),
             append=tuple(given.get("append", ())),
+            snapshots=given.get("snapshots", True),
             **{"seed": 0, **extra},
         )
 

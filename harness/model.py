@@ -85,6 +85,7 @@ class RunSpec:
     append: tuple[str, ...] = ()  # further words on the guest's kernel command line
     params: Mapping[str, int | str] = field(default_factory=dict)
     without: tuple[str, ...] = ()  # patches of the series that are left out
+    snapshots: bool = True  # a guest that was saved when it was ready is restored, not booted
 
 
 @dataclass(frozen=True)
@@ -677,6 +678,7 @@ class RunRecord:
     events: tuple[Event, ...] = ()
     console: Mapping[str, str] = field(default_factory=dict)  # arm → console text
     error: Mapping[str, str] = field(default_factory=dict)  # class, message, log, of an error
+    guests: Mapping[str, str] = field(default_factory=dict)  # arm → booted or restored, and why
 
 
 # ---------------------------------------------------------------------------------------------

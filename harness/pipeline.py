@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import secrets
 import shlex
 import shutil
@@ -48,10 +49,11 @@ from harness.model import (
 )
 from harness.parse import marks, splat
 from harness.scenario import defects
-from harness.vm import accel, machine
+from harness.vm import accel, machine, snapshot
 
 PINPAGE_HEADER = "include/linux/pinpage.h"
 PINPAGE_SYMBOL = "config PINPAGE"
+_CPU = re.compile(r"(?:model name|stepping|microcode|flags|CPU \w+|Features)\s*:")
 
 
 @dataclass(frozen=True)
@@ -205,11 +207,25 @@ def boot(
         append=ready.words.append,
         room_mib=plan.room_mib if plan else 0,
         nodes=plan.nodes if plan else 1,
+        snapshots=_snapshots(ready),
         empty_nodes=plan.empty_nodes if plan else 0,
         progress=progress,
     ) as guest:
         _check_identity(guest.must("cat /proc/version"), ready.artifacts)
         yield guest
+
+
+def _snapshots(ready: Bootable) -> snapshot.Store | None:
+    """Where guests of this kernel and image are saved; None where each has to boot."""
+    if not ready.words.snapshots:
+        return None
+    host = platform.machine()
+    if ready.accelerator.name == "kvm":
+        # The processor is the host's own: a state of it is of use on such a one alone.
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        host = "\n".join(sorted({line for line in text.splitlines() if _CPU.match(line)}))
+    words = (ready.artifacts.key, ready.image.digest, ready.accelerator.name, host)
+    return snapshot.Store(resources.cache() / "snapshots", words)
 
 
 def _check_identity(said: str, artifacts: BuildArtifacts) -> None:
@@ -241,6 +257,7 @@ class _Run:
     toolchain: dict[str, str] = field(default_factory=dict)
     accelerator: Accelerator | None = None
     argv: tuple[str, ...] = ()
+    guests: dict[str, str] = field(default_factory=dict)
     arms: tuple[ArmPlan, ...] = ()
     events: list[Event] = field(default_factory=list)
     splats: list[Splat] = field(default_factory=list)
@@ -265,6 +282,7 @@ class _Run:
             toolchain=dict(self.toolchain),
             accelerator=self.accelerator,
             argv=self.argv,
+            guests=dict(self.guests),
             host=_host(),
             exit_code=answer.exit_code,
             interrupted=interrupted,
@@ -521,7 +539,8 @@ def _one_arm(
     words = replace(words, append=(*arm.append, *words.append), smp=arm.smp or words.smp)
     try:
         with boot(replace(ready, words=words), folder, progress, arm) as guest:
-            state.argv = tuple(guest.argv)
+            state.argv, state.guests[arm.name] = tuple(guest.argv), guest.origin
+            progress.note(f"{arm.name} was {guest.origin}")
             progress.stage(f"drive {arm.name}")
             plan.drive(guest, arm, words.seed, words.params, state.events.append)
     finally:

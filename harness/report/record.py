@@ -38,6 +38,7 @@ def as_json(record: RunRecord) -> dict[str, Any]:
         "accelerator": record.accelerator.name if record.accelerator else None,
         "accelerator_why": record.accelerator.why if record.accelerator else None,
         "argv": list(record.argv),
+        "guests": dict(record.guests),
         "arms": {arm.name: _arm(arm) for arm in verdict.arms},
         "witnesses": [_witness(witness) for witness in verdict.witnesses],
         "splats": [_splat(splat) for splat in verdict.splats],
@@ -59,6 +60,7 @@ def _spec(spec: RunSpec) -> dict[str, Any]:
     return {
         "series": list(spec.series),
         "without": list(spec.without),
+        "snapshots": spec.snapshots,
         "tree": spec.tree,
         "jobs": spec.jobs,
         "keep": str(spec.keep) if spec.keep is not None else None,

@@ -52,6 +52,8 @@ def words(spec: RunSpec) -> list[str]:
         f"--smp={spec.smp}",
         f"--seed={spec.seed}",
     ]
+    if not spec.snapshots:
+        found.append("--boot-each")
     found += [f"--append={word}" for word in spec.append]
     found += [f"--set={name}={value}" for name, value in spec.params.items()]
     return found

@@ -151,10 +151,11 @@ class _Drive:
         self._used_again(max(sizes))
 
     def _used_again(self, pages: int) -> None:
-        """A process takes nearly all memory, so that its pages lie in the area as well; they move
-        out of a buffer's way, and are whole."""
+        """A process takes all memory but as much as the area has: an area is lent where over half
+        of what is free lies in it (mm/page_alloc.c: __rmqueue). Its pages move out of a buffer's
+        way, and are whole."""
         guest = self.own.record.guest
-        mib = huge.meminfo(guest)["MemFree"] // 1024 - self.area.count // _PAGES_IN_MIB // 2
+        mib = huge.meminfo(guest)["MemFree"] // 1024 - self.area.count // _PAGES_IN_MIB
         with user.holder(guest, mib) as held:
             make = self.own.attempts.make
             make("lend", self.area.name, self._lent, group="area used again", expected=True)

@@ -92,12 +92,16 @@ class Follower(_Spawn):
 class Console:
     """One guest's console: a FIFO to type into, and the file that QEMU writes.
 
-    alive tells whether QEMU still runs.
+    alive tells whether QEMU still runs. before: what the console said before the file began,
+    where the guest was saved and is restored.
     """
 
-    def __init__(self, fifo: Path, log: Path, alive: Callable[[], bool]) -> None:
+    def __init__(
+        self, fifo: Path, log: Path, alive: Callable[[], bool], before: bytes = b""
+    ) -> None:
         self.fifo = fifo
         self.log = log
+        self.before = before
         self._alive = alive
         self._scanned = 0
         self._panicked = self._oopsed = False
@@ -119,9 +123,10 @@ class Console:
     def text(self) -> str:
         """All that was recorded so far."""
         try:
-            return self.log.read_bytes().decode(errors="replace")
+            own = self.log.read_bytes()
         except FileNotFoundError:
-            return ""
+            own = b""
+        return (self.before + own).decode(errors="replace")
 
     def panicked(self) -> bool:
         """Whether a panic was recorded."""

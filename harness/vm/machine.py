@@ -9,11 +9,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness import cpio, proc
+from harness import cache, cpio, proc
 from harness.errors import (
     CannotRun,
     GuestCommandError,
@@ -31,7 +31,7 @@ from harness.model import (
     Progress,
     Unplugged,
 )
-from harness.vm import fate, keys, qemu, shell
+from harness.vm import fate, keys, qemu, shell, snapshot
 from harness.vm.channel import Channel, ChannelCut, ChannelTimeout
 from harness.vm.console import Console, ConsoleClosed, ConsoleSilent, tail, wait_ready
 from harness.vm.console_shell import ConsoleShell
@@ -43,6 +43,7 @@ START_SECONDS = 20  # for QEMU to open its monitor
 MODULES = "modules"  # the guest's folder of the guest modules
 NO_NETWORK = "network=none"  # what a guest without one says behind its word of readiness
 _POLL = 0.02
+_ENTROPY = 64  # bytes for a guest that was restored
 _DYING = 15  # seconds that a command gets after a report that its kernel may not live through
 _GONE = 3  # seconds for QEMU to end once its guest is known to be over
 
@@ -75,6 +76,7 @@ class Machine:
 
     def __init__(self, parts: _Parts) -> None:
         self._parts = parts
+        self._origin = "booted"
         self._channel: Channel | None = None
         self._memory = MemoryDevices(
             parts.monitor, parts.arch.machine.memory_device, parts.patience
@@ -87,6 +89,11 @@ class Machine:
     @property
     def argv(self) -> tuple[str, ...]:
         return self._parts.argv
+
+    @property
+    def origin(self) -> str:
+        """``booted``, ``booted and saved`` or ``restored``, and why not more than booted."""
+        return self._origin
 
     @property
     def pid(self) -> int:
@@ -226,12 +233,56 @@ class Machine:
             self._channel = ConsoleShell(self.console)
             self._first_command(until, never)
             return
+        self._connect(port, access, log, until, never)
+
+    def _wake(self, access: keys.Keys, log: shell.Log) -> None:
+        """Let a restored guest go, and have a command run in it."""
+        limit = BOOT_SECONDS * self._parts.patience
+        until = time.monotonic() + limit
+        never = f"the restored guest did not answer within {limit:g} s"
+        try:
+            port = qemu.forwarded(self.qmp.human("info usernet"))
+            self.qmp.execute("cont")
+        except MonitorError as error:
+            raise self.fate("the guest's restore", f"QEMU hung up ({error})", wait=True) from None
+        if port is None:
+            raise self.fate("the guest's restore", "QEMU forwards no port to it")
+        self._connect(port, access, log, until, never)
+        # All that are restored from one snapshot have one state of their random numbers, and
+        # live in the time at which it was saved.
+        words = f"cat > /dev/urandom; date -s @{time.time():.0f} > /dev/null"
+        self.must(words, stdin=os.urandom(_ENTROPY))
+
+    def _connect(
+        self, port: int, access: keys.Keys, log: shell.Log, until: float, never: str
+    ) -> None:
+        """Have a command run in the guest behind a port, before a moment that is named."""
         while not self._reached(port, access, log, until):
             if time.monotonic() >= until:
                 raise self.fate("the guest's SSH server", never)
             self._watch("the guest's SSH server")()
             time.sleep(_POLL)  # between two tries, under a deadline
         self._first_command(until, never)
+
+    def _save(self, entry: Path, access: keys.Keys, log: shell.Log, progress: Progress) -> None:
+        """Save the guest as it is now, with no connection into it; it goes on."""
+        if not isinstance(self._channel, shell.Shell):
+            self._origin = "booted: a guest without a network is not saved"
+            return
+        limit = BOOT_SECONDS * self._parts.patience
+        port = qemu.forwarded(self.qmp.human("info usernet"))
+        assert port is not None  # the channel goes through it
+        self._channel.close()
+        scratch = self._parts.console.fifo.parent
+        boot = self._parts.console.text().encode()
+        try:
+            snapshot.keep(entry, self.qmp, access, boot, scratch, self._parts.patience, progress)
+            self._origin = "booted and saved"
+        except MonitorError as error:
+            self._origin = f"booted: it could not be saved ({error})"
+            progress.note(f"this guest cannot be saved, and is booted each time: {error}")
+        never = f"the guest did not answer within {limit:g} s after it was saved"
+        self._connect(port, access, log, time.monotonic() + limit, never)
 
     def _reached(self, port: int, access: keys.Keys, log: shell.Log, until: float) -> bool:
         """Whether the guest lets us in. It may cut us off while it still boots."""
@@ -275,11 +326,14 @@ def boot(
     room_mib: int = 0,
     nodes: int = 1,
     empty_nodes: int = 0,
+    snapshots: snapshot.Store | None = None,
     progress: Progress,
 ) -> Iterator[Machine]:
     """A guest that has run its first command; it is gone when the context ends.
 
-    folder gets console.log (QEMU's own recording), qemu.log and ssh.log. Raises GuestHang when
+    snapshots: where ready guests are kept; one that is there is restored instead of booted, and
+    otherwise saved when it is ready. folder gets console.log (QEMU's own recording), qemu.log and
+    ssh.log. Raises GuestHang when
     the guest never got ready, GuestCrash when its kernel panicked first, GuestLost when QEMU
     went away, InfraError when QEMU does not take its argv. QEMU dies with the thread that calls
     this (see proc.spawn).
@@ -289,43 +343,117 @@ def boot(
         if not path.is_file():
             raise InputError(f"there is no such file to boot: {path}")
     program = proc.find(arch.qemu, arch.qemu_package)
+    wanted = qemu.Boot(
+        kernel=kernel_image,
+        initrd=image.path,
+        sockets=Path(),
+        memory_mib=memory_mib,
+        smp=smp,
+        append=tuple(append),
+        room_mib=room_mib,
+        nodes=nodes,
+        empty_nodes=empty_nodes,
+    )
+    plan = _Plan(arch, accel, profile_slowdown, program, wanted, image, dict(modules), folder)
     with ExitStack() as stack:
-        runtime = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pinpage-")))
+        log = shell.Log(folder / "ssh.log")
+        stack.callback(log.close)
+        entry = None if snapshots is None else snapshots.entry(plan.name(), _version(program))
+        saved = None if entry is None else snapshot.look(entry, progress)
+        guest = None if saved is None else plan.restore(saved, log, stack, progress)
+        if guest is None:
+            guest = plan.boot(entry, log, stack, progress)
+        yield guest
+
+
+def _version(program: str) -> str:
+    """What QEMU says of itself: a state is read by the version that wrote it."""
+    return proc.run([program, "--version"]).stdout.decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All that a guest is begun with, whether it boots or is restored."""
+
+    arch: Arch
+    accel: Accelerator
+    slowdown: float
+    program: str
+    wanted: qemu.Boot
+    image: GuestImage
+    modules: Mapping[str, Path]
+    folder: Path
+
+    def name(self) -> tuple[str, ...]:
+        """The argv of every such guest, with the same paths for each."""
+        same = replace(self.wanted, kernel=Path("kernel"), initrd=Path("initrd"), sockets=Path("s"))
+        return qemu.argv(self.arch, self.accel, same, qemu=Path(self.program).name)
+
+    def boot(
+        self, entry: Path | None, log: shell.Log, stack: ExitStack, progress: Progress
+    ) -> Machine:
         access = keys.make()
-        wanted = qemu.Boot(
-            kernel=kernel_image,
-            initrd=runtime / "initrd",
-            sockets=runtime,
-            memory_mib=memory_mib,
-            smp=smp,
-            append=tuple(append),
-            room_mib=room_mib,
-            nodes=nodes,
-            empty_nodes=empty_nodes,
+        own = [*access.entries, *_module_entries(self.modules)]
+        initrd = cpio.pad(self.image.path.read_bytes()) + cpio.archive(own)
+        guest = self._begin(initrd, b"", stack)
+        guest._get_ready(access, log, progress)
+        if entry is not None:
+            guest._save(entry, access, log, progress)
+        return guest
+
+    def restore(
+        self, saved: snapshot.Saved, log: shell.Log, stack: ExitStack, progress: Progress
+    ) -> Machine | None:
+        """The guest as it was saved; None where that cannot be had, so that it has to boot."""
+        with ExitStack() as own:
+            guest = self._begin(self.image.path.read_bytes(), saved.boot, own)
+            copy = saved.copy(guest.console.fifo.parent)
+            try:
+                snapshot.load(guest.qmp, copy, guest._parts.patience)
+                guest._wake(saved.access, log)
+            except (MonitorError, GuestError) as error:
+                progress.note(
+                    f"the snapshot {saved.folder} is of no use, and the guest boots: {error}"
+                )
+                cache.discard(saved.folder)
+                return None
+            guest._origin = "restored"
+            stack.push(own.pop_all())
+            return guest
+
+    def _begin(self, initrd: bytes, before: bytes, stack: ExitStack) -> Machine:
+        """QEMU with the guest's devices, its first instruction still to come. before: what the
+        console said before it was saved, which is put first in the log in the end."""
+        runtime = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pinpage-")))
+        boot = replace(self.wanted, initrd=runtime / "initrd", sockets=runtime)
+        boot.initrd.write_bytes(initrd)
+        console_log = _console_files(runtime, self.folder / "console.log")
+        if before:
+            stack.callback(_put_first, before, console_log)
+        argv = qemu.argv(
+            self.arch, self.accel, boot, qemu=self.program, sandbox=qemu.sandbox(self.program)
         )
-        console_log = _console_files(runtime, folder / "console.log")
-        entries = [*access.entries, *_module_entries(modules)]
-        wanted.initrd.write_bytes(cpio.pad(image.path.read_bytes()) + cpio.archive(entries))
-        argv = qemu.argv(arch, accel, wanted, qemu=program, sandbox=qemu.sandbox(program))
-        process, monitor = _start(argv, runtime, folder / "qemu.log", accel.speed, stack)
+        log = self.folder / "qemu.log"
+        process, monitor = _start(argv, runtime, log, self.accel.speed, stack)
+        fifo = runtime / f"{qemu.CONSOLE}.in"
         parts = _Parts(
-            arch=arch,
+            arch=self.arch,
             argv=argv,
             process=process,
             monitor=monitor,
-            console=Console(
-                runtime / f"{qemu.CONSOLE}.in", console_log, lambda: process.poll() is None
-            ),
+            console=Console(fifo, console_log, lambda: process.poll() is None, before),
             log=console_log,
-            patience=accel.speed * profile_slowdown,
-            modules=dict(modules),
+            patience=self.accel.speed * self.slowdown,
+            modules=self.modules,
         )
         guest = Machine(parts)
-        log = shell.Log(folder / "ssh.log")
-        stack.callback(log.close)
         stack.callback(guest._close)
-        guest._get_ready(access, log, progress)
-        yield guest
+        return guest
+
+
+def _put_first(before: bytes, log: Path) -> None:
+    """The console's log as it would be had the guest been booted."""
+    cache.write(log, before + log.read_bytes())
 
 
 def _console_files(sockets: Path, log: Path) -> Path:
