@@ -18,6 +18,7 @@ from harness.parse.ledger import STATES, Logged, Move, Pin
 from harness.parse.pageblocks import Content, Run
 
 ORDER = 9
+_CALLS = 6  # of a stack that are shown
 _BLOCKERS = 16  # pages that an attempt is remembered to have met
 
 
@@ -315,7 +316,18 @@ def _owners(seen: Seen, data: Data) -> None:
     seen.owners = {row[0]: stacks[row[1]] for row in data["rows"]}
 
 
+def calls(stack: Sequence[Caller]) -> str:
+    """The calls of a stack that tell who asked, the latest first: those of a module where one is
+    among the first of them, otherwise so many."""
+    inside = [at for at, caller in enumerate(stack[:_CALLS]) if caller.module]
+    shown = stack[: inside[-1] + 1] if inside else stack[:_CALLS]
+    names = " ← ".join(caller.function for caller in shown)
+    modules = ", ".join(dict.fromkeys(caller.module for caller in shown if caller.module))
+    return f"{names} [{modules}]" if modules else names
+
+
 def _dumped(seen: Seen, data: Data) -> None:
+    stack = [Caller(function, module) for function, module in data["stack"]]
     words = [
         data["why"] or "dumped",
         f"pfn {_number(data['pfn']):#x}",
@@ -323,6 +335,7 @@ def _dumped(seen: Seen, data: Data) -> None:
         f"refcount {_number(data['refcount'])}",
         f"mapcount {_number(data['mapcount'])}",
         data["flags"],
+        f"allocated by {calls(stack)}" if stack else "",
     ]
     pages = seen.dumped.setdefault(_number(data["attempt"]), [])
     if len(pages) < _BLOCKERS:

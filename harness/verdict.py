@@ -36,11 +36,10 @@ from harness.model import (
 )
 from harness.parse import pageflags
 from harness.parse.ledger import Pin
-from harness.seen import Seen, gather
+from harness.seen import Seen, calls, gather
 from harness.witness import disagreements, examine, unsupported
 
 HELD_BACK = (PageState.STAYED, PageState.FAILED)
-_CALLERS = 6  # of a stack that a ledger shows
 _HOLDERS = 8  # ways of being held that a record keeps, the commonest
 PINNED = 2000  # pages that an arm needs for a verdict
 _NAMED = 3  # failed attempts that a sentence names
@@ -131,10 +130,7 @@ def _held(seen: Seen, row: LedgerRow) -> LedgerRow:
         flags="" if flags is None else "|".join(pageflags.names(flags)) or "none",
         refcount=refcount if pfn == row.pfn_after else None,
         mapcount=seen.mapcounts.get(row.pfn_after),
-        allocated=" ← ".join(
-            f"{caller.function} [{caller.module}]" if caller.module else caller.function
-            for caller in stack[:_CALLERS]
-        ),
+        allocated=calls(stack),
     )
 
 

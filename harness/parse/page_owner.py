@@ -8,7 +8,7 @@ Source: Documentation/mm/page_owner.rst, mm/page_owner.c (print_page_owner), mm/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.model import Caller
@@ -28,6 +28,7 @@ _PAGE = re.compile(
 _FLAGS = re.compile(r"\bflags: 0x[0-9a-f]{1,16}\(([^()]{0,300})\)")
 _TYPE = re.compile(r"\bpage_type: f?[0-9a-fx]{1,10}\((\w{1,24})\)")
 _WHY = re.compile(r"\bpage dumped because: (.{1,120}?)\s*$")
+_STAMP = re.compile(r"^\[ *\d{1,10}\.\d{1,9}\]")
 # What every allocation of a page goes through, which tells nothing of who asked for it.
 _ALLOCATORS = re.compile(
     r"^(?:__)?(?:set_page_owner|post_alloc_hook|prep_new_page|get_page_from_freelist|alloc_pages?\w*"
@@ -54,7 +55,8 @@ class Owner:
 
 @dataclass(frozen=True)
 class Dumped:
-    """A page that the kernel dumped. type: ``slab`` and such, "" if it says none."""
+    """A page that the kernel dumped. type: ``slab`` and such, "" if it says none. stack: of its
+    allocation, where page_owner is on."""
 
     pfn: int
     refcount: int
@@ -62,6 +64,7 @@ class Dumped:
     flags: str = ""
     type: str = ""
     why: str = ""
+    stack: tuple[Caller, ...] = ()
 
 
 def owner(record: str) -> Owner | None:
@@ -77,15 +80,13 @@ def owner(record: str) -> Owner | None:
         if found is None:
             break
         frames.append(Caller(found[1], found[2] or ""))
-    while frames and _ALLOCATORS.match(frames[0].function):
-        frames.pop(0)
     return Owner(
         pfn=int(second[1], 0),
         order=int(first[1]),
         pid=int(first[2]),
         comm=first[3] or "",
         type=second[2],
-        stack=tuple(frames),
+        stack=_own(frames),
     )
 
 
@@ -94,20 +95,52 @@ def dumps(lines: Iterable[str]) -> Iterator[tuple[int, Dumped]]:
 
     A dump that breaks off counts, with what was said of it.
     """
-    now: tuple[int, Dumped] | None = None
+    dump: _Dump | None = None
     for number, line in enumerate(lines, 1):
-        if (page := _PAGE.search(line)) is not None:
-            if now is not None:
-                yield now
-            now = number, Dumped(int(page[3], 16), int(page[1]), int(page[2]))
-        elif now is None:
-            continue
+        if dump is not None and not dump.take(line):
+            yield dump.line, dump.page()
+            dump = None
+        if dump is None and (found := _PAGE.search(line)) is not None:
+            dump = _Dump(number, found)
+    if dump is not None:
+        yield dump.line, dump.page()
+
+
+class _Dump:
+    """One dump as its lines come."""
+
+    def __init__(self, line: int, found: re.Match[str]) -> None:
+        self.line = line
+        self._page = Dumped(int(found[3], 16), int(found[1]), int(found[2]))
+        self._frames: list[Caller] = []
+        self._told = self._allocated = False
+
+    def take(self, line: str) -> bool:
+        """Whether a line belongs to it; the reason is the last but for page_owner's stack."""
+        if _PAGE.search(line) is not None:
+            return False
+        if self._allocated:
+            found = _FRAME.match(_STAMP.sub("", line))
+            if found is None:
+                return False
+            self._frames.append(Caller(found[1], found[2] or ""))
+        elif self._told:
+            self._allocated = "page last allocated via" in line
+            return self._allocated or "page_owner tracks the page" in line
         elif (flags := _FLAGS.search(line)) is not None:
-            now = now[0], replace(now[1], flags=flags[1])
+            self._page = replace(self._page, flags=flags[1])
         elif (kind := _TYPE.search(line)) is not None:
-            now = now[0], replace(now[1], type=kind[1])
+            self._page = replace(self._page, type=kind[1])
         elif (why := _WHY.search(line)) is not None:
-            yield now[0], replace(now[1], why=why[1])
-            now = None
-    if now is not None:
-        yield now
+            self._page = replace(self._page, why=why[1])
+            self._told = True
+        return True
+
+    def page(self) -> Dumped:
+        return replace(self._page, stack=_own(self._frames))
+
+
+def _own(frames: Sequence[Caller]) -> tuple[Caller, ...]:
+    """A stack without the page allocator's own calls at its top."""
+    at = next((n for n, f in enumerate(frames) if not _ALLOCATORS.match(f.function)), len(frames))
+    return tuple(frames[at:])

@@ -146,7 +146,9 @@ class _Drive:
             self._unplug(movable, f"unplug, {movable.how}", True)
 
     def _all_offline(self, device: Device) -> None:
-        for block in device.blocks:
+        # The last first: what page_owner needs for a block lies in one that came before it
+        # (mm/page_ext.c: init_section_page_ext), and goes when the block does.
+        for block in reversed(device.blocks):
             pins = self.own.inside(block.first, block.count)
             self._offline(block, f"offline, {device.how}", self.moves if pins else True, pins)
 

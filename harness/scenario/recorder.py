@@ -280,7 +280,8 @@ class Recorder:
         tried = marks.spans(lines)
         for line, page in page_owner.dumps(lines):
             number = next((n for n, first, last in tried if first < line < last), 0)
-            self.event("dmesg", "dumped", attempt=number, **asdict(page))
+            stack: list[JSON] = [[caller.function, caller.module] for caller in page.stack]
+            self.event("dmesg", "dumped", attempt=number, **{**asdict(page), "stack": stack})
 
 
 def mount(guest: Guest) -> None:

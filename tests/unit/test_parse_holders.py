@@ -29,6 +29,12 @@ DUMP = """\
 [   60.6] page_type: f5(slab)
 [   60.6] raw: 0500000000000000 0000000000000000
 [   60.6] page dumped because: unmovable page
+[   60.6] page_owner tracks the page as allocated
+[   60.6] page last allocated via order 0, migratetype Unmovable, gfp_mask 0x2dc0(GFP_KERNEL)
+[   60.6]  post_alloc_hook+0x67/0x6c
+[   60.6]  init_section_page_ext+0x3d/0xa1
+[   60.6]  page_ext_callback+0x98/0xe1
+[   60.6] page has been migrated
 [   61.0] page: refcount:2 mapcount:-1 mapping:0000000000000000 index:0x0 pfn:0x7
 """.splitlines()
 
@@ -50,9 +56,17 @@ def test_dumped_pages_come_with_what_the_kernel_says_of_them() -> None:
     first, second = page_owner.dumps(DUMP)
     assert first == (
         1,
-        page_owner.Dumped(0x110005, 1, 0, "workingset|node=1|zone=1", "slab", "unmovable page"),
+        page_owner.Dumped(
+            0x110005,
+            1,
+            0,
+            "workingset|node=1|zone=1",
+            "slab",
+            "unmovable page",
+            (Caller("init_section_page_ext"), Caller("page_ext_callback")),
+        ),
     )
-    assert second == (6, page_owner.Dumped(7, 2, -1))
+    assert second == (12, page_owner.Dumped(7, 2, -1))
 
 
 @given(st.text())
