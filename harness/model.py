@@ -515,8 +515,8 @@ class ArmPlan:
 
     profile: the kernel that it needs, "" for the run's own. append: its words on the kernel
     command line. smp: its CPUs, 0 for the run's own. extra: a folder below the kernel's patches,
-    of which the one that applies goes on top of the series. room_mib: for memory that is plugged
-    while it runs. nodes: NUMA nodes that its memory is spread over; empty_nodes:
+    of which the one that applies goes on top of the series. room: what is plugged as memory
+    while it runs, (MiB, node) each. nodes: NUMA nodes that its memory is spread over; empty_nodes:
     further ones, whose memory is all plugged.
     """
 
@@ -527,7 +527,7 @@ class ArmPlan:
     append: tuple[str, ...] = ()
     smp: int = 0
     extra: str = ""
-    room_mib: int = 0
+    room: tuple[tuple[int, int], ...] = ()
     nodes: int = 1
     empty_nodes: int = 0
 

@@ -205,7 +205,7 @@ def boot(
         memory_mib=ready.words.memory_mib,
         smp=ready.words.smp,
         append=ready.words.append,
-        room_mib=plan.room_mib if plan else 0,
+        room=plan.room if plan else (),
         nodes=plan.nodes if plan else 1,
         snapshots=_snapshots(ready),
         empty_nodes=plan.empty_nodes if plan else 0,

@@ -156,7 +156,7 @@ class _Drive:
         way, and are whole."""
         guest = self.own.record.guest
         mib = huge.meminfo(guest)["MemFree"] // 1024 - self.area.count // _PAGES_IN_MIB
-        with user.holder(guest, mib) as held:
+        with user.holder(guest, mib, way="small") as held:
             make = self.own.attempts.make
             make("lend", self.area.name, self._lent, group="area used again", expected=True)
             self._kept(pages, f"{pages} pages, area in use")

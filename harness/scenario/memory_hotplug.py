@@ -60,8 +60,9 @@ class MemoryHotplug:
             raise InputError(f"--set size={size}: memory comes in blocks of 128 MiB")
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
-        room = 2 * int(params.get("size", self.PARAMS["size"].default)) + _AGAIN
-        own = ArmPlan("control", "control", "plain", append=APPEND, room_mib=room, nodes=NODES)
+        size = int(params.get("size", self.PARAMS["size"].default))
+        room = ((size, _NODE), (size, _NODE), (_AGAIN, _NODE))
+        own = ArmPlan("control", "control", "plain", append=APPEND, room=room, nodes=NODES)
         if not series_has_pinpage:
             return (own,)
         return (own, replace(own, name="treated", role="treated", mode="pinpage"))

@@ -59,8 +59,8 @@ class Numa:
             )
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
-        room = int(params.get("size", self.PARAMS["size"].default))
-        own = ArmPlan("control", "control", "plain", append=APPEND, room_mib=room, empty_nodes=1)
+        room = ((int(params.get("size", self.PARAMS["size"].default)), AWAY),)
+        own = ArmPlan("control", "control", "plain", append=APPEND, room=room, empty_nodes=1)
         if not series_has_pinpage:
             return (own,)
         return (own, replace(own, name="treated", role="treated", mode="pinpage"))

@@ -69,6 +69,7 @@ class _Parts:
     log: Path
     patience: float
     modules: Mapping[str, Path]
+    room: tuple[tuple[int, int], ...] = ()
 
 
 class Machine:
@@ -79,7 +80,7 @@ class Machine:
         self._origin = "booted"
         self._channel: Channel | None = None
         self._memory = MemoryDevices(
-            parts.monitor, parts.arch.machine.memory_device, parts.patience
+            parts.monitor, parts.arch.machine.memory_device, parts.patience, parts.room
         )
 
     @property
@@ -323,7 +324,7 @@ def boot(
     memory_mib: int = 1024,
     smp: int = 1,
     append: Sequence[str] = (),
-    room_mib: int = 0,
+    room: Sequence[tuple[int, int]] = (),
     nodes: int = 1,
     empty_nodes: int = 0,
     snapshots: snapshot.Store | None = None,
@@ -350,7 +351,7 @@ def boot(
         memory_mib=memory_mib,
         smp=smp,
         append=tuple(append),
-        room_mib=room_mib,
+        room=tuple(room),
         nodes=nodes,
         empty_nodes=empty_nodes,
     )
@@ -445,6 +446,7 @@ class _Plan:
             log=console_log,
             patience=self.accel.speed * self.slowdown,
             modules=self.modules,
+            room=self.wanted.room,
         )
         guest = Machine(parts)
         stack.callback(guest._close)

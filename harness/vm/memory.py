@@ -9,15 +9,14 @@ qapi/machine.json, qapi/acpi.json (DEVICE_DELETED, ACPI_DEVICE_OST, MEMORY_DEVIC
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.errors import CannotRun, InfraError
 from harness.model import PluggedMemory, Unplugged
+from harness.vm.qemu import VIRTIO_MEM
 from harness.vm.qmp import Monitor, MonitorError
 
-DIMM = "pc-dimm"
-VIRTIO_MEM = "virtio-mem-pci"
 _MIB = 1 << 20
 _PAGE = 4096
 _ANSWERS = ("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "MEM_UNPLUG_ERROR", "ACPI_DEVICE_OST")
@@ -26,44 +25,56 @@ _EJECT = (0x03, 0x103)
 _OST_SUCCESS = 0x00
 _OST_IN_PROGRESS = 0x84
 _POLL = 0.05
+_NOTICED = 30.0  # seconds for a kernel to take memory that it is offered
 
 
 class MemoryDevices:
-    """One guest's. device: what QEMU plugs, "" where this machine has nothing of the kind."""
+    """One guest's. device: what QEMU plugs, "" where this machine has nothing of the kind. room:
+    what it was begun with room for, (MiB, node) each."""
 
-    def __init__(self, monitor: Monitor, device: str, patience: float) -> None:
+    def __init__(
+        self, monitor: Monitor, device: str, patience: float, room: Sequence[tuple[int, int]]
+    ) -> None:
         self._monitor, self._device, self._patience = monitor, device, patience
-        self._number = 0
+        self._room = dict(enumerate(room, 1))
 
     def plug(self, mib: int, node: int = 0) -> PluggedMemory:
         """Plug so many MiB; the guest's kernel has still to notice them.
 
-        CannotRun where the machine takes no memory; InfraError where QEMU refuses it.
+        CannotRun where the machine takes no memory; InfraError where QEMU refuses it, or no such
+        memory was spoken of when the guest began.
         """
         if not self._device:
             raise CannotRun("this machine has no way to plug memory into it")
-        self._number += 1
-        name = f"mem{self._number}"
-        words: dict[str, Any] = {"driver": self._device, "id": name, "memdev": f"{name}-ram"}
-        words["node"] = node
+        number = next((n for n, there in self._room.items() if there == (mib, node)), None)
+        if number is None:
+            raise InfraError(f"this guest has no room left for {mib} MiB on node {node}")
+        del self._room[number]
+        name = f"mem{number}"
         try:
-            self._monitor.execute(
-                "object-add",
-                {"qom-type": "memory-backend-ram", "id": f"{name}-ram", "size": mib * _MIB},
-            )
-            self._monitor.execute("device_add", words)
             if self._device == VIRTIO_MEM:
                 self._request(name, mib)
+            else:
+                self._insert(name, mib, node)
         except MonitorError as error:
             raise InfraError(
                 f"QEMU does not plug {mib} MiB of memory: {error}",
                 hint="the guest is booted with room for it: this is a fault of the harness",
             ) from error
-        if self._device == VIRTIO_MEM:
-            self._until_size(name, mib * _MIB, 60)
+        if self._device == VIRTIO_MEM and not self._until_size(name, mib * _MIB, _NOTICED):
+            raise CannotRun(
+                f"this kernel takes no memory from a {VIRTIO_MEM}",
+                hint="it needs CONFIG_VIRTIO_MEM, and on arm64 a 5.x one or later",
+            )
         found = self._find(name)
         first = int(found.get("addr", found.get("memaddr", 0))) // _PAGE
         return PluggedMemory(name, self._device, first, mib * _MIB // _PAGE, node)
+
+    def _insert(self, name: str, mib: int, node: int) -> None:
+        memory = {"qom-type": "memory-backend-ram", "id": f"{name}-ram", "size": mib * _MIB}
+        self._monitor.execute("object-add", memory)
+        words = {"driver": self._device, "id": name, "memdev": f"{name}-ram", "node": node}
+        self._monitor.execute("device_add", words)
 
     def unplug(self, memory: PluggedMemory, *, seconds: float) -> Unplugged:
         """Ask for it back, and wait for what comes of it: an event, not the command's answer."""

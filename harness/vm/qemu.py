@@ -22,14 +22,15 @@ _CMDLINE = ("panic=-1", "ignore_loglevel", "printk.time=1")
 
 CONSOLE = "con"  # with .in (a FIFO) and .out (a file) behind it
 MONITOR = "qmp"
-SLOTS = 8  # for memory devices
+DIMM = "pc-dimm"
+VIRTIO_MEM = "virtio-mem-pci"
 
 
 @dataclass(frozen=True)
 class Boot:
     """What one boot puts before QEMU. sockets: a folder whose path is short (a unix socket's
-    path ends at 108 bytes); the console's FIFO and file are in it. room_mib: for memory that is
-    plugged later. nodes: NUMA nodes, which share memory and processors;
+    path ends at 108 bytes); the console's FIFO and file are in it. room: the memory that
+    is plugged later, (MiB, node) each. nodes: NUMA nodes, which share memory and processors;
     empty_nodes: further ones, which have neither."""
 
     kernel: Path
@@ -38,7 +39,7 @@ class Boot:
     memory_mib: int
     smp: int
     append: tuple[str, ...] = ()
-    room_mib: int = 0
+    room: tuple[tuple[int, int], ...] = ()
     nodes: int = 1
     empty_nodes: int = 0
 
@@ -74,6 +75,7 @@ def argv(
         *("-netdev", "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", f"{arch.machine.network},netdev=n0"),
         *("-device", arch.machine.entropy),
+        *_devices(arch, boot),
         *arch.machine.devices,
         *("-kernel", str(boot.kernel)),
         *("-initrd", str(boot.initrd)),
@@ -104,9 +106,24 @@ def _machine(arch: Arch, accelerator: str) -> tuple[str, ...]:
 
 
 def _memory(boot: Boot) -> str:
-    if not boot.room_mib:
+    if not boot.room:
         return str(boot.memory_mib)
-    return f"{boot.memory_mib},slots={SLOTS},maxmem={boot.memory_mib + boot.room_mib}M"
+    most = boot.memory_mib + sum(mib for mib, _ in boot.room)
+    return f"{boot.memory_mib},slots={len(boot.room)},maxmem={most}M"
+
+
+def _devices(arch: Arch, boot: Boot) -> tuple[str, ...]:
+    """Memory devices that are there from the start, with no memory yet: virtio-mem's, whose size
+    changes while the guest runs. DIMMs are plugged when they are wanted (vm/memory.py)."""
+    if arch.machine.memory_device != VIRTIO_MEM:
+        return ()
+    words: list[str] = []
+    for number, (mib, node) in enumerate(boot.room, 1):
+        name = f"mem{number}"
+        words += ["-object", f"memory-backend-ram,id={name}-ram,size={mib}M"]
+        device = f"{VIRTIO_MEM},id={name},memdev={name}-ram,node={node},requested-size=0"
+        words += ["-device", device]
+    return tuple(words)
 
 
 def _nodes(boot: Boot) -> tuple[str, ...]:
