@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import json
 import lzma
@@ -40,6 +41,7 @@ Exit codes: 0 PASS, 1 FAIL, 2 bad usage or input, 3 CRASH, 4 HANG, 5 LOST,
 6 INCONSISTENT, 7 a patch does not apply, 8 build failed, 9 INFRA, 10 SKIP
 (nothing could run), 130 and 143 interrupted. 0 means PASS and nothing else."""
 
+_ALL = "all"  # of the architectures
 _err = Console(stderr=True)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -51,12 +53,7 @@ def main() -> NoReturn:
     try:
         cli.main(standalone_mode=False)
     except PinpageError as error:
-        if "--json" in sys.argv:
-            _out({"error": _as_json(error)})
-        first, *rest = error.lines()
-        _err.print(f"[bold red]error:[/] {escape(first)}", highlight=False, soft_wrap=True)
-        for line in rest:
-            _err.print(escape(line), highlight=False, soft_wrap=True)
+        _tell(error)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
@@ -74,6 +71,15 @@ def main() -> NoReturn:
         traceback.print_exc()
         sys.exit(EXIT_CODES[Outcome.INFRA])
     sys.exit(0)
+
+
+def _tell(error: PinpageError) -> None:
+    if "--json" in sys.argv:
+        _out({"error": _as_json(error)})
+    first, *rest = error.lines()
+    _err.print(f"[bold red]error:[/] {escape(first)}", highlight=False, soft_wrap=True)
+    for line in rest:
+        _err.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _as_json(error: PinpageError) -> dict[str, Any]:
@@ -146,8 +152,8 @@ BUILD_OPTIONS = (
         "arch_name",
         default=_host_arch,
         show_default="this machine's",
-        help="Architecture of the guest.",
-        shell_complete=_complete(lambda: list(arch.all_arches())),
+        help="Architecture of the guest, or 'all': each in turn.",
+        shell_complete=_complete(lambda: [*arch.all_arches(), _ALL]),
     ),
     click.option(
         "--profile",
@@ -198,6 +204,40 @@ GUEST_OPTIONS = (
 )
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 MORE_PATCHES = click.argument("more", nargs=-1, metavar="[FILE]...")
+
+
+def _for_each_arch(function: _F) -> _F:
+    """A command that does its work for each architecture where --arch is ``all``.
+
+    Each is done whatever came of those before. The exit code is the first that is neither PASS's
+    nor SKIP's, then SKIP's: 0 if all of them passed.
+    """
+
+    @functools.wraps(function)
+    def command(*args: Any, **options: Any) -> None:
+        if options.get("arch_name") != _ALL:
+            function(*args, **options)
+            return
+        codes = []
+        for name in arch.all_arches():
+            _err.print(f"[bold]{name}[/]", highlight=False)
+            try:
+                function(*args, **{**options, "arch_name": name})
+                codes.append(0)
+            except PinpageError as error:
+                _tell(error)
+                codes.append(error.exit_code)
+            except SystemExit as leave:
+                codes.append(_code(leave))
+                if codes[-1] > 128:
+                    raise
+        sys.exit(min(codes, key=lambda code: {0: 2, EXIT_CODES[Outcome.SKIP]: 1}.get(code, 0)))
+
+    return cast(_F, command)
+
+
+def _code(leave: SystemExit) -> int:
+    return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
 
 
 def _options(*groups: tuple[Callable[[_F], _F], ...]) -> Callable[[_F], _F]:
@@ -310,6 +350,7 @@ class _Run(click.Command):
     help="A parameter of the scenario, as listed below.",
 )
 @JSON_OPTION
+@_for_each_arch
 def run(
     words: tuple[str, ...],
     seed: int | None,
@@ -329,6 +370,7 @@ def run(
       pinpage run compaction --series none
       pinpage run compaction --series fixed my.patch
       pinpage run compaction --tree ~/linux@v6.12 --series 000*.patch --json
+      pinpage run memory_hotplug --arch all
     """
     known = scenario.names()
     chosen = [word for word in words if word in known]
@@ -360,6 +402,7 @@ def run(
 @cli.command()
 @_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
 @JSON_OPTION
+@_for_each_arch
 def fixes(as_json: bool, **options: Any) -> None:
     """Leave each fix of the series out in turn, and see whether its defect shows again.
 
@@ -471,6 +514,7 @@ def _built(words: RunSpec, progress: TerminalProgress) -> BuildArtifacts:
 @click.option("--each", is_flag=True, help="Build after each patch, to see that each step builds.")
 @MORE_PATCHES
 @JSON_OPTION
+@_for_each_arch
 def build(more: tuple[str, ...], each: bool, as_json: bool, **options: Any) -> None:
     """Build the kernel and the guest modules, and print where they are.
 
@@ -553,6 +597,7 @@ def _boots() -> Path:
 @cli.command(context_settings={"allow_interspersed_args": False})
 @_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@_for_each_arch
 def boot(command: tuple[str, ...], **options: Any) -> None:
     """Build and boot the kernel, run COMMAND in the guest if one is given, and power off.
 
@@ -595,6 +640,8 @@ def shell(**options: Any) -> None:
     Example:
       pinpage shell --series fixed
     """
+    if options["arch_name"] == _ALL:
+        raise InputError("a shell is on one guest", hint="name one architecture with --arch")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError(
             "a shell needs a terminal on stdin and stdout",
