@@ -188,13 +188,13 @@ class _Drive:
         )
 
     def _with_nowhere_to_go(self, block: offline.Block) -> None:
-        """All memory is taken but for less than the block holds: a signal ends the attempt, and
-        nothing of it is lost."""
+        """All memory is taken but for less than the block has: what is in it cannot all go
+        elsewhere. A signal ends the attempt, and nothing is lost."""
         guest = self.own.record.guest
         free = re.search(r"^MemFree: +(\d{1,12}) kB$", self.own.record.text("/proc/meminfo"), re.M)
         if free is None:
             raise EvidenceError("/proc/meminfo has no line MemFree")
-        mib = max(0, int(free[1]) // 1024 - block.count // _PAGES_IN_MIB * 3 // 8)
+        mib = max(0, int(free[1]) // 1024 - block.count // _PAGES_IN_MIB * 7 // 8)
         guest.must(f"mkdir -p {_EAT} && mount -t tmpfs -o size=100% tmpfs {_EAT}")
         guest.must(f"dd if=/dev/zero of={_EAT}/all bs=1M count={mib} status=none", timeout=120)
         pins = self.own.inside(block.first, block.count)

@@ -83,7 +83,10 @@ class Numa:
         def lay_out(record: Recorder) -> None:
             device.bring_online(record)
             if AWAY not in user.nodes(guest):
-                raise CannotRun("the memory that was plugged did not come up on a node of its own")
+                raise CannotRun(
+                    "the memory that was plugged did not come up on a node of its own",
+                    hint="without ACPI (arm64's guests have none) the kernel is not told its node",
+                )
             for block in device.blocks:
                 # The upper half of a block is the process's: compaction moves pages upwards.
                 record.fill(block.first, block.count // _GAP, int(values["every"]), seed)

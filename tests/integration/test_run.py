@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -27,9 +28,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 PINPAGE = (sys.executable, "-m", "harness.cli")
 
 
-def run(keep: Path, *words: str) -> tuple[int, dict[str, Any], str]:
-    """``pinpage run compaction``: exit code, run.json and stderr."""
-    argv = [*PINPAGE, "run", "compaction", "--seed", "7", "--json", "--keep", str(keep), *words]
+def run(keep: Path, *words: str, scenario: str = "compaction") -> tuple[int, dict[str, Any], str]:
+    """``pinpage run``: exit code, run.json and stderr."""
+    argv = [*PINPAGE, "run", scenario, "--seed", "7", "--json", "--keep", str(keep), *words]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout), done.stderr
@@ -66,6 +67,43 @@ def test_its_folder_is_whole(passed: tuple[int, dict[str, Any], Path]) -> None:
     pinned = sum(arm["pinned"] for arm in record["arms"].values())
     assert len(rows) == pinned + 1
     assert "Linux version" in (folder / "console.log").read_text(errors="replace")
+
+
+SMALL = {
+    "contig_range": ("area=64", "tries=2", "threads=2"),
+    "memory_hotplug": ("size=128", "seconds=2"),
+    "numa": ("seconds=2",),
+    "huge_pages": ("pages=2000", "seconds=30"),
+}
+
+
+@pytest.mark.parametrize("scenario", SMALL)
+def test_each_scenario_passes(tmp_path: Path, scenario: str) -> None:
+    words = [f"--set={each}" for each in SMALL[scenario]]
+    memory = "512" if scenario == "huge_pages" else "1024"
+    code, record, _ = run(tmp_path, "--memory", memory, *words, scenario=scenario)
+    assert (code, record["verdict"]) == (0, "PASS"), record["reason"]
+    control, treated = record["arms"]["control"], record["arms"]["treated"]
+    assert control["migrated"] == 0 and treated["migrated"] > 0
+    for arm in (control, treated):
+        assert arm["lost"] == arm["corrupt"] == 0
+        assert all(each["expected"] in (None, each["ok"]) for each in arm["attempts"])
+    # Who holds what stayed is known by the kernel's own record of it.
+    assert control["held_by"][0]["holder"] == "pinner"
+    assert "[pinner]" in control["held_by"][0]["allocated"]
+    drawn = ElementTree.parse(tmp_path / "latest" / "pages.svg")
+    assert drawn.getroot().tag.endswith("svg")
+
+
+def test_a_snapshot_gives_what_a_boot_gives(tmp_path: Path) -> None:
+    """Seed and layout are the same, so the control arm is to the page."""
+    runs = [run(tmp_path, *words)[1] for words in ((), (), ("--boot-each",))]
+    assert [record["verdict"] for record in runs] == ["PASS"] * 3
+    origins = [set(record["guests"].values()) for record in runs]
+    assert origins[1:] == [{"restored"}, {"booted"}]
+    for record in runs[:2]:
+        for count in ("pinned", "migrated", "stayed", "lost", "corrupt"):
+            assert record["arms"]["control"][count] == runs[2]["arms"]["control"][count]
 
 
 def test_memory_and_each_node_were_compacted(
@@ -145,7 +183,7 @@ def _until_driving(folder: Path, child: subprocess.Popen[str]) -> int:
 
 
 def _start(keep: Path) -> subprocess.Popen[str]:
-    argv = [*PINPAGE, "run", "compaction", "--json", "--keep", str(keep)]
+    argv = [*PINPAGE, "run", "compaction", "--json", "--boot-each", "--keep", str(keep)]
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, preexec_fn=_minds_sigint)
 
