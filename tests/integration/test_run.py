@@ -147,7 +147,7 @@ def test_a_guest_that_never_boots_hangs(
     record, folder = pipeline.run(wanted, Silent())
     assert (record.exit_code, record.verdict.outcome) == (4, Outcome.HANG), record.verdict.reason
     out = io.StringIO()
-    Console(file=out, width=80).print(report.terminal(record))
+    Console(file=out, width=80).print(report.terminal(record, 80))
     assert "last lines of the control arm's console:\n  y  " in out.getvalue()
     assert "\ny\n" in (folder / "console.log").read_text()
 

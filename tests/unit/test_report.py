@@ -73,7 +73,7 @@ def shown(run: RunRecord, *, width: int = 80, color: bool = False) -> str:
     out = io.StringIO()
     system = "truecolor" if color else None
     console = Console(file=out, width=width, force_terminal=color, color_system=system)
-    console.print(report.terminal(run))
+    console.print(report.terminal(run, width))
     return out.getvalue()
 
 
