@@ -2,12 +2,14 @@
 """Every scenario with one seed, each guest booted and then each guest restored; see ci/snapshots.
 
 Compared are the verdicts, what each defect's probe found, and the counts of the control arms,
-whose pages stay. How many pages a treated arm moves is not: two boots differ in that, too. Ends with 1 if a scenario says two things, or if a guest was not restored.
+whose pages stay. How many pages a treated arm moves is not: two boots differ in that, too. Ends
+with 1 if a scenario says two things, or if a guest was not restored.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,6 +64,7 @@ def compared(name: str, words: list[str]) -> bool:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     heads = (f"{'scenario':<16}", f"{'from boots':<14}", f"{'from snapshots':<14}")
     print(*heads, f"{'restored':<12}", flush=True)  # noqa: T201
     known, words = scenario.names(), sys.argv[1:]
