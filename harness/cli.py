@@ -17,7 +17,7 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader, RawIOBase, TextIOWrapper
 from pathlib import Path
 from types import FrameType
@@ -190,16 +190,18 @@ GUEST_OPTIONS = (
         "--smp", type=click.IntRange(1), default=1, show_default=True, help="The guest's CPUs."
     ),
     click.option(
-        "--snapshots/--boot-each",
-        default=True,
-        show_default=True,
-        help="Restore each guest from a snapshot of the first that was ready, or boot it.",
-    ),
-    click.option(
         "--append",
         multiple=True,
         metavar="WORDS",
         help="Further words on the guest's kernel command line.",
+    ),
+)
+SNAPSHOT_OPTIONS = (
+    click.option(
+        "--snapshots/--boot-each",
+        default=True,
+        show_default=True,
+        help="Restore each guest from a snapshot of the first that was ready, or boot it.",
     ),
 )
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -335,7 +337,7 @@ class _Run(click.Command):
     metavar="SCENARIO [FILE]...",
     shell_complete=_complete(lambda: list(scenario.names())),
 )
-@_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
+@_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed [default: a new one]")
 @click.option(
     "--keep",
@@ -400,7 +402,7 @@ def run(
 
 
 @cli.command()
-@_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
+@_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
 @JSON_OPTION
 @_for_each_arch
 def fixes(as_json: bool, **options: Any) -> None:
@@ -611,7 +613,8 @@ def boot(command: tuple[str, ...], **options: Any) -> None:
     """
     folder = _boots()
     status = 0
-    with _guest(_Words(options).spec(), folder) as guest:
+    words = replace(_Words(options).spec(), snapshots=False)  # whether it boots is the question
+    with _guest(words, folder) as guest:
         if command:
             result = guest.run(_shell_text(command), timeout=300)
             sys.stdout.buffer.write(result.stdout)
@@ -630,7 +633,7 @@ def boot(command: tuple[str, ...], **options: Any) -> None:
 
 
 @cli.command()
-@_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS)
+@_options(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
 def shell(**options: Any) -> None:
     """Build and boot the kernel, and put you on the guest's serial console.
 

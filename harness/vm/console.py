@@ -92,16 +92,13 @@ class Follower(_Spawn):
 class Console:
     """One guest's console: a FIFO to type into, and the file that QEMU writes.
 
-    alive tells whether QEMU still runs. before: what the console said before the file began,
-    where the guest was saved and is restored.
+    alive tells whether QEMU still runs. The file of a guest that was restored begins with what
+    the guest said before it was saved.
     """
 
-    def __init__(
-        self, fifo: Path, log: Path, alive: Callable[[], bool], before: bytes = b""
-    ) -> None:
+    def __init__(self, fifo: Path, log: Path, alive: Callable[[], bool]) -> None:
         self.fifo = fifo
         self.log = log
-        self.before = before
         self._alive = alive
         self._scanned = 0
         self._panicked = self._oopsed = False
@@ -123,10 +120,9 @@ class Console:
     def text(self) -> str:
         """All that was recorded so far."""
         try:
-            own = self.log.read_bytes()
+            return self.log.read_bytes().decode(errors="replace")
         except FileNotFoundError:
-            own = b""
-        return (self.before + own).decode(errors="replace")
+            return ""
 
     def panicked(self) -> bool:
         """Whether a panic was recorded."""

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness import cache, cpio, proc
+from harness import cpio, proc
 from harness.errors import (
     CannotRun,
     GuestCommandError,
@@ -45,6 +47,8 @@ NO_NETWORK = "network=none"  # what a guest without one says behind its word of 
 _POLL = 0.02
 _ENTROPY = 64  # bytes for a guest that was restored
 _DYING = 15  # seconds that a command gets after a report that its kernel may not live through
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # by somebody, not by what QEMU was given to read
+_HUNG_UP = 0.5  # seconds for a QEMU that does not answer to be seen to have ended
 _GONE = 3  # seconds for QEMU to end once its guest is known to be over
 
 
@@ -236,7 +240,7 @@ class Machine:
             return
         self._connect(port, access, log, until, never)
 
-    def _wake(self, access: keys.Keys, log: shell.Log) -> None:
+    def _wake(self, saved: snapshot.Saved, log: shell.Log) -> None:
         """Let a restored guest go, and have a command run in it."""
         limit = BOOT_SECONDS * self._parts.patience
         until = time.monotonic() + limit
@@ -246,9 +250,11 @@ class Machine:
             self.qmp.execute("cont")
         except MonitorError as error:
             raise self.fate("the guest's restore", f"QEMU hung up ({error})", wait=True) from None
-        if port is None:
-            raise self.fate("the guest's restore", "QEMU forwards no port to it")
-        self._connect(port, access, log, until, never)
+        if not saved.network or port is None:
+            self._channel = ConsoleShell(self.console)
+            self._first_command(until, never)
+        else:
+            self._connect(port, saved.access, log, until, never)
         # All that are restored from one snapshot have one state of their random numbers, and
         # live in the time at which it was saved.
         words = f"cat > /dev/urandom; date -s @{time.time():.0f} > /dev/null"
@@ -267,23 +273,48 @@ class Machine:
 
     def _save(self, entry: Path, access: keys.Keys, log: shell.Log, progress: Progress) -> None:
         """Save the guest as it is now, with no connection into it; it goes on."""
-        if not isinstance(self._channel, shell.Shell):
-            self._origin = "booted: a guest without a network is not saved"
+        if self.console.oopsed():
+            self._origin += ": its kernel reported an oops on the way, and it is not saved"
             return
         limit = BOOT_SECONDS * self._parts.patience
-        port = qemu.forwarded(self.qmp.human("info usernet"))
-        assert port is not None  # the channel goes through it
-        self._channel.close()
-        scratch = self._parts.console.fifo.parent
-        boot = self._parts.console.text().encode()
+        network = isinstance(self._channel, shell.Shell)
+        self._close()
         try:
-            snapshot.keep(entry, self.qmp, access, boot, scratch, self._parts.patience, progress)
-            self._origin = "booted and saved"
-        except MonitorError as error:
-            self._origin = f"booted: it could not be saved ({error})"
+            if network:
+                self._alone()
+            self.qmp.execute("stop")  # so that the console's text ends where the state does
+            boot = self._parts.log.read_bytes()
+            scratch = self._parts.console.fifo.parent
+            patience = self._parts.patience
+            snapshot.keep(entry, self.qmp, access, boot, network, scratch, patience, progress)
+            self._origin += " and saved"
+        except (MonitorError, InfraError, OSError) as error:
+            self._origin += f": it could not be saved ({error})"
             progress.note(f"this guest cannot be saved, and is booted each time: {error}")
-        never = f"the guest did not answer within {limit:g} s after it was saved"
-        self._connect(port, access, log, time.monotonic() + limit, never)
+        finally:
+            with suppress(MonitorError):
+                self.qmp.execute("cont")
+        if network:
+            never = f"the guest did not answer within {limit:g} s after it was saved"
+            port = self._port("the guest's way on after it was saved")
+            self._connect(port, access, log, time.monotonic() + limit, never)
+
+    def _port(self, waiting: str) -> int:
+        """The loopback port before a guest that has a network."""
+        try:
+            port = qemu.forwarded(self.qmp.human("info usernet"))
+        except MonitorError as error:
+            raise self.fate(waiting, f"QEMU hung up ({error})", wait=True) from None
+        assert port is not None  # it was reached by it before
+        return port
+
+    def _alone(self) -> None:
+        """Wait until the guest, too, has closed every connection to it."""
+        until = time.monotonic() + _GONE * self._parts.patience
+        while qemu.connections(self.qmp.human("info usernet")):
+            if time.monotonic() >= until:
+                raise MonitorError("it does not close its connections")
+            time.sleep(_POLL)  # between two looks, under a deadline
 
     def _reached(self, port: int, access: keys.Keys, log: shell.Log, until: float) -> bool:
         """Whether the guest lets us in. It may cut us off while it still boots."""
@@ -348,6 +379,7 @@ def boot(
         kernel=kernel_image,
         initrd=image.path,
         sockets=Path(),
+        log=Path(),
         memory_mib=memory_mib,
         smp=smp,
         append=tuple(append),
@@ -360,13 +392,13 @@ def boot(
         log = shell.Log(folder / "ssh.log")
         stack.callback(log.close)
         entry = None if snapshots is None else snapshots.entry(plan.name(), _version(program))
-        saved = None if entry is None else snapshot.look(entry, progress)
-        guest = None if saved is None else plan.restore(saved, log, stack, progress)
+        guest = None if entry is None else plan.restore(entry, log, stack, progress)
         if guest is None:
             guest = plan.boot(entry, log, stack, progress)
         yield guest
 
 
+@functools.cache
 def _version(program: str) -> str:
     """What QEMU says of itself: a state is read by the version that wrote it."""
     return proc.run([program, "--version"]).stdout.decode(errors="replace")
@@ -387,7 +419,13 @@ class _Plan:
 
     def name(self) -> tuple[str, ...]:
         """The argv of every such guest, with the same paths for each."""
-        same = replace(self.wanted, kernel=Path("kernel"), initrd=Path("initrd"), sockets=Path("s"))
+        same = replace(
+            self.wanted,
+            kernel=Path("kernel"),
+            initrd=Path("initrd"),
+            sockets=Path("sockets"),
+            log=Path("log"),
+        )
         return qemu.argv(self.arch, self.accel, same, qemu=Path(self.program).name)
 
     def boot(
@@ -396,41 +434,50 @@ class _Plan:
         access = keys.make()
         own = [*access.entries, *_module_entries(self.modules)]
         initrd = cpio.pad(self.image.path.read_bytes()) + cpio.archive(own)
-        guest = self._begin(initrd, b"", stack)
+        guest = self._begin(initrd, stack)
         guest._get_ready(access, log, progress)
-        if entry is not None:
+        if entry is None:
+            guest._origin += ": snapshots were not asked for"
+        else:
             guest._save(entry, access, log, progress)
         return guest
 
     def restore(
-        self, saved: snapshot.Saved, log: shell.Log, stack: ExitStack, progress: Progress
+        self, entry: Path, log: shell.Log, stack: ExitStack, progress: Progress
     ) -> Machine | None:
-        """The guest as it was saved; None where that cannot be had, so that it has to boot."""
+        """The guest as it was saved; None where that cannot be had, so that it has to boot.
+
+        GuestLost where somebody killed QEMU: that is nothing against the snapshot.
+        """
         with ExitStack() as own:
-            guest = self._begin(self.image.path.read_bytes(), saved.boot, own)
-            copy = saved.copy(guest.console.fifo.parent)
+            scratch = own.enter_context(tempfile.TemporaryDirectory(prefix="pinpage-"))
+            saved = snapshot.take(entry, Path(scratch), progress)
+            if saved is None:
+                return None
+            guest = self._begin(self.image.path.read_bytes(), own)
             try:
-                snapshot.load(guest.qmp, copy, guest._parts.patience)
-                guest._wake(saved.access, log)
+                snapshot.load(guest.qmp, saved.image, guest._parts.patience)
+                with guest._parts.log.open("ab") as console:
+                    console.write(saved.boot)
+                guest._wake(saved, log)
             except (MonitorError, GuestError) as error:
-                progress.note(
-                    f"the snapshot {saved.folder} is of no use, and the guest boots: {error}"
-                )
-                cache.discard(saved.folder)
+                process = guest._parts.process
+                _until(lambda: process.poll() is not None, _HUNG_UP)
+                if process.poll() in _KILLED:
+                    raise guest.fate("the guest's restore", str(error)) from error
+                progress.note(f"the snapshot {entry} is of no use, and the guest boots: {error}")
+                snapshot.throw_away(entry, progress)
                 return None
             guest._origin = "restored"
             stack.push(own.pop_all())
             return guest
 
-    def _begin(self, initrd: bytes, before: bytes, stack: ExitStack) -> Machine:
-        """QEMU with the guest's devices, its first instruction still to come. before: what the
-        console said before it was saved, which is put first in the log in the end."""
+    def _begin(self, initrd: bytes, stack: ExitStack) -> Machine:
+        """QEMU with the guest's devices, its first instruction still to come."""
         runtime = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pinpage-")))
-        boot = replace(self.wanted, initrd=runtime / "initrd", sockets=runtime)
-        boot.initrd.write_bytes(initrd)
         console_log = _console_files(runtime, self.folder / "console.log")
-        if before:
-            stack.callback(_put_first, before, console_log)
+        boot = replace(self.wanted, initrd=runtime / "initrd", sockets=runtime, log=console_log)
+        boot.initrd.write_bytes(initrd)
         argv = qemu.argv(
             self.arch, self.accel, boot, qemu=self.program, sandbox=qemu.sandbox(self.program)
         )
@@ -442,7 +489,7 @@ class _Plan:
             argv=argv,
             process=process,
             monitor=monitor,
-            console=Console(fifo, console_log, lambda: process.poll() is None, before),
+            console=Console(fifo, console_log, lambda: process.poll() is None),
             log=console_log,
             patience=self.accel.speed * self.slowdown,
             modules=self.modules,
@@ -453,17 +500,13 @@ class _Plan:
         return guest
 
 
-def _put_first(before: bytes, log: Path) -> None:
-    """The console's log as it would be had the guest been booted."""
-    cache.write(log, before + log.read_bytes())
-
-
 def _console_files(sockets: Path, log: Path) -> Path:
-    """What QEMU finds as the two ends of the console: a FIFO, and the log's absolute path."""
+    """What QEMU finds as the two ends of the console: a FIFO, and nothing. Gives the absolute
+    path of the log, empty, to which QEMU adds."""
     log = log.absolute()
     log.write_bytes(b"")
     os.mkfifo(sockets / f"{qemu.CONSOLE}.in", 0o600)
-    (sockets / f"{qemu.CONSOLE}.out").symlink_to(log)
+    (sockets / f"{qemu.CONSOLE}.out").symlink_to(os.devnull)
     return log
 
 

@@ -20,7 +20,7 @@ _BARE = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
 # panic=-1 and not oops=panic: an oops that the kernel survives is read from the console.
 _CMDLINE = ("panic=-1", "ignore_loglevel", "printk.time=1")
 
-CONSOLE = "con"  # with .in (a FIFO) and .out (a file) behind it
+CONSOLE = "con"  # with .in (a FIFO) and .out (nowhere: the log has it) behind it
 MONITOR = "qmp"
 DIMM = "pc-dimm"
 VIRTIO_MEM = "virtio-mem-pci"
@@ -29,13 +29,15 @@ VIRTIO_MEM = "virtio-mem-pci"
 @dataclass(frozen=True)
 class Boot:
     """What one boot puts before QEMU. sockets: a folder whose path is short (a unix socket's
-    path ends at 108 bytes); the console's FIFO and file are in it. room: the memory that
-    is plugged later, (MiB, node) each. nodes: NUMA nodes, which share memory and processors;
+    path ends at 108 bytes); the console's FIFO is in it. log: what the console says is added to
+    this file, whatever it holds already. room: the memory that is plugged later, (MiB, node) each.
+    nodes: NUMA nodes, which share memory and processors;
     empty_nodes: further ones, which have neither."""
 
     kernel: Path
     initrd: Path
     sockets: Path
+    log: Path
     memory_mib: int
     smp: int
     append: tuple[str, ...] = ()
@@ -60,6 +62,8 @@ def argv(
     misses anything. Its port 22 is forwarded from a loopback port that the host picks (ask the
     monitor: ``forwarded``), and it reaches no network."""
     monitor = f"socket,id=qmp,path={escape(boot.sockets / MONITOR)},server=on,wait=off"
+    console = f"pipe,id=con,path={escape(boot.sockets / CONSOLE)}"
+    console += f",logfile={escape(boot.log)},logappend=on"
     return (
         qemu,
         *_BARE,
@@ -68,7 +72,7 @@ def argv(
         *("-m", _memory(boot)),
         *("-smp", _processors(boot.smp)),
         *_nodes(boot),
-        *("-chardev", f"pipe,id=con,path={escape(boot.sockets / CONSOLE)}"),
+        *("-chardev", console),
         *("-serial", "chardev:con"),
         *("-chardev", monitor),
         *("-mon", "chardev=qmp,mode=control"),
@@ -157,6 +161,12 @@ def forwarded(usernet: str) -> int | None:
     """The loopback port before the guest's port 22, from the monitor's ``info usernet``."""
     found = re.search(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+22\b", usernet)
     return int(found[1]) if found else None
+
+
+def connections(usernet: str) -> int:
+    """TCP connections that one end at least has not closed, from the same."""
+    states = re.findall(r"TCP\[(\w+)\]", usernet)
+    return sum(state not in ("HOST_FORWARD", "TIME_WAIT", "CLOSED") for state in states)
 
 
 @functools.cache

@@ -7,30 +7,40 @@ since QEMU 6.0). An entry of the cache is that image, the keys that the guest in
 what its console said while it booted.
 
 Every guest that is restored from one entry begins in the same state, that of its random numbers
-included: it is given new entropy and the time of day before anything is run in it.
+included: it is given new entropy and the time of day before anything is run in it. What reads
+random numbers at once may still find the same ones in each: the kernel takes new entropy up
+when it next reseeds, some seconds later.
+
+The folder is bounded (MOST): what was used longest ago goes first.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from harness import cache
 from harness.model import Progress
 from harness.vm import keys
 from harness.vm.qmp import Monitor, MonitorError
 
-_FORMAT = 1
+MOST = 4 << 30  # bytes of all entries together; one is some 50 MiB, more with a sanitizer
+_FORMAT = 2
 _TAG = "ready"
 _NODE = "pinpage-state"
 _SIZE = 1 << 20  # of the image as a disk: what is saved lies behind it
 _JOB = 60.0  # seconds for one, on an idle machine with acceleration
+_CHUNK = 1 << 20
 _IMAGE, _KEYS, _BOOT, _FACTS = "ready.qcow2", "keys.json", "boot.log", "snapshot.json"
 
 
@@ -49,36 +59,58 @@ class Store:
 
 @dataclass(frozen=True)
 class Saved:
-    """An entry that was found whole. boot: what the console said until the guest was ready."""
+    """What was found whole. image: a copy for one restore, which QEMU writes into. boot: what the
+    console said until the guest was saved. network: whether it has one to be reached by."""
 
-    folder: Path
+    image: Path
     access: keys.Keys
     boot: bytes
-
-    def copy(self, to: Path) -> Path:
-        """The image for one restore, which QEMU writes into."""
-        path = to / _IMAGE
-        shutil.copyfile(self.folder / _IMAGE, path)
-        return path
+    network: bool
 
 
-def look(entry: Path, progress: Progress) -> Saved | None:
-    """The entry if it is there and whole; a damaged one is thrown away."""
+def take(entry: Path, to: Path, progress: Progress) -> Saved | None:
+    """What there is under an entry, its image copied to a folder; a damaged one is thrown away."""
     if not entry.exists():
         return None
+    with _locked(entry, "takes this guest", progress):
+        if not entry.exists():
+            return None
+        try:
+            saved = _whole(entry, to / _IMAGE)
+            os.utime(entry)  # as what was used last it is the last to go
+        except (OSError, ValueError):
+            progress.note(f"the snapshot {entry} is damaged: it is thrown away")
+            cache.discard(entry)
+            return None
+    return saved
+
+
+def _whole(entry: Path, image: Path) -> Saved:
+    """ValueError where what is read is not what was written."""
+    found = {name: (entry / name).read_bytes() for name in (_KEYS, _BOOT)}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
+    digests[_IMAGE] = _copy(entry / _IMAGE, image)
     facts = cache.read_json(entry / _FACTS) or {}
-    digests = facts.get("sha256")
-    try:
-        if isinstance(digests, dict) and all(
-            cache.sha256(entry / name) == digests.get(name) for name in (_IMAGE, _KEYS, _BOOT)
-        ):
-            access = keys.from_text(json.loads((entry / _KEYS).read_text()))
-            return Saved(entry, access, (entry / _BOOT).read_bytes())
-    except (OSError, ValueError):
-        pass  # it is damaged: see below
-    progress.note(f"the snapshot {entry} is damaged: it is thrown away")
-    cache.discard(entry)
-    return None
+    if facts.get("sha256") != digests:
+        raise ValueError("another digest")
+    access = keys.from_text(json.loads(found[_KEYS]))
+    return Saved(image, access, found[_BOOT], facts.get("network") is True)
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy a file; the sha256 of what was read, in hex."""
+    digest = hashlib.sha256()
+    with source.open("rb") as read, target.open("wb") as write:
+        while block := read.read(_CHUNK):
+            digest.update(block)
+            write.write(block)
+    return digest.hexdigest()
+
+
+def throw_away(entry: Path, progress: Progress) -> None:
+    """Remove an entry that turned out to be of no use."""
+    with _locked(entry, "takes this guest", progress):
+        cache.discard(entry)
 
 
 def keep(
@@ -86,27 +118,66 @@ def keep(
     monitor: Monitor,
     access: keys.Keys,
     boot: bytes,
+    network: bool,
     scratch: Path,
     patience: float,
     progress: Progress,
 ) -> None:
-    """Save a guest under an entry. scratch: a folder on which QEMU may write.
+    """Save a guest under an entry, and let go of what was used longest ago if that is too much.
+    scratch: a folder on which QEMU may write.
 
-    MonitorError where QEMU cannot; the guest goes on then.
+    MonitorError where QEMU cannot, InfraError where the cache cannot; the guest goes on then.
     """
     image = scratch / _IMAGE
-    _save(monitor, image, patience)
-    lock = entry.with_name(f"{entry.name}.lock")
-    with cache.locked(lock, "saves this guest", progress):
-        if entry.exists():
-            return
-        with cache.making(entry) as temporary:
-            temporary.chmod(0o700)
-            shutil.move(image, temporary / _IMAGE)
-            _private(temporary / _KEYS, json.dumps(keys.to_text(access)).encode())
-            _private(temporary / _BOOT, boot)
-            digests = {name: cache.sha256(temporary / name) for name in (_IMAGE, _KEYS, _BOOT)}
-            cache.write_json(temporary / _FACTS, {"sha256": digests, "saved": int(time.time())})
+    try:
+        _save(monitor, image, patience)
+        with _locked(entry, "saves this guest", progress):
+            if not entry.exists():
+                _publish(entry, image, access, boot, network)
+        _prune(entry)
+    finally:
+        image.unlink(missing_ok=True)
+
+
+def _locked(entry: Path, what: str, progress: Progress) -> AbstractContextManager[None]:
+    return cache.locked(_lock(entry), what, progress)
+
+
+def _lock(entry: Path) -> Path:
+    return entry.with_name(f"{entry.name}.lock")
+
+
+def _publish(entry: Path, image: Path, access: keys.Keys, boot: bytes, network: bool) -> None:
+    with cache.making(entry) as temporary:
+        temporary.chmod(0o700)
+        _private(temporary / _KEYS, json.dumps(keys.to_text(access)).encode())
+        _private(temporary / _BOOT, boot)
+        digests = {name: cache.sha256(temporary / name) for name in (_KEYS, _BOOT)}
+        digests[_IMAGE] = _copy(image, temporary / _IMAGE)
+        facts = {"sha256": digests, "network": network, "saved": int(time.time())}
+        cache.write_json(temporary / _FACTS, facts)
+
+
+def _prune(new: Path) -> None:
+    """Keep the newest entries that are MOST bytes together, and the new one whatever its size.
+    One that another run holds stays; what a killed run left goes."""
+    total, others = cache.measure(new)[1], []
+    for path in new.parent.iterdir():
+        if path == new or path.suffix == ".lock":
+            continue
+        with suppress(FileNotFoundError):
+            others.append((path.stat().st_mtime, cache.measure(path)[1], path))
+    for _, size, path in sorted(others, reverse=True):
+        total += size
+        left_over = path.name.startswith(".")
+        if total <= MOST and not left_over:
+            continue
+        lock = FileLock(_lock(path.with_name(path.name.strip(".").split(".")[0])))
+        with suppress(Timeout), lock.acquire(timeout=0):
+            if left_over:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                cache.discard(path)
 
 
 def _private(path: Path, data: bytes) -> None:
@@ -132,9 +203,12 @@ def _save(monitor: Monitor, image: Path, patience: float) -> None:
 
 
 def load(monitor: Monitor, image: Path, patience: float) -> None:
-    """Give a machine that has not begun the state in an image; MonitorError where it cannot."""
+    """Give a machine that has not begun the state in an image, and remove the image; MonitorError
+    where it cannot."""
     _attach(monitor, image)
     _job(monitor, "snapshot-load", _WHERE, patience)
+    monitor.execute("blockdev-del", {"node-name": _NODE})
+    image.unlink()
 
 
 _WHERE: Mapping[str, Any] = {"tag": _TAG, "vmstate": _NODE, "devices": [_NODE]}

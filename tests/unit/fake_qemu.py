@@ -17,9 +17,15 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 BOOT = b"[    0.000000] Linux version 6.12.0-fake\r\n[    0.100000] Booting\r\n"
 READY = b"pinpage: guest ready network=none\r\n"
+# What boots as "shell" does, and has its trouble with snapshots.
+SHELLS = (
+    *("shell", "stubborn", "old", "unsaveable", "killed-saving", "unloadable"),
+    *("dies-restored", "ends-restored"),
+)
 PANIC = (
     b"[    0.200000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\r\n"
     b"[    0.200001] CPU: 0 PID: 1 Comm: init Not tainted 6.12.0-fake #1\r\n"
@@ -47,9 +53,12 @@ class Machine:
         self.monitor = listen(option(argv, "qmp", "path")).accept()[0]
         console = option(argv, "con", "path")
         self.typed = os.open(f"{console}.in", os.O_RDWR)
-        self.log = os.open(f"{console}.out", os.O_RDWR)
+        self.log = os.open(option(argv, "con", "logfile"), os.O_WRONLY | os.O_APPEND)
         self.shell = -1
         self.rest = ""
+        self.bin = Path(console).parent / "bin"
+        self.loaded = False
+        self.jobs: dict[str, dict[str, object]] = {}
         self.tell({"QMP": {"version": {"qemu": {}, "package": ""}, "capabilities": []}})
 
     def tell(self, message: object) -> None:
@@ -65,7 +74,10 @@ class Machine:
         sys.exit(0)
 
     def let_go(self) -> None:
-        """What happens at ``cont``."""
+        """What happens at ``cont``, the first time."""
+        if self.loaded:
+            self.begin_again()
+            return
         self.say(BOOT)
         if self.behaviour == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -76,23 +88,72 @@ class Machine:
             self.shut_down("guest-reset")
         if self.behaviour == "exits":
             sys.exit("fake_qemu: something broke")
-        if self.behaviour in ("shell", "stubborn"):
-            child, self.shell = pty.fork()
-            if child == 0:
-                os.environ["PS1"] = "# "
-                os.execvp("sh", ["sh", "-i"])
+        if self.behaviour in ("oopses", *SHELLS):
+            self.open_shell()
+            if self.behaviour == "oopses":
+                self.say(b"[    0.300000] kernel BUG at mm/slub.c:1!\r\n")
             self.say(READY)
+
+    def begin_again(self) -> None:
+        """A guest that was restored."""
+        if self.behaviour == "dies-restored":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.behaviour == "ends-restored":
+            sys.exit("fake_qemu: a state that makes no sense")
+        self.open_shell()
+
+    def open_shell(self) -> None:
+        self.bin.mkdir()
+        date = self.bin / "date"  # nobody sets the clock of this machine
+        date.write_text('#!/bin/sh\necho "date $*" > /dev/tty\n')
+        date.chmod(0o755)
+        child, self.shell = pty.fork()
+        if child == 0:
+            os.environ["PS1"] = "# "
+            os.environ["PATH"] = f"{self.bin}:{os.environ['PATH']}"
+            os.execvp("sh", ["sh", "-i"])
+
+    def job(self, name: str, words: dict[str, object]) -> str:
+        """Do a job, at once; what goes wrong."""
+        if name == "blockdev-create":
+            options = words["options"]
+            assert isinstance(options, dict)
+            if options["driver"] == "file":
+                Path(options["filename"]).write_bytes(b"the state of a machine")
+        if name == "snapshot-save" and self.behaviour == "unsaveable":
+            return "State blocked by non-migratable device 'cpu'"
+        if name == "snapshot-save" and self.behaviour == "killed-saving":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name == "snapshot-load" and self.behaviour == "unloadable":
+            return "Missing section footer for cpu"
+        self.loaded = self.loaded or name == "snapshot-load"
+        return ""
 
     def command(self, message: dict[str, object]) -> None:
         name = message["execute"]
         if name == "quit" and self.behaviour == "stubborn":
             return
-        answer = "TCP[HOST_FORWARD]  3  127.0.0.1 40000  10.0.2.15  22  0  0\r\n"
-        value = answer if name == "human-monitor-command" else {}
+        words = message.get("arguments", {})
+        assert isinstance(name, str) and isinstance(words, dict)
+        if name.startswith("snapshot-") and self.behaviour == "old":
+            error = {"class": "CommandNotFound", "desc": f"The command {name} has not been found"}
+            self.tell({"error": error, "id": message.get("id")})
+            return
+        value: object = {}
+        if name == "human-monitor-command":
+            value = "TCP[HOST_FORWARD]  3  127.0.0.1 40000  10.0.2.15  22  0  0\r\n"
+        if "job-id" in words:
+            wrong = self.job(name, words)
+            job = {"id": words["job-id"], "status": "concluded"}
+            self.jobs[words["job-id"]] = {**job, "error": wrong} if wrong else job
+        if name == "query-jobs":
+            value = list(self.jobs.values())
+        if name == "job-dismiss":
+            del self.jobs[words["id"]]
         self.tell({"return": value, "id": message.get("id")})
         if name == "quit":
             sys.exit(0)
-        if name == "cont":
+        if name == "cont" and self.shell < 0:
             self.let_go()
 
     def loop(self) -> None:
@@ -125,6 +186,9 @@ class Machine:
 
 def main() -> None:
     behaviour, *argv = sys.argv[1:]
+    if "--version" in argv:
+        os.write(1, b"QEMU emulator version 0 (fake)\n")
+        sys.exit(0)
     if "stdio" in argv:  # asked for a tiny guest, or whether it can sandbox
         if behaviour == "tiny" and "-bios" in argv:
             os.write(1, b"pinpage-accel-ok\n")

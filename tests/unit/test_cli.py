@@ -200,3 +200,26 @@ def test_a_fix_that_is_not_needed_fails(
     monkeypatch.setattr(cli.pipeline, "left_out", left_out)
     done = CliRunner().invoke(cli.cli, ["fixes"])
     assert done.exit_code == code and said in done.output
+
+
+@pytest.mark.parametrize("words", [("boot",), ("boot", "--", "true")])
+def test_boot_always_boots(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A kernel that no longer boots is not to be passed for one that did."""
+    asked: list[bool] = []
+
+    def stop(words: cli.RunSpec, folder: Path) -> None:
+        asked.append(words.snapshots)
+        raise cli.InputError("that is enough")
+
+    monkeypatch.setattr(cli, "_guest", stop)
+    monkeypatch.setattr(cli, "_boots", lambda: tmp_path)
+    CliRunner().invoke(cli.cli, words)
+    assert asked == [False]
+
+
+@pytest.mark.parametrize("command", ["run", "fixes", "shell"])
+def test_boot_each_is_an_option_where_guests_may_be_restored(command: str) -> None:
+    assert "--boot-each" in CliRunner().invoke(cli.cli, [command, "--help"]).output
+    assert "--boot-each" not in CliRunner().invoke(cli.cli, ["boot", "--help"]).output

@@ -113,7 +113,7 @@ def access() -> tuple[keys.Keys, paramiko.PKey]:
     value = keys.make()
     (stored,) = [e.data for e in value.entries if e.path.endswith("ed25519_host_key")]
     seed = stored[-64:-32]
-    return value, keys._paramiko(Ed25519PrivateKey.from_private_bytes(seed))
+    return value, keys._client(keys._openssh(Ed25519PrivateKey.from_private_bytes(seed)))
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_a_cut_is_told_and_its_traceback_kept_from_the_user(
 def test_another_host_key_is_refused(
     access: tuple[keys.Keys, paramiko.PKey], log: shell.Log
 ) -> None:
-    other = keys._paramiko(Ed25519PrivateKey.generate())
+    other = keys._client(keys._openssh(Ed25519PrivateKey.generate()))
     with serving(access[0], other) as port, pytest.raises(InfraError, match="another host key"):
         shell.connect(port, access[0], log, seconds=10)
 
