@@ -33,7 +33,7 @@ class FakeGuest:
 
     def __init__(self, *, moves: int = 0) -> None:
         self.moves = moves
-        self.absent: set[str] = set()
+        self.absent: set[str] = {"/sys/kernel/debug/page_owner"}
         self.refusals: dict[str, str] = {}
         self.done: list[str] = []
         self.pages: list[list[int]] = []
@@ -72,10 +72,12 @@ class FakeGuest:
         if words[0] == "cat":
             return 0, self.read(words[1]), ""
         if words[0] == "dd":
-            skip, count = (int(w.partition("=")[2]) for w in words[3:5])
-            first = skip * 512
             held = {page[1] for page in self.pages}
-            flags = [0 if first + at in held else 1 << 10 for at in range(count * 512)]
+            given = dict(word.split("=", 1) for word in words[1:] if "=" in word)
+            first = int(given.get("skip", 0)) * 512
+            count = int(given.get("count", max(held, default=0) // 512 + 1)) * 512
+            other = 0 if given["if"].endswith("kpagecount") else 1 << 10
+            flags = [0 if first + at in held else other for at in range(count)]
             return 0, struct.pack(f"={len(flags)}Q", *flags), ""
         return 0, b"", ""
 
