@@ -17,7 +17,9 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from harness import cli
+from harness import cli, pipeline, spec
+from harness.cli import guests
+from harness.errors import InputError
 
 LOG = """\
 [    1.000000] Linux version 6.12.0
@@ -134,7 +136,7 @@ def test_a_fault_of_ours_is_no_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> list[object]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli.spec, "kernels", broken)
+    monkeypatch.setattr(spec, "kernels", broken)
     monkeypatch.setattr(sys, "argv", ["pinpage", "kernels"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -150,7 +152,7 @@ def test_a_fault_of_ours_is_no_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_words_for_the_guest_stay_words(words: tuple[str, ...], text: str) -> None:
-    assert cli._shell_text(words) == text
+    assert guests._shell_text(words) == text
 
 
 def test_help_of_run_lists_scenarios_their_parameters_and_profiles(pinpage) -> None:  # type: ignore[no-untyped-def]
@@ -197,7 +199,7 @@ def test_a_fix_that_is_not_needed_fails(
             verdict = SimpleNamespace(findings=(finding,), reason="")
             yield name, f"00{name}0-mm.patch", SimpleNamespace(verdict=verdict)
 
-    monkeypatch.setattr(cli.pipeline, "left_out", left_out)
+    monkeypatch.setattr(pipeline, "left_out", left_out)
     done = CliRunner().invoke(cli.cli, ["fixes"])
     assert done.exit_code == code and said in done.output
 
@@ -211,10 +213,10 @@ def test_boot_always_boots(
 
     def stop(words: cli.RunSpec, folder: Path) -> None:
         asked.append(words.snapshots)
-        raise cli.InputError("that is enough")
+        raise InputError("that is enough")
 
-    monkeypatch.setattr(cli, "_guest", stop)
-    monkeypatch.setattr(cli, "_boots", lambda: tmp_path)
+    monkeypatch.setattr(guests, "_guest", stop)
+    monkeypatch.setattr(guests, "_boots", lambda: tmp_path)
     CliRunner().invoke(cli.cli, words)
     assert asked == [False]
 

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command ``pinpage``: words of the user in, a verdict and an exit code out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from harness import __version__
+from harness.cli.experiments import fixes, run
+from harness.cli.guests import boot, shell
+from harness.cli.host import completion, doctor_command
+from harness.cli.logs import parse
+from harness.cli.options import EXIT_HELP, err, tell
+from harness.cli.trees import apply, build, fetch, kernels
+from harness.errors import PinpageError
+from harness.model import EXIT_CODES, Outcome
+
+
+def main() -> NoReturn:
+    """Entry point: every PinpageError becomes its lines on stderr and its exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminated)
+    try:
+        cli.main(standalone_mode=False)
+    except PinpageError as error:
+        tell(error)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        err.print("interrupted", style="bold")
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        # The reader of our output went away (a pager, head): nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except Exception:  # noqa: BLE001 - a fault of ours: Python's status for it reads as FAIL
+        traceback.print_exc()
+        sys.exit(EXIT_CODES[Outcome.INFRA])
+    sys.exit(0)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM and SIGHUP unwind like an interruption, so that no guest outlives us."""
+    raise SystemExit(128 + number)
+
+
+@click.group(epilog=EXIT_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pinpage")
+def cli() -> None:
+    """Boot real kernels and say, from their own evidence, which pages migrated and why not.
+
+    \b
+    Example:
+      pinpage run compaction
+    """
+
+
+for _each in (
+    apply,
+    boot,
+    build,
+    completion,
+    doctor_command,
+    fetch,
+    fixes,
+    kernels,
+    parse,
+    run,
+    shell,
+):
+    cli.add_command(_each)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``run`` and ``fixes``: experiments, and their verdicts."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from harness import pipeline, report, scenario, spec
+from harness.cli.options import (
+    BUILD_OPTIONS,
+    EXIT_HELP,
+    GUEST_OPTIONS,
+    JSON_OPTION,
+    SNAPSHOT_OPTIONS,
+    TREE_OPTIONS,
+    Words,
+    complete,
+    for_each_arch,
+    options_of,
+    out,
+    progress_shown,
+)
+from harness.errors import InputError
+from harness.model import EXIT_CODES, Outcome
+
+
+class _Run(click.Command):
+    """``run`` also lists what there is to run."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for name in scenario.names():
+            plan = scenario.get(name)
+            with formatter.section(f"Scenario {name}: {plan.summary}"):
+                formatter.write_dl(
+                    [
+                        (f"--set {key}={param.default}", f"{param.help} [{param.range}]")
+                        for key, param in plan.PARAMS.items()
+                    ]
+                )
+        with formatter.section("Profiles"):
+            formatter.write_dl([(each.name, each.summary) for each in spec.profiles()])
+        super().format_epilog(ctx, formatter)
+
+
+@click.command(cls=_Run, epilog=EXIT_HELP)
+@click.argument(
+    "words",
+    nargs=-1,
+    metavar="SCENARIO [FILE]...",
+    shell_complete=complete(lambda: list(scenario.names())),
+)
+@options_of(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed [default: a new one]")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the run's folder under this one instead of the state folder's runs/.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the scenario, as listed below.",
+)
+@JSON_OPTION
+@for_each_arch
+def run(
+    words: tuple[str, ...],
+    seed: int | None,
+    keep: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Build, boot and drive SCENARIO, and give a verdict.
+
+    The series is applied to the kernel, which is built with the guest modules and booted once
+    for each arm of the experiment. The run's folder keeps the evidence.
+
+    \b
+    Examples:
+      pinpage run compaction
+      pinpage run compaction --series none
+      pinpage run compaction --series fixed my.patch
+      pinpage run compaction --tree ~/linux@v6.12 --series 000*.patch --json
+      pinpage run memory_hotplug --arch all
+    """
+    known = scenario.names()
+    chosen = [word for word in words if word in known]
+    if not chosen:
+        raise InputError(
+            "no scenario is named" if not words else f"{words[0]!r} is no scenario",
+            hint=f"scenarios: {', '.join(known)}; for example: pinpage run {known[0]}",
+        )
+    name = chosen[0]
+    more = list(words)
+    more.remove(name)
+    wanted = Words(options, tuple(more)).spec(
+        name,
+        seed=secrets.randbelow(2**32) if seed is None else seed,
+        keep=keep.absolute() if keep is not None else None,
+        params=scenario.params(name, settings),
+    )
+    with progress_shown() as progress:
+        record, folder = pipeline.run(wanted, progress)
+    if as_json:
+        click.echo((folder / "run.json").read_text(), nl=False)
+    else:
+        console = Console()
+        console.print(report.terminal(record, console.width))
+        click.echo(f"run: {folder}")
+    sys.exit(record.exit_code)
+
+
+@click.command()
+@options_of(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
+@JSON_OPTION
+@for_each_arch
+def fixes(as_json: bool, **options: Any) -> None:
+    """Leave each fix of the series out in turn, and see whether its defect shows again.
+
+    A kernel is built and booted for each of them. Ends with PASS (0) if every defect shows.
+
+    \b
+    Example:
+      pinpage fixes --kernel 6.12 --series fixed
+    """
+    rows: list[dict[str, Any]] = []
+    words = Words(options).spec("defects")
+    with progress_shown() as progress:
+        for defect, patch, record in pipeline.left_out(words, progress):
+            found = next(iter(record.verdict.findings), None)
+            shown = found.shown if found is not None else None
+            said = found.evidence if found is not None else record.verdict.reason
+            rows.append({"defect": defect, "patch": patch, "shown": shown, "evidence": said})
+    if as_json:
+        out(rows)
+    else:
+        Console().print(report.fixes(rows))
+    silent = [row["defect"] for row in rows if row["shown"] is False]
+    unknown = [row["defect"] for row in rows if row["shown"] is None]
+    outcome = Outcome.FAIL if silent else Outcome.INFRA if unknown else Outcome.PASS
+    if not as_json:
+        click.echo(f"\n{outcome.value}  {_fixes_sentence(len(rows), silent, unknown)}")
+    sys.exit(EXIT_CODES[outcome])
+
+
+def _fixes_sentence(rows: int, silent: list[str], unknown: list[str]) -> str:
+    said = f"{rows - len(silent) - len(unknown)} of {rows} defects are back without their fix"
+    if silent:
+        said += f"; still not to be seen: {', '.join(silent)}"
+    if unknown:
+        said += f"; could not be told: {', '.join(unknown)}"
+    return said

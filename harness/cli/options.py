@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What commands share: options, how words become a RunSpec, how a person is told."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import click
+from click.shell_completion import CompletionItem
+from rich.console import Console
+from rich.markup import escape
+
+from harness import arch, pipeline, spec
+from harness.errors import InputError, PinpageError
+from harness.model import EXIT_CODES, Outcome, RunSpec
+from harness.terminal import TerminalProgress
+
+EXIT_HELP = """\b
+Exit codes: 0 PASS, 1 FAIL, 2 bad usage or input, 3 CRASH, 4 HANG, 5 LOST,
+6 INCONSISTENT, 7 a patch does not apply, 8 build failed, 9 INFRA, 10 SKIP
+(nothing could run), 130 and 143 interrupted. 0 means PASS and nothing else."""
+
+ALL = "all"  # of the architectures
+err = Console(stderr=True)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def tell(error: PinpageError) -> None:
+    if "--json" in sys.argv:
+        out({"error": _as_json(error)})
+    first, *rest = error.lines()
+    err.print(f"[bold red]error:[/] {escape(first)}", highlight=False, soft_wrap=True)
+    for line in rest:
+        err.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _as_json(error: PinpageError) -> dict[str, Any]:
+    return {
+        "kind": type(error).__name__,
+        "message": str(error),
+        "detail": error.detail,
+        "hint": error.hint,
+        "log": str(error.log) if error.log else "",
+        "exit_code": error.exit_code,
+    }
+
+
+def complete(names: Callable[[], list[str]]) -> Callable[..., list[CompletionItem]]:
+    def found(ctx: click.Context, param: click.Parameter, text: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in names() if name.startswith(text)]
+
+    return found
+
+
+def host_arch() -> str:
+    return arch.host().name
+
+
+TREE_OPTIONS = (
+    click.option(
+        "--kernel",
+        default="6.12",
+        show_default=True,
+        help="Kernel, as 'pinpage kernels' lists them.",
+        shell_complete=complete(lambda: [k.name for k in spec.kernels()]),
+    ),
+    click.option(
+        "--tree",
+        metavar="DIR|TARBALL|GIT[@REF]",
+        help="Your own tree instead of the kernel's source; it is never written to.",
+    ),
+    click.option(
+        "--series",
+        "series",
+        multiple=True,
+        default=("fixed",),
+        show_default=True,
+        metavar="NAME|FILE...|DIR|MBOX|GITRANGE",
+        help="Patches to apply: none, posted, fixed, or your own; several go one on the other.",
+        shell_complete=complete(
+            lambda: sorted({name for k in spec.kernels() for name in pipeline.series_names(k)})
+        ),
+    ),
+    click.option(
+        "--without",
+        multiple=True,
+        metavar="PATCH",
+        help="Leave this patch of the series out; the begin of its name will do.",
+    ),
+)
+BUILD_OPTIONS = (
+    click.option(
+        "--arch",
+        "arch_name",
+        default=host_arch,
+        show_default="this machine's",
+        help="Architecture of the guest, or 'all': each in turn.",
+        shell_complete=complete(lambda: [*arch.all_arches(), ALL]),
+    ),
+    click.option(
+        "--profile",
+        default="fast",
+        show_default=True,
+        help="What the kernel is built to notice.",
+        shell_complete=complete(lambda: [p.name for p in spec.profiles()]),
+    ),
+    click.option("--jobs", "-j", type=click.IntRange(1), help="make -j [default: the cores]"),
+    click.option(
+        "--toolchain",
+        default="gcc",
+        show_default=True,
+        help="gcc, gcc-12, llvm, llvm-15 and so on.",
+    ),
+)
+GUEST_OPTIONS = (
+    click.option(
+        "--accel",
+        type=click.Choice(["auto", "kvm", "tcg"]),
+        default="auto",
+        show_default=True,
+        help="Accelerator; auto takes KVM only if a guest has run on it.",
+    ),
+    click.option(
+        "--memory",
+        type=click.IntRange(128),
+        default=1024,
+        show_default=True,
+        metavar="MIB",
+        help="The guest's memory.",
+    ),
+    click.option(
+        "--smp", type=click.IntRange(1), default=1, show_default=True, help="The guest's CPUs."
+    ),
+    click.option(
+        "--append",
+        multiple=True,
+        metavar="WORDS",
+        help="Further words on the guest's kernel command line.",
+    ),
+)
+SNAPSHOT_OPTIONS = (
+    click.option(
+        "--snapshots/--boot-each",
+        default=True,
+        show_default=True,
+        help="Restore each guest from a snapshot of the first that was ready, or boot it.",
+    ),
+)
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+MORE_PATCHES = click.argument("more", nargs=-1, metavar="[FILE]...")
+
+
+def for_each_arch(function: _F) -> _F:
+    """A command that does its work for each architecture where --arch is ``all``.
+
+    Each is done whatever came of those before. The exit code is the first that is neither PASS's
+    nor SKIP's, then SKIP's: 0 if all of them passed.
+    """
+
+    @functools.wraps(function)
+    def command(*args: Any, **options: Any) -> None:
+        if options.get("arch_name") != ALL:
+            function(*args, **options)
+            return
+        codes = []
+        for name in arch.all_arches():
+            err.print(f"[bold]{name}[/]", highlight=False)
+            try:
+                function(*args, **{**options, "arch_name": name})
+                codes.append(0)
+            except PinpageError as error:
+                tell(error)
+                codes.append(error.exit_code)
+            except SystemExit as leave:
+                codes.append(_code(leave))
+                if codes[-1] > 128:
+                    raise
+        sys.exit(min(codes, key=lambda code: {0: 2, EXIT_CODES[Outcome.SKIP]: 1}.get(code, 0)))
+
+    return cast(_F, command)
+
+
+def _code(leave: SystemExit) -> int:
+    return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+
+
+def options_of(*groups: tuple[Callable[[_F], _F], ...]) -> Callable[[_F], _F]:
+    def decorate(function: _F) -> _F:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Words:
+    """The options of a command as click gives them, before a RunSpec is made."""
+
+    options: dict[str, Any]
+    more: tuple[str, ...] = ()
+
+    def spec(self, scenario_name: str = "", **extra: Any) -> RunSpec:
+        given = self.options
+        named = click.get_current_context().get_parameter_source("series")
+        if self.more and named is click.core.ParameterSource.DEFAULT:
+            raise InputError(
+                f"there is no --series that {self.more[0]!r} could belong to",
+                hint=f"alone: --series {self.more[0]}; on top of ours: --series fixed "
+                f"{self.more[0]}",
+            )
+        return RunSpec(
+            scenario=scenario_name,
+            kernel=given["kernel"],
+            arch=given.get("arch_name") or host_arch(),
+            series=(*given["series"], *self.more),
+            without=tuple(given["without"]),
+            profile=given.get("profile", "fast"),
+            tree=given["tree"],
+            jobs=given.get("jobs") or len(os.sched_getaffinity(0)),
+            toolchain=given.get("toolchain", "gcc"),
+            accel=given.get("accel", "auto"),
+            memory_mib=given.get("memory", 1024),
+            smp=given.get("smp", 1),
+            append=tuple(given.get("append", ())),
+            snapshots=given.get("snapshots", True),
+            **{"seed": 0, **extra},
+        )
+
+
+@contextmanager
+def progress_shown() -> Iterator[TerminalProgress]:
+    with TerminalProgress(err) as progress:
+        yield progress
+
+
+def out(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2))
