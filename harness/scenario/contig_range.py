@@ -20,7 +20,7 @@ from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.parse.cma import Area
 from harness.parse.pageflags import BITS
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import APPEND, Pinned, pinned
+from harness.scenario.pinned import APPEND, Pinned, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import contig, huge, user
 from harness.scenario.trigger.attempt import Done
@@ -29,6 +29,7 @@ EXPECTED = verdict.Expectation(pinned=1000, moved=0.1, compacts=False, huge=Fals
 _PAGES_IN_MIB = 256
 _ANON = 1 << BITS["ANON"]
 _PIECES = 8  # in which the area is emptied beforehand
+_RESERVE = 4096  # kB that the kernel keeps for itself
 _LENT = 3  # the area is at most a third of the memory: the pins must find room elsewhere
 
 
@@ -60,6 +61,7 @@ class ContigRange:
                 f"an area of {area} MiB is more than a third of a guest with {memory_mib} MiB",
                 hint=f"give --memory {area * _LENT}, or less of --set area=",
             )
+        check_room(area * _PAGES_IN_MIB, int(params["every"]), EXPECTED.pinned)
         kept = sum(_sizes(params)) * tries
         if min(_sizes(params)) < 2 or kept > area * _PAGES_IN_MIB * 3 // 4:
             raise InputError(
@@ -151,11 +153,14 @@ class _Drive:
         self._used_again(max(sizes))
 
     def _used_again(self, pages: int) -> None:
-        """A process takes all memory but as much as the area has: an area is lent where over half
-        of what is free lies in it (mm/page_alloc.c: __rmqueue). Its pages move out of a buffer's
-        way, and are whole."""
+        """A process takes all memory but a little more than the area has: an area is lent where over
+        half of what is free lies in it (mm/page_alloc.c: __rmqueue), so that of the one and of the
+        other as much is left. Its pages move out of a buffer's way, and are whole."""
         guest = self.own.record.guest
-        mib = huge.meminfo(guest)["MemFree"] // 1024 - self.area.count // _PAGES_IN_MIB
+        # Huge pages have the kernel keep more than is left outside of a small area
+        # (mm/khugepaged.c: set_recommended_min_free_kbytes): the process would be killed.
+        guest.write("/proc/sys/vm/min_free_kbytes", f"{_RESERVE}".encode())
+        mib = huge.meminfo(guest)["MemFree"] // 1024 - self.area.count * 5 // 4 // _PAGES_IN_MIB
         with user.holder(guest, mib, way="small") as held:
             make = self.own.attempts.make
             make("lend", self.area.name, self._lent, group="area used again", expected=True)
@@ -169,7 +174,7 @@ class _Drive:
         flags = self.own.record.flags(self.area.first, self.area.first + self.area.count - 1)
         last = self.area.first + self.area.count
         own = sum(bool(flags[f] & _ANON) for f in flags if self.area.first <= f < last)
-        return Done(0 if own > self.area.count // 4 else numbers.ENOSPC, f"{own} pages")
+        return Done(0 if own > self.area.count // 8 else numbers.ENOSPC, f"{own} pages")
 
     def _expected(self, pages: int) -> bool | None:
         """Whether a buffer must be had: with an owner that moves its pages, yes; with none, no

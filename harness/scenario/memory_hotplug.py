@@ -18,7 +18,7 @@ from harness import verdict
 from harness.errors import EvidenceError, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import APPEND, Pinned, pinned
+from harness.scenario.pinned import APPEND, Pinned, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import offline
 from harness.scenario.trigger.attempt import Done
@@ -58,6 +58,7 @@ class MemoryHotplug:
         size = int(params["size"])
         if size % 128:
             raise InputError(f"--set size={size}: memory comes in blocks of 128 MiB")
+        check_room(len(_KINDS) * size * _PAGES_IN_MIB, int(params["every"]), EXPECTED.pinned)
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         size = int(params.get("size", self.PARAMS["size"].default))

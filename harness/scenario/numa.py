@@ -18,13 +18,14 @@ from harness.errors import CannotRun, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.memory_hotplug import AUTO, Device
-from harness.scenario.pinned import APPEND, Pinned, pinned
+from harness.scenario.pinned import APPEND, Pinned, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import compact, offline, user
 from harness.scenario.trigger.attempt import Done
 
 EXPECTED = verdict.Expectation(pinned=500, moved=0.9, compacts=True, huge=False, attempts=True)
 HOME, AWAY = 0, 1
+_PAGES_IN_MIB = 256
 _GAP = 2  # of so many blocks the last is left to the process
 
 
@@ -57,6 +58,7 @@ class Numa:
                 f"--set user={own} is over a quarter of --set size={size}, or that is over half "
                 f"of the guest's {memory_mib} MiB, where all of it has to go in the end"
             )
+        check_room(size * _PAGES_IN_MIB // _GAP, int(params["every"]), EXPECTED.pinned)
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         room = ((int(params.get("size", self.PARAMS["size"].default)), AWAY),)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from harness.errors import InputError
 from harness.model import JSON, ArmPlan, Guest
 from harness.parse.ledger import Pin
 from harness.scenario.base import Default, Emit
@@ -20,7 +21,21 @@ APPEND = ("page_owner=on",)
 _DEBUG = "/sys/kernel/debug/dynamic_debug/control"
 _DUMPS = "func alloc_contig_dump_pages +p"  # has those dumped that stand in an allocation's way
 ORDER = 9
+_PAGES_IN_MIB = 8  # a shift
 _ALL = 1 << 20  # blocks of ORDER: more than any guest has
+
+
+def check_room(frames: int, every: int, needed: int) -> None:
+    """InputError where one of every so many frames makes too few pins for a verdict.
+
+    A tenth of them is left to those that are in use by somebody else.
+    """
+    if frames // every * 9 // 10 < needed:
+        raise InputError(
+            f"--set every={every}: one of so many of {frames >> _PAGES_IN_MIB} MiB's pages is "
+            f"{frames // every} pins, and a verdict needs {needed} and a tenth more",
+            hint=f"give --set every={max(1, frames * 9 // 10 // needed)}, or more memory for them",
+        )
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def test_a_write_is_one_write(guest: machine.Machine) -> None:
 
 def test_modules_are_in_the_guest(guest: machine.Machine) -> None:
     for name, path in Booting.artifacts.modules.items():
-        assert guest.read(f"/modules/{name}.ko") == path.read_bytes()
+        assert guest.read(f"/modules/{path.name}") == path.read_bytes(), name
 
 
 def test_no_outside_network(guest: machine.Machine) -> None:
