@@ -153,7 +153,7 @@ class _Drive:
         self._used_again(max(sizes))
 
     def _used_again(self, pages: int) -> None:
-        """A process takes all memory but a little more than the area has: an area is lent where over
+        """A process takes all memory but a little more than the area has: one is lent where over
         half of what is free lies in it (mm/page_alloc.c: __rmqueue), so that of the one and of the
         other as much is left. Its pages move out of a buffer's way, and are whole."""
         guest = self.own.record.guest

@@ -45,7 +45,12 @@ class MemoryHotplug:
         {
             "size": Param(256, "MiB of each of the two devices", least=128, most=65536),
             "every": Param(64, "of so many neighbouring pages one is pinned", least=2, most=4096),
-            "seconds": Param(8, "that a block may take to go offline", least=1, most=600),
+            "seconds": Param(
+                8,
+                "that a block is tried for; ten times as many where it has to go",
+                least=1,
+                most=600,
+            ),
             "lie": Param(
                 "none",
                 "have the treated arm's owner lie, to see the harness notice",
@@ -178,10 +183,11 @@ class _Drive:
         pins: int,
         provokes: Sequence[str] = (),
     ) -> None:
+        seconds = offline.patience(self.seconds, expected)
         self.own.attempts.make(
             "offline",
             block.name,
-            lambda: offline.offline(self.own.record, block, seconds=self.seconds),
+            lambda: offline.offline(self.own.record, block, seconds=seconds),
             group=group,
             expected=expected,
             pins=pins,
@@ -206,7 +212,7 @@ class _Drive:
         guest = self.own.record.guest
 
         def unplug() -> Done:
-            answer = guest.unplug(device.memory, seconds=self.seconds)
+            answer = guest.unplug(device.memory, seconds=offline.patience(self.seconds, expected))
             device.gone = answer.gone
             checks = {"sysfs gone": not _any_there(guest, device.blocks)}
             errno = 0 if answer.gone else numbers.EBUSY

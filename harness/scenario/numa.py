@@ -40,7 +40,12 @@ class Numa:
             "size": Param(256, "MiB of the node that goes away", least=256, most=65536),
             "every": Param(32, "of so many neighbouring pages one is pinned", least=2, most=4096),
             "user": Param(32, "MiB of the process's pages", least=1, most=4096),
-            "seconds": Param(8, "that a block may take to go offline", least=1, most=600),
+            "seconds": Param(
+                8,
+                "that a block is tried for; ten times as many where it has to go",
+                least=1,
+                most=600,
+            ),
             "lie": Param(
                 "none",
                 "have the treated arm's owner lie, to see the harness notice",
@@ -128,11 +133,12 @@ class _Drive:
             ("migrate_pages", partial(user.migrate, self._held, (HOME,), AWAY)),
         ):
             make(trigger, f"process {self._held.pages.pid}", act, group=trigger, expected=True)
+        seconds = offline.patience(self._seconds, self._moves)
         for block in self._device.blocks:
             make(
                 "offline",
                 block.name,
-                partial(offline.offline, self._own.record, block, seconds=self._seconds),
+                partial(offline.offline, self._own.record, block, seconds=seconds),
                 group="offline",
                 expected=self._moves,
                 pins=self._own.inside(block.first, block.count),

@@ -24,6 +24,7 @@ _ZONE = re.compile(r"^Node (\d{1,4}), zone", re.MULTILINE)
 _PRESENT = re.compile(r"^ *present +(\d{1,15})$", re.MULTILINE)
 _SIGNALLED = (None, 130, 143)  # what a command killed by a signal ends with
 _GRACE = 60.0  # seconds for a command beyond the deadline of what it waits for
+_PATIENCE = 10
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,12 @@ def online(guest: Guest, block: Block, how: str) -> Done:
         "zoneinfo present": present(guest) - before >= block.count // 2,
     }
     return Done(errno, said, None, None, checks)
+
+
+def patience(seconds: int, expected: bool | None) -> int:
+    """What has to succeed ends by itself, and gets ten times as long on a busy host; what nobody
+    can move would be tried for ever (mm/memory_hotplug.c: offline_pages)."""
+    return seconds * _PATIENCE if expected else seconds
 
 
 def offline(record: Recorder, block: Block, *, seconds: float) -> Done:
