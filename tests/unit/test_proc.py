@@ -99,7 +99,11 @@ def test_spawned_program_never_starts_for_a_dead_parent(tmp_path: Path) -> None:
     real = proc.find("setpriv")
     late = tmp_path / "setpriv"
     ran = tmp_path / "ran"
-    late.write_text(f'#!/bin/sh\nwhile [ -d /proc/$PPID ]; do :; done\nexec {real} "$@"\n')
+    # Not $PPID: where the parent is gone before the shell starts that is somebody who lives on.
+    late.write_text(
+        "#!/bin/sh\nparent=$(expr \"$*\" : '.*-eq \\([0-9]*\\)')\n"
+        f'while [ -d "/proc/$parent" ]; do :; done\nexec {real} "$@"\n'
+    )
     late.chmod(0o755)
     code = (
         "import os; from pathlib import Path; from harness import proc\n"
