@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import arch as arches
-from harness import cache
-from harness.build import artifacts, folder, kconfig, toolchain, workspace
+from harness import cache, proc
+from harness.build import artifacts, folder, kconfig, origin, toolchain, workspace
 from harness.build.make import Make
 from harness.build.workspace import Workspace
 from harness.errors import BuildError, InputError
@@ -29,7 +29,7 @@ from harness.model import (
     Toolchain,
 )
 
-_FORMAT = "2"
+_FORMAT = "3"
 _CONFIG_INPUTS = ("Kconfig", "scripts/", "/configs/")
 
 
@@ -192,13 +192,17 @@ class _Job:
 
     def _publish(self, make: Make, modules: Mapping[str, Path]) -> BuildArtifacts:
         obj = make.work.obj
+        vmlinux, modules, symbols = self._apart(make.work, modules)
+        cache.write(make.work.top / "out" / origin.FILE, origin.Origins.of(self._tree).text())
         release = (obj / "include" / "config" / "kernel.release").read_text().strip()
         files = {
             "image": obj / self._arch.image,
-            "vmlinux": obj / "vmlinux",
+            "vmlinux": vmlinux,
             "config": obj / ".config",
             "System.map": obj / "System.map",
             "build.log": make.log,
+            **{f"symbols/{path.name}": path for path in symbols},
+            origin.FILE: make.work.top / "out" / origin.FILE,
         }
         facts = {
             "release": release,
@@ -213,6 +217,23 @@ class _Job:
         return artifacts.publish(
             self.key, files, modules, facts, self._toolchain, self._cache, self._progress
         )
+
+    def _apart(
+        self, work: Workspace, modules: Mapping[str, Path]
+    ) -> tuple[Path, dict[str, Path], list[Path]]:
+        """vmlinux with its line tables compressed; the modules as a guest gets them, without; and
+        the modules with them. Nothing that runs differs from what make made."""
+        objcopy = toolchain.objcopy(self._toolchain)
+        out = work.top / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        (out / "modules").mkdir(parents=True)
+        vmlinux = out / "vmlinux"
+        built = work.obj / "vmlinux"
+        proc.run([objcopy, "--compress-debug-sections=zlib", str(built), str(vmlinux)])
+        stripped = {name: out / "modules" / path.name for name, path in modules.items()}
+        for name, path in modules.items():
+            proc.run([objcopy, "--strip-debug", str(path), str(stripped[name])])
+        return vmlinux, stripped, list(modules.values())
 
     # -----------------------------------------------------------------------------------------
 
