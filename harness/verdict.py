@@ -197,7 +197,8 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     first = next((splat for splat in splats if splat.fatal), splats[0])
     more = f" (reports in all: {len(splats)})" if len(splats) > 1 else ""
     where = f" in {first.function}" if first.function and first.function not in first.title else ""
-    return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}", ""
+    blame = f"; blame: {first.culprit.said}" if first.culprit is not None else ""
+    return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}{blame}", ""
 
 
 def _provoked(splats: Sequence[Splat], seen: Sequence[Seen]) -> tuple[Splat, ...]:

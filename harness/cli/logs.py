@@ -6,6 +6,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from typing import Any, cast
 
 import click
 
+from harness import pipeline, report
 from harness.cli.options import JSON_OPTION, out
 from harness.errors import InputError
 from harness.model import EXIT_CODES, Outcome
@@ -25,6 +27,8 @@ _UNPACKERS: dict[bytes, Callable[..., Any]] = {
     b"\xfd7zXZ\0": lzma.open,
     b"BZh": bz2.open,
 }
+_BANNER = re.compile(r"Linux version \S{1,64} \(.{1,300}")
+_BANNERS = 16  # that are looked at: a log may be of many boots
 _BINARY = {b"\x28\xb5\x2f\xfd": "zstd data", b"\x7fELF": "a program", b"PK\3\4": "a zip archive"}
 
 
@@ -44,23 +48,33 @@ def _log_lines(log: str) -> Iterator[TextIOWrapper]:
 
 @click.command()
 @click.argument("log", type=click.Path(allow_dash=True))
+@click.option(
+    "--build",
+    "build",
+    metavar="FOLDER|KEY",
+    help="The build of ours that the log is of: gives file and line, and the patch to blame.",
+)
 @JSON_OPTION
-def parse(log: str, as_json: bool) -> None:
+def parse(log: str, build: str | None, as_json: bool) -> None:
     """Find the kernel's reports (splats) in any console LOG; '-' reads standard input.
 
     A LOG may be compressed by gzip, xz or bzip2.
 
-    Prints the title of each on a line. Ends with 3 (CRASH) if there is one, with 0 if none.
+    Prints the title of each on a line, with --build also the file and line of each function that
+    it names. Ends with 3 (CRASH) if there is one, with 0 if none.
 
     \b
-    Example:
+    Examples:
       dmesg | pinpage parse - --json
+      pinpage parse console.log --build 3f0c12ab
     """
-    read = 0
+    read, banners = 0, set[str]()
 
     def counted(lines: Iterable[str]) -> Iterator[str]:
         nonlocal read
         for read, line in enumerate(lines, 1):  # noqa: B007 - the count is what is wanted
+            if "Linux version " in line and len(banners) < _BANNERS:
+                banners.update(found[0] for found in _BANNER.finditer(line))
             yield line
 
     try:
@@ -71,11 +85,19 @@ def parse(log: str, as_json: bool) -> None:
         raise InputError(f"{log} cannot be read: {why}") from error
     if not read:
         raise InputError(f"{log} is empty", hint="an empty log says nothing about a kernel")
+    if build is not None:
+        splats = pipeline.explained(splats, build, sorted(banners))
     if as_json:
-        out(splat.to_json(splats))
+        shape = splat.to_json(splats)
+        if build is not None:
+            rows = zip(cast(list[dict[str, Any]], shape["splats"]), splats, strict=True)
+            shape = {"splats": [{**row, **report.symbols(each)} for row, each in rows]}
+        out(shape)
     else:
         for each in splats:
             click.echo(each.title)
+            for line in filter(None, [report.frames.blame(each), *report.frames.lines(each)]):
+                click.echo(f"  {line}")
     if not splats:
         click.echo(f"no splats in {read} lines", err=True)
     else:

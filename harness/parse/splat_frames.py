@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The functions that a report names with an offset: ``migrate_pages+0x12/0x34 [module]``.
+
+Pure. Every line of a report may have one: a program counter, a frame of a stack, the holder of a
+lock. What an offset means differs:
+
+- a program counter (``RIP:``, ``pc :``, ``IP:``, a WARN that is a trap), and a frame that repeats
+  one, is the address of an instruction; so is the frame behind the entry of an exception from the
+  kernel (arm64's ``el1h_64_irq``);
+- any other is where a call returns to, so what was called stands one byte earlier; with offset 0
+  that is in another function, whose name is not known, and it is left out.
+
+What the kernel doubts (``? foo+0x…``) and a link register are not ``sure``: they need not be on the
+way to what happened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from harness.model import Frame
+from harness.parse.splat_text import split
+
+MAX_FRAMES = 512  # of one report
+
+_FRAME = re.compile(
+    r"(?:\[?<(?P<address>[0-9a-f]{8,16})>\]?\s+)?(?P<doubt>\? ?)?"
+    r"(?<![\w$.])(?P<name>[A-Za-z_$][\w$.]{0,200})"
+    r"\+0x(?P<offset>[0-9a-f]{1,8})/0x(?P<size>[0-9a-f]{1,8})(?![\w/])"
+    r"(?: \[(?P<module>[A-Za-z_]\w{0,63})[^\]]{0,64}\])?"
+)
+_COUNTER = re.compile(r"(?:RIP|EIP|IP|pc|PC is at)\b")
+# With "()" behind the symbol the line is warn_slowpath()'s: the address that it returns to.
+_WARNED = re.compile(r"WARNING: (?:CPU: \d+ PID: \d+ )?at \S+(?!.*\(\)\s*$)")
+_LINK = re.compile(r"(?:lr|LR is at|ra|LR)\b")
+_ENTRY = re.compile(r"el1h?_(?:64_)?(?:irq|fiq|sync|dbg|da|error|undef|bti|inv)\b")
+
+
+def frames(report: str) -> Iterator[Frame]:
+    """The functions of a report, in its order."""
+    counters: set[tuple[str, str, int]] = set()
+    entered = False
+    count = 0
+    for number, raw in enumerate(report.split("\n"), 1):
+        text, _ = split(raw)
+        text = text.strip()
+        counter = _COUNTER.match(text) is not None
+        link = _LINK.match(text) is not None
+        warned = _WARNED.match(text) is not None
+        for found in _FRAME.finditer(text):
+            name, offset = found["name"], int(found["offset"], 16)
+            key = (name, found["module"] or "", offset)
+            exact = counter or warned or (not link and (entered or key in counters))
+            entered = _ENTRY.match(name) is not None
+            if counter or warned:
+                counters.add(key)
+            if not exact and offset == 0:
+                continue
+            count += 1
+            if count > MAX_FRAMES:
+                return
+            yield Frame(
+                line=number,
+                function=name,
+                offset=offset,
+                size=int(found["size"], 16),
+                module=found["module"] or "",
+                address=int(found["address"], 16) if found["address"] else None,
+                sure=not (link or found["doubt"]),
+                exact=exact,
+            )
