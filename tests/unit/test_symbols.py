@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -315,3 +317,49 @@ def test_a_frame_is_no_word_of_a_command() -> None:
     """What a log can bring in is a name to look up and numbers."""
     found = Frame(1, "--help", 1, 2, module="../../etc/passwd")
     assert symbols._Table({}).find(found) is None
+
+
+# --- a log by hand -------------------------------------------------------------------------------
+
+
+def parse(log: str, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "harness.cli", "parse", "-", *words]
+    return subprocess.run(argv, input=log, capture_output=True, text=True, check=False)
+
+
+def console(built: Built, host: str) -> str:
+    _, size = built.at("outer")
+    return (
+        f"Linux version 6.12.0-fake (pinpage@{host}) (gcc) #1\n"
+        "[    1.000000] kernel BUG at mm/migrate.c:19!\n"
+        "[    1.000000] Oops: invalid opcode: 0000 [#1] SMP\n"
+        f"[    1.000000] RIP: 0010:outer+0x1/{size:#x}\n"
+        "[    1.000000] ---[ end trace 0000000000000000 ]---\n"
+    )
+
+
+def test_a_log_by_hand(built: Built) -> None:
+    log = console(built, built.build.key[:12])
+    done = parse(log, "--build", str(built.build.folder))
+    assert done.returncode == 3, done.stderr
+    title, blame, inner, outer = done.stdout.splitlines()
+    assert title == "kernel BUG at mm/migrate.c:19!"
+    assert blame.startswith("  blame: 0001.patch ") or blame.startswith("  blame: 0002.patch ")
+    assert "include/linux/mm.h:" in inner and "by 0001" in inner
+    assert "mm/migrate.c:" in outer and "by 0002" in outer
+    (found,) = json.loads(parse(log, "--json", "--build", str(built.build.folder)).stdout)["splats"]
+    assert found["blame"]["brought"] is True and found["report"]
+    (plain,) = json.loads(parse(log, "--json").stdout)["splats"]
+    assert "frames" not in plain
+
+
+@pytest.mark.parametrize("word", ["/no/such/folder", "0123456789abcdef", "../../etc", "/"])
+def test_what_names_no_build_is_refused(word: str) -> None:
+    done = parse("hello\n", "--build", word)
+    assert done.returncode == 2 and "build" in done.stderr and not done.stdout
+
+
+def test_a_log_of_another_kernel_is_refused(built: Built) -> None:
+    log = console(built, built.build.key[:12]) + console(built, "0123456789ab")
+    done = parse(log, "--build", str(built.build.folder))
+    assert done.returncode == 2 and built.build.key[:12] in done.stderr
