@@ -42,6 +42,11 @@ int outer(int x)
 """
 MIGRATE, COMPACTION, MM = "mm/migrate.c", "mm/compaction.c", "include/linux/mm.h"
 
+# Two sections, each with a function at its begin.
+MODULE = """\
+int init_module(void) { return migrate_page(1, VALUE); }
+__attribute__((section(".init.text"))) int begin(void) { return migrate_page(2, VALUE); }"""
+
 
 def patches(twin: str = "+ 2", other: str = "* 1000003 / 17 + x % 11") -> list[str]:
     """mm/migrate.c with outer(), which inlines inner() of a header and calls its own twin();
@@ -96,7 +101,9 @@ def line_of(text: str, what: str) -> int:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return Built(Bench(tmp_path_factory.mktemp("symbols")))
+    bench = Bench(tmp_path_factory.mktemp("symbols"))
+    bench.module_text(MODULE)
+    return Built(bench)
 
 
 def whole(path: str) -> str:
@@ -173,9 +180,11 @@ def test_no_line_is_better_than_a_wrong_one(built: Built, line: str) -> None:
 
 def test_a_modules_function_has_a_line_of_its_sources(built: Built) -> None:
     table = functions(readelf(built.build.folder / "symbols" / "hello.ko"), apart=True)
-    (own,) = table["init_module"]
-    found = built.places(f" init_module+0x1/{own.size:#x} [hello]")
-    assert found == [("guest-modules/hello/hello.c", 3, "init_module")]
+    for name, line in (("init_module", 3), ("begin", 4)):
+        (own,) = table[name]
+        assert own.start == 0
+        found = built.places(f" {name}+0x1/{own.size:#x} [hello]")
+        assert found == [("guest-modules/hello/hello.c", line, name)]
     # What the guest gets has no lines, and is all the rest.
     stripped = readelf(built.build.modules["hello"])
     assert ".debug_line" not in stripped and "init_module" in stripped
