@@ -32,7 +32,7 @@ _FRAME = re.compile(
 )
 _COUNTER = re.compile(r"(?:RIP|EIP|IP|pc|PC is at)\b")
 # With "()" behind the symbol the line is warn_slowpath()'s: the address that it returns to.
-_WARNED = re.compile(r"WARNING: (?:CPU: \d+ PID: \d+ )?at \S+(?!.*\(\)\s*$)")
+_WARNED = re.compile(r"WARNING: (?:CPU: \d+ PID: \d+ )?at \S")
 _LINK = re.compile(r"(?:lr|LR is at|ra|LR)\b")
 _ENTRY = re.compile(r"el1h?_(?:64_)?(?:irq|fiq|sync|dbg|da|error|undef|bti|inv)\b")
 
@@ -47,7 +47,7 @@ def frames(report: str) -> Iterator[Frame]:
         text = text.strip()
         counter = _COUNTER.match(text) is not None
         link = _LINK.match(text) is not None
-        warned = _WARNED.match(text) is not None
+        warned = _WARNED.match(text) is not None and not text.endswith("()")
         for found in _FRAME.finditer(text):
             name, offset = found["name"], int(found["offset"], 16)
             key = (name, found["module"] or "", offset)
