@@ -191,9 +191,9 @@ class _Job:
         return module if module.is_file() else copy / name
 
     def _publish(self, make: Make, modules: Mapping[str, Path]) -> BuildArtifacts:
-        obj = make.work.obj
-        vmlinux, modules, symbols = self._apart(make.work, modules)
-        cache.write(make.work.top / "out" / origin.FILE, origin.Origins.of(self._tree).text())
+        obj, out = make.work.obj, make.work.top / "out"
+        vmlinux, modules, symbols = self._apart(make.work, out, modules)
+        cache.write(out / origin.FILE, origin.Origins.of(self._tree).text())
         release = (obj / "include" / "config" / "kernel.release").read_text().strip()
         files = {
             "image": obj / self._arch.image,
@@ -202,7 +202,7 @@ class _Job:
             "System.map": obj / "System.map",
             "build.log": make.log,
             **{f"symbols/{path.name}": path for path in symbols},
-            origin.FILE: make.work.top / "out" / origin.FILE,
+            origin.FILE: out / origin.FILE,
         }
         facts = {
             "release": release,
@@ -214,21 +214,25 @@ class _Job:
             "seconds": round(make.seconds, 3),
             "cpu_seconds": round(make.cpu_seconds, 3),
         }
-        return artifacts.publish(
+        made = artifacts.publish(
             self.key, files, modules, facts, self._toolchain, self._cache, self._progress
         )
+        shutil.rmtree(out)
+        return made
 
     def _apart(
-        self, work: Workspace, modules: Mapping[str, Path]
+        self, work: Workspace, out: Path, modules: Mapping[str, Path]
     ) -> tuple[Path, dict[str, Path], list[Path]]:
         """vmlinux with its line tables compressed; the modules as a guest gets them, without; and
         the modules with them. Nothing that runs differs from what make made."""
         objcopy = toolchain.objcopy(self._toolchain)
-        out = work.top / "out"
         shutil.rmtree(out, ignore_errors=True)
         (out / "modules").mkdir(parents=True)
         vmlinux = out / "vmlinux"
         built = work.obj / "vmlinux"
+        for path in (built, *modules.values()):
+            if not path.is_file():
+                raise BuildError(f"make ended well but did not make {path}")
         proc.run([objcopy, "--compress-debug-sections=zlib", str(built), str(vmlinux)])
         stripped = {name: out / "modules" / path.name for name, path in modules.items()}
         for name, path in modules.items():
