@@ -10,8 +10,9 @@ lock. What an offset means differs:
 - any other is where a call returns to, so what was called stands one byte earlier; with offset 0
   that is in another function, whose name is not known, and it is left out.
 
-What the kernel doubts (``? foo+0x…``) and a link register are not ``sure``: they need not be on the
-way to what happened.
+What need not be on the way to what happened is not ``sure``: what the kernel doubts
+(``? foo+0x…``), a link register, who allocated a page that is dumped, and who changed the
+interrupts last.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ _COUNTER = re.compile(r"(?:RIP|EIP|IP|pc|PC is at)\b")
 # With "()" behind the symbol the line is warn_slowpath()'s: the address that it returns to.
 _WARNED = re.compile(r"WARNING: (?:CPU: \d+ PID: \d+ )?at \S")
 _LINK = re.compile(r"(?:lr|LR is at|ra|LR)\b")
+_BESIDE = re.compile(r"(?:hard|soft)irqs last  ?(?:en|dis)abled at")
+_OWNER = re.compile(r"page_owner |page last (?:allocated|free) ")
 _ENTRY = re.compile(r"el1h?_(?:64_)?(?:irq|fiq|sync|dbg|da|error|undef|bti|inv)\b")
 
 
 def frames(report: str) -> Iterator[Frame]:
     """The functions of a report, in its order."""
     counters: set[tuple[str, str, int]] = set()
-    entered = False
+    entered = owner = False
     count = 0
     for number, raw in enumerate(report.split("\n"), 1):
         text, _ = split(raw)
@@ -48,6 +51,8 @@ def frames(report: str) -> Iterator[Frame]:
         counter = _COUNTER.match(text) is not None
         link = _LINK.match(text) is not None
         warned = _WARNED.match(text) is not None and not text.endswith("()")
+        beside = link or _BESIDE.match(text) is not None
+        owner = _OWNER.match(text) is not None or (owner and _FRAME.search(text) is not None)
         for found in _FRAME.finditer(text):
             name, offset = found["name"], int(found["offset"], 16)
             key = (name, found["module"] or "", offset)
@@ -67,6 +72,6 @@ def frames(report: str) -> Iterator[Frame]:
                 size=int(found["size"], 16),
                 module=found["module"] or "",
                 address=int(found["address"], 16) if found["address"] else None,
-                sure=not (link or found["doubt"]),
+                sure=not (beside or owner or found["doubt"]),
                 exact=exact,
             )

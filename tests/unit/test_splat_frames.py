@@ -59,6 +59,7 @@ def one(line: str, *before: str) -> Frame:
         (" [<ffffffff81123456>] ? foo+0x12/0x34", False, False),
         ("BUG: KASAN: slab-use-after-free in foo+0x12/0x34", False, True),
         ("ffff888 (&lock){+.+.}-{3:3}, at: foo+0x12/0x34 [pinner]", False, True),
+        ("hardirqs last  enabled at (9): [<ffffffff81123456>] foo+0x12/0x34", False, False),
         # A trap since 4.12; before it, warn_slowpath() and where it returns to.
         ("WARNING: CPU: 0 PID: 1 at mm/x.c:12 foo+0x12/0x34", True, True),
         ("WARNING: CPU: 0 PID: 1 at mm/x.c:12 foo+0x12/0x34()", False, True),
@@ -77,6 +78,16 @@ def test_what_repeats_a_program_counter_is_exact_too() -> None:
     assert one(" foo+0x12/0x34", "RIP: 0010:foo+0x12/0x34").exact
     assert not one(" foo+0x13/0x34", "RIP: 0010:foo+0x12/0x34").exact
     assert not one(" foo+0x12/0x34 [other]", "RIP: 0010:foo+0x12/0x34").exact
+
+
+def test_who_allocated_a_page_that_is_dumped_did_nothing() -> None:
+    lines = (
+        *("page_owner tracks the page as allocated", "page last allocated via order 0, pid 1"),
+        *(" get_page+0x1/0x2", "page last free pid 0 tgid 0 stack trace:", " free+0x1/0x2"),
+        *("------------[ cut here ]------------", "RIP: 0010:foo+0x12/0x34", " bar+0x1/0x2"),
+    )
+    found = {each.function: each.sure for each in frames("\n".join(lines))}
+    assert found == {"get_page": False, "free": False, "foo": True, "bar": True}
 
 
 def test_what_an_exception_interrupted_is_exact() -> None:
