@@ -24,7 +24,7 @@ from pathlib import Path
 from harness import proc
 from harness.build.origin import Origins
 from harness.model import BuildArtifacts, Frame, Place, Splat
-from harness.parse.splat_frames import frames
+from harness.parse.splat_frames import frames, trap
 
 _SECONDS = 120
 _PADDING = 4096  # that may follow the last function of a section, as the kernel counts it
@@ -54,12 +54,33 @@ def explain(splats: Sequence[Splat], build: BuildArtifacts, origins: Origins) ->
     lines = _lines([frame for each in named for frame in each], build)
     done = []
     for splat, each in zip(splats, named, strict=True):
+        known = _trapped(splat, each, lines)
         own = tuple(
-            replace(frame, places=tuple(origins.place(p) for p in lines.get(_key(frame), ())))
+            replace(frame, places=tuple(origins.place(p) for p in known.get(_key(frame), ())))
             for frame in each
         )
         done.append(replace(splat, frames=own, culprit=origins.culprit(own)))
     return done
+
+
+def _trapped(
+    splat: Splat, found: Sequence[Frame], lines: Mapping[_Key, list[Place]]
+) -> Mapping[_Key, list[Place]]:
+    """The lines, with that of a BUG or WARN as the kernel has it in its table.
+
+    gcc has no row of its own for one trap in thirteen (1641 of 6.12's mm, kernel and lib compared),
+    which is then on the line of what stands before it.
+    """
+    said, first = trap(splat.report), next((frame for frame in found if frame.exact), None)
+    if said is None or first is None:
+        return lines
+    own = dict(lines)
+    for frame in found:
+        same = _key(frame)[:3] == _key(first)[:3]
+        places = lines.get(_key(frame), [])
+        if same and places and said not in [(each.file, each.line) for each in places]:
+            own[_key(frame)] = [replace(places[0], file=said[0], line=said[1]), *places[1:]]
+    return own
 
 
 _Key = tuple[str, str, int, int, bool, int | None]

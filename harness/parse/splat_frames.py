@@ -33,7 +33,12 @@ _FRAME = re.compile(
 )
 _COUNTER = re.compile(r"(?:RIP|EIP|IP|pc|PC is at)\b")
 # With "()" behind the symbol the line is warn_slowpath()'s: the address that it returns to.
-_WARNED = re.compile(r"WARNING: (?:CPU: \d+ PID: \d+ )?at \S")
+_WARNED = re.compile(r"WARNING: (?:CPU: \d+ PID: \d+ )?(?:at \S|\S{1,200}:\d+ at )")
+# "kernel BUG at mm/x.c:12!", "WARNING: CPU: 0 PID: 1 at mm/x.c:12 foo", "WARNING: mm/x.c:12 at foo"
+_TRAP = re.compile(
+    r"(?:kernel BUG at |WARNING: (?:CPU: \d+ PID: \d+ )?(?:at )?)"
+    r"(?P<file>\w[\w+.-]{0,63}(?:/\w[\w+.-]{0,63}){0,16}\.[chS]):(?P<line>\d{1,6})\b"
+)
 _LINK = re.compile(r"(?:lr|LR is at|ra|LR)\b")
 _BESIDE = re.compile(r"(?:hard|soft)irqs last  ?(?:en|dis)abled at")
 _OWNER = re.compile(r"page_owner |page last (?:allocated|free) ")
@@ -75,3 +80,15 @@ def frames(report: str) -> Iterator[Frame]:
                 sure=not (beside or owner or found["doubt"]),
                 exact=exact,
             )
+
+
+def trap(report: str) -> tuple[str, int] | None:
+    """File (below the kernel's tree) and line of the BUG or WARN of a report, as it says itself.
+
+    Of what is compiled from elsewhere, by an absolute path, None.
+    """
+    for raw in report.split("\n"):
+        found = _TRAP.match(split(raw)[0].strip())
+        if found is not None:
+            return found["file"], int(found["line"])
+    return None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.model import Frame
 from harness.parse import splat
-from harness.parse.splat_frames import MAX_FRAMES, frames
+from harness.parse.splat_frames import MAX_FRAMES, frames, trap
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NAMES = (
@@ -62,6 +62,7 @@ def one(line: str, *before: str) -> Frame:
         ("hardirqs last  enabled at (9): [<ffffffff81123456>] foo+0x12/0x34", False, False),
         # A trap since 4.12; before it, warn_slowpath() and where it returns to.
         ("WARNING: CPU: 0 PID: 1 at mm/x.c:12 foo+0x12/0x34", True, True),
+        ("WARNING: mm/x.c:12 at foo+0x12/0x34, CPU#0: sh/1", True, True),
         ("WARNING: CPU: 0 PID: 1 at mm/x.c:12 foo+0x12/0x34()", False, True),
         ("WARNING: at mm/x.c:12 foo+0x12/0x34()", False, True),
     ],
@@ -103,6 +104,22 @@ def test_a_return_to_the_begin_of_a_function_is_no_frame_of_it() -> None:
 def test_compilers_names_stay() -> None:
     for name in ("foo.cold", "foo.isra.0", "foo.constprop.0.cold", "__do_sys_x"):
         assert one(f" {name}+0x1/0x2").function == name
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("[    1.000000] kernel BUG at mm/compaction.c:1089!", ("mm/compaction.c", 1089)),
+        ("WARNING: CPU: 0 PID: 1 at mm/x.c:12 foo+0x12/0x34", ("mm/x.c", 12)),
+        ("WARNING: include/linux/x.h:12 at foo+0x12/0x34, CPU#0: sh/1", ("include/linux/x.h", 12)),
+        ("WARNING: at mm/x.c:12 foo+0x12/0x34()", ("mm/x.c", 12)),
+        ("kernel BUG at /tmp/modules/pinner/main.c:12!", None),
+        ("kernel BUG at ../../etc/x.c:12!", None),
+        ("WARNING: possible circular locking dependency detected", None),
+    ],
+)
+def test_the_line_that_a_trap_names_itself(line: str, found: tuple[str, int] | None) -> None:
+    assert trap(f"something\n{line}\n foo+0x1/0x2") == found
 
 
 def test_a_reports_frames_are_bounded() -> None:

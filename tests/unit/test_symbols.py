@@ -212,6 +212,23 @@ def test_the_patch_that_brought_the_line_is_named(built: Built) -> None:
     assert call - 2 <= found.culprit.line <= call + 1
 
 
+def test_the_line_that_a_trap_names_itself_is_the_better_one(built: Built) -> None:
+    _, size = built.at("outer")
+    counter = f"RIP: 0010:outer+0x1/{size:#x}"
+    inner, outer = built.places(counter)
+    (_, frame) = built.splat(
+        "kernel BUG at mm/migrate.c:14!", counter, f" outer+0x2/{size:#x}"
+    ).frames
+    assert [(each.file, each.line) for each in frame.places][1] == outer[:2]
+    (frame, _) = built.splat(
+        "kernel BUG at mm/migrate.c:14!", counter, f" outer+0x2/{size:#x}"
+    ).frames
+    found = [(each.file, each.line, each.function) for each in frame.places]
+    assert found == [("mm/migrate.c", 14, inner[2]), outer]
+    (frame,) = built.splat(f"kernel BUG at {outer[0]}:{outer[1]}!", counter).frames
+    assert [(each.file, each.line, each.function) for each in frame.places] == [inner, outer]
+
+
 def test_without_its_tools_there_is_an_error_that_says_so(
     built: Built, monkeypatch: pytest.MonkeyPatch
 ) -> None:
