@@ -23,6 +23,7 @@ from pathlib import Path
 
 from harness import proc
 from harness.build.origin import Origins
+from harness.errors import ToolError
 from harness.model import BuildArtifacts, Frame, Place, Splat
 from harness.parse.splat_frames import frames, trap
 
@@ -215,6 +216,11 @@ def _places(
         asked = "".join(f"{address:#x}\n" for address in addresses).encode()
         done = proc.run(words, stdin=asked, timeout=_SECONDS)
         answers = answered(done.stdout.decode(errors="replace"))
+        if len(answers) != len(addresses):
+            raise ToolError(
+                f"addr2line gave {len(answers)} answers to {len(addresses)} addresses of {path}",
+                command=words,
+            )
         for address, places in zip(addresses, answers, strict=True):
             found[section, address] = places
     return found
