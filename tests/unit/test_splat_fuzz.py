@@ -214,7 +214,7 @@ def test_memory_is_bounded_whatever_the_size(line: bytes) -> None:
         return top
 
     peak(1)
-    assert peak(36) < peak(12) * 1.3 + 100_000
+    assert peak(20) < peak(10) * 1.3 + 100_000
 
 
 class Characters:
@@ -288,7 +288,7 @@ def test_packed_logs_and_their_remains(pack) -> None:  # type: ignore[no-untyped
 def test_a_bomb_is_refused_in_little_memory(module, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr("harness.cli.logs._FREE", 1 << 23)
     monkeypatch.setattr("harness.cli.logs._RATIO", 100)
-    packed = module.compress(bytes(1 << 26))
+    packed = module.compress(bytes(1 << 25))
     tracemalloc.start()
     count, cut = read(packed)
     top = tracemalloc.get_traced_memory()[1]
