@@ -120,7 +120,7 @@ class _Finder:
     def _message(self, number: int, raw: str) -> None:
         text, caller = message(raw)
         report = self._open.get(caller)
-        if CUT_HERE.search(text):
+        if "[ cut here ]" in text and CUT_HERE.search(text):
             self._cut(report, number, raw, caller)
         elif text.startswith(_BOOT):
             self.end()
@@ -136,7 +136,7 @@ class _Finder:
         text, caller = message(raw)
         report = self._open.get(caller)
         found = headline(text)
-        if CUT_HERE.search(text):
+        if "[ cut here ]" in text and CUT_HERE.search(text):
             self._cut(report, number, raw, caller)
         elif found is not None and found.role is not Role.MAYBE:
             self._headline(found, report, number, raw, text, caller)

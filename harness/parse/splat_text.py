@@ -62,7 +62,7 @@ def _decolour(line: str) -> str:
 
 def messages(line: str) -> list[str]:
     """The messages that share a line because line ends were lost, each as it stands there."""
-    if "]" not in line and "\r" not in line:
+    if line.find("[", 1) < 0 and "\r" not in line:
         return [line]
     found = _BREAK.split(line)
     return found if len(found) > 1 else [line]
