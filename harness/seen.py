@@ -48,6 +48,7 @@ class Seen:
     window: list[Move] = field(default_factory=list)  # those of the drive
     calls_dropped: int = 0
     calls_read: bool = False
+    calls_told: int = 0  # how many there should be
     counters: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     logged: list[Logged] = field(default_factory=list)
     log_read: bool = False
@@ -100,6 +101,14 @@ class Seen:
     def whole(self) -> bool:
         """Whether the arm came to its end: the ledger was read before and after the drive."""
         return "before" in self.pins and "after" in self.pins
+
+    @property
+    def calls_gap(self) -> str:
+        """Why the owner's record of calls does not tell everything, "" if it does."""
+        if not self.calls_read:
+            return "not read"
+        dropped = self.calls_dropped
+        return f"{dropped} calls no longer fit in the record" if dropped else ""
 
     def blocks(self, when: str) -> tuple[int, ...]:
         """Free blocks by order, over all zones."""
@@ -219,7 +228,8 @@ def _call(seen: Seen, data: Data) -> None:
 
 
 def _calls(seen: Seen, data: Data) -> None:
-    seen.calls_dropped, seen.calls_read = data["dropped"], True
+    seen.calls_dropped, seen.calls_read = _number(data["dropped"]), True
+    seen.calls_told = _number(data["total"])
 
 
 def _counters(seen: Seen, data: Data) -> None:

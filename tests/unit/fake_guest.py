@@ -117,7 +117,7 @@ class FakeGuest:
     def _counters(self) -> str:
         moved = sum(page[2] for page in self.pages)
         return (
-            f"mode {self.mode}\npinned {len(self.pages)}\nmigrated {moved}\n"
+            f"mode {self.mode}\npinned {len(self.pages)}\nmigrated {moved}\nrefused 0\n"
             f"verified {self.verified}\ncorrupt 0\nlost 0\nhuge_order 9\nhuge_got {self.huge}\n"
         )
 
