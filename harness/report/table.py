@@ -296,7 +296,8 @@ def _splats(splats: tuple[Splat, ...]) -> RenderableType:
     for each in splats[:_SPLATS]:
         lines.append(f"{visible(each.kind)}  ", style="dim" if each.provoked else _FAULT)
         lines.append(visible(each.title))
-        lines.append(f", provoked by attempt {each.during}\n" if each.provoked else "\n")
+        why = f"provoked by attempt {each.during}" if each.during else "which counts for nothing"
+        lines.append(f", {why}\n" if each.provoked else "\n")
     if len(splats) > _SPLATS:
         lines.append(f"and {len(splats) - _SPLATS} more\n", style="dim")
     lines.rstrip()

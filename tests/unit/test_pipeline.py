@@ -7,11 +7,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from fake_guest import FakeGuest
 from made_evidence import SPLAT, TREATED, Case
 
 from harness import pipeline, scenario
-from harness.errors import GuestCrash
-from harness.model import Event, Outcome, Silent, Splat, Verdict
+from harness.errors import GuestCommandError, GuestCrash
+from harness.model import Event, Outcome, Profile, Setting, Silent, Splat, Verdict
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
 
 
 def judged(monkeypatch: pytest.MonkeyPatch, experiment: Any) -> Verdict:
@@ -46,3 +55,17 @@ def test_a_report_that_went_on_after_the_error_is_one_report(
     verdict = judged(monkeypatch, experiment)
     assert verdict.outcome is Outcome.CRASH
     assert verdict.splats == (SPLAT,) and "reports in all" not in verdict.reason
+
+
+def test_what_a_profile_has_written_to_a_guest() -> None:
+    guest, notes = FakeGuest(), Notes()
+    guest.refusals = {"no": "Invalid argument"}
+    own = (Setting("/sys/kernel/debug/kcsan", "on"), Setting("/sys/x", "no", optional=True))
+    pipeline._set(cast(Any, guest), Profile("keen", "", settings=own), notes)
+    assert [step for step in guest.done if step.startswith("write")] == [
+        "write /sys/kernel/debug/kcsan on",
+        "write /sys/x no",
+    ]
+    assert notes.said == ["profile keen: no 'no' in /sys/x"]
+    with pytest.raises(GuestCommandError):
+        pipeline._set(cast(Any, guest), Profile("keen", "", settings=(Setting("/x", "no"),)), notes)
