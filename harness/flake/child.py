@@ -36,8 +36,8 @@ class Child:
         status = self._process.poll()
         if status is None:
             return None
-        found = [cache.read_json(path) for path in self._folder.glob("*/run.json")]
-        record = found[0] if len(found) == 1 else None
+        own = [path for path in self._folder.glob("*/run.json") if not path.parent.is_symlink()]
+        record = cache.read_json(own[0]) if len(own) == 1 else None  # 'latest' is another name
         if record is None or record["interrupted"]:
             said = self._log.read_text(errors="replace").splitlines()[-_TAIL:]
             how = "was stopped" if status in _STOPPED else f"ended with status {status}"

@@ -274,7 +274,11 @@ def test_a_run_is_a_program_whose_record_is_read(
 ) -> None:
     (job,) = plan(seeds=1)
     said = json.dumps(RECORD)
-    _program(tmp_path, monkeypatch, f"mkdir $keep/r; echo '{said}' > $keep/r/run.json; exit 4")
+    _program(
+        tmp_path,
+        monkeypatch,
+        f"mkdir $keep/r; echo '{said}' > $keep/r/run.json; ln -s r $keep/latest; exit 4",
+    )
     ran = ended(child.Child(job, tmp_path / "own"))
     guests = {"control": "booted"}
     assert ran == Ran(job.name, Outcome.HANG, "it hangs", 2.5, guests, ("k1", "k2"))
