@@ -124,6 +124,7 @@ def _measure(
     if done:
         progress.note(f"{len(done)} of {len(plan)} runs were done before")
     going: dict[str, tuple[Job, Running]] = {}
+    progress.stage("runs")
     try:
         while waiting or going:
             while waiting and len(going) < at_once:
@@ -136,6 +137,8 @@ def _measure(
                 job, _ = going.pop(ran.job)
                 done[ran.job] = _kept(ran, job, folder)
                 _append(folder / _RESULTS, done[ran.job])
+                if done[ran.job].folder:
+                    progress.note(f"{ran.job}: {ran.verdict.value} {ran.reason}")
             if len(going) == at_once or (going and not waiting):
                 time.sleep(_POLL)  # between two looks at the runs that go on
     finally:
