@@ -106,6 +106,7 @@ class FakeGuest:
             "extfrag_index": lambda: INDEX,
             "unusable_index": lambda: INDEX,
             "trace": lambda: "\n".join(["# tracer: nop", *self.traced, ""]),
+            "version": lambda: "Linux version 0 (pinpage@none)\n",
             "kmemleak": lambda: self.leaks,
             "kallsyms": lambda: "ffffffffc0001000 t pinner_store\t[pinner]\n",
             "stats": lambda: STATS.format(len(self.traced)),

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +15,17 @@ from made_evidence import SPLAT, TREATED, Case
 
 from harness import pipeline, scenario
 from harness.errors import GuestCommandError, GuestCrash
-from harness.model import Event, Outcome, Profile, Setting, Silent, Splat, Verdict
+from harness.model import (
+    BuildArtifacts,
+    Event,
+    Outcome,
+    Profile,
+    RunSpec,
+    Setting,
+    Silent,
+    Splat,
+    Verdict,
+)
 
 
 class Notes(Silent):
@@ -69,3 +82,29 @@ def test_what_a_profile_has_written_to_a_guest() -> None:
     assert notes.said == ["profile keen: no 'no' in /sys/x"]
     with pytest.raises(GuestCommandError):
         pipeline._set(cast(Any, guest), Profile("keen", "", settings=(Setting("/x", "no"),)), notes)
+
+
+def test_a_guest_is_as_its_profile_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: dict[str, Any] = {}
+
+    @contextmanager
+    def boot(*parts: Any, **words: Any) -> Iterator[FakeGuest]:
+        given.update(words)
+        yield FakeGuest()
+
+    monkeypatch.setattr(pipeline.machine, "boot", boot)
+    monkeypatch.setattr(pipeline, "_check_identity", lambda said, artifacts: None)
+    chosen = pipeline.choose(RunSpec("compaction", "6.12", "x86_64", ("fixed",), "fast", 1))
+    keen = Profile("keen", "", slowdown=4.0, append=("a=1",), memory_mib=256, smp=2)
+    artifacts = BuildArtifacts(*(cast(Any, tmp_path),) * 4, {}, "k", *(cast(Any, None),) * 6)
+    words = replace(chosen.spec, memory_mib=512, append=("a=2",), snapshots=False)
+    ready = pipeline.Bootable(
+        replace(chosen, profile=keen), words, artifacts, cast(Any, None), cast(Any, None)
+    )
+    with pipeline.boot(ready, tmp_path, Silent()):
+        pass
+    assert (given["memory_mib"], given["smp"], given["profile_slowdown"]) == (768, 2, 4.0)
+    assert given["append"] == ("a=1", "a=2")  # the user's come last, and so win
+    with pipeline.boot(replace(ready, words=replace(words, smp=4)), tmp_path, Silent()):
+        pass
+    assert given["smp"] == 4
