@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.model import JSON
+from harness.errors import InfraError
+from harness.model import JSON, Guest
 from harness.parse import kmemleak
 from harness.scenario.recorder import Recorder
 
@@ -33,9 +34,9 @@ def look(record: Recorder, known: Sequence[kmemleak.Symbol]) -> None:
     if guest.run(f"[ -w {KMEMLEAK} ]").status != 0:
         record.event("kmemleak", "absent", why="the kernel was built without it")
         return
-    guest.write(KMEMLEAK, b"scan", timeout=_SCAN)
+    _scan(guest)
     guest.must(f"sleep {_AGE}", timeout=_AGE + 30)  # what is younger is not listed
-    guest.write(KMEMLEAK, b"scan", timeout=_SCAN)
+    _scan(guest)
     found = kmemleak.leaks(record.text(KMEMLEAK, timeout=_SCAN), known)
     for leak in found:
         stack: list[JSON] = [[caller.function, caller.module] for caller in leak.stack]
@@ -43,3 +44,15 @@ def look(record: Recorder, known: Sequence[kmemleak.Symbol]) -> None:
             "kmemleak", "leak", size=leak.size, comm=leak.comm, stack=stack, text=leak.text
         )
     record.event("kmemleak", "scanned", found=len(found))
+
+
+def _scan(guest: Guest) -> None:
+    """InfraError where kmemleak does not scan: it turns itself off when it has no memory left."""
+    done = guest.run(f"echo scan > {KMEMLEAK}", timeout=_SCAN)
+    if done.status != 0:
+        said = done.stderr.decode(errors="replace").strip()
+        raise InfraError(
+            f"kmemleak cannot be asked: {said or done.status}",
+            hint="console.log says why it is off; more --memory, or a larger "
+            "CONFIG_DEBUG_KMEMLEAK_MEM_POOL_SIZE",
+        )

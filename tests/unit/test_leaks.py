@@ -10,6 +10,7 @@ from fake_guest import FakeGuest
 from made_evidence import TREATED, Case
 
 from harness import scenario
+from harness.errors import InfraError
 from harness.model import Caller, Event, Outcome, Splat
 from harness.parse import kmemleak
 from harness.verdict import judge, ledger
@@ -78,7 +79,7 @@ def test_it_is_asked_twice_when_the_pinner_is_gone() -> None:
     guest.leaks = OLD.replace("ffffffffa000", "ffffffffc000")
     events = drive(guest)
     done = guest.done
-    scans = [at for at, step in enumerate(done) if step == f"write {KMEMLEAK} scan"]
+    scans = [at for at, step in enumerate(done) if step == f"echo scan > {KMEMLEAK}"]
     slept = done.index("sleep 6")
     gone = done.index("rmmod pinner")
     assert done.index("read /proc/kallsyms") < gone < scans[0] < slept < scans[1]
@@ -86,6 +87,14 @@ def test_it_is_asked_twice_when_the_pinner_is_gone() -> None:
     said = [event for event in events if event.source == "kmemleak"]
     assert [event.name for event in said] == ["leak", "scanned"]
     assert said[0].data["stack"][0] == ["pinner_store", "pinner"]  # type: ignore[index]
+
+
+def test_kmemleak_that_has_turned_itself_off_is_no_answer() -> None:
+    guest = FakeGuest(moves=1500)
+    guest.absent.discard(KMEMLEAK)
+    guest.refusals["echo scan"] = "write error: Operation not permitted"
+    with pytest.raises(InfraError, match="Operation not permitted"):
+        drive(guest)
 
 
 def test_a_kernel_without_it_says_so() -> None:
