@@ -15,6 +15,7 @@ from harness.model import Caller, Splat
 from harness.seen import Leak, Seen, calls
 
 KIND = "kmemleak"
+NEXT = "the events of kmemleak in events.jsonl have each object with its stack and its contents"
 _SUBSYSTEM = re.compile(r"pinpage|^general_(?:add|del|find|dup)_page$")
 
 

@@ -198,7 +198,8 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     first = next((splat for splat in splats if splat.fatal), splats[0])
     more = f" (reports in all: {len(splats)})" if len(splats) > 1 else ""
     where = f" in {first.function}" if first.function and first.function not in first.title else ""
-    return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}", ""
+    next_step = "" if first.first_line else leaked.NEXT
+    return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}", next_step
 
 
 def _provoked(splats: Sequence[Splat], seen: Sequence[Seen]) -> tuple[Splat, ...]:

@@ -121,6 +121,7 @@ def test_a_leak_of_ours_is_a_crash(stack: list[tuple[str, str]]) -> None:
     assert f"kmemleak: 2 unreferenced objects, 128 bytes, allocated by {stack[0][0]}" in (
         verdict.reason
     )
+    assert "events.jsonl" in verdict.next_step
     (splat,) = verdict.splats
     assert (splat.kind, splat.arm, splat.function) == ("kmemleak", "treated", stack[0][0])
 
