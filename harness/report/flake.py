@@ -21,20 +21,23 @@ _FAULT = "bold red"
 def flake(found: Mapping[str, Any]) -> RenderableType:
     """found: as harness/flake/tally.py gives it as JSON."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("scenario", "kernel", "arch", "profile", "series", "right", "verdicts"):
+    for name in ("what", "right", "verdicts"):
         table.add_column(name)
     table.add_column("guests", justify="right")
-    table.add_column(f"false alarms ({found['confidence']:.0%} bounds)")
+    table.add_column("false alarms")
     for cell in found["cells"]:
         rate = cell["rate"]
         table.add_row(
-            *map(visible, _words(cell)),
+            visible(" ".join(_words(cell))),
             cell["right"],
             Text(_counted(cell["verdicts"]), style=_FAULT if rate and rate["wrong"] else ""),
             str(cell["guests"]),
             _rated(rate),
         )
-    parts: list[RenderableType] = [table, Text(f"\nall: {_rated(found['total'])}")]
+    parts: list[RenderableType] = [
+        table,
+        Text(f"\nall: {_rated(found['total'])}, bounds of {found['confidence']:.0%}"),
+    ]
     return Group(*parts, *(Padding(text, (1, 0, 0, 0)) for text in _below(found)))
 
 
