@@ -144,16 +144,37 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A text written to a file of the guest when it is ready. optional: a guest that has no such
+    file, or refuses the text, goes without."""
+
+    file: str
+    text: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
 class Profile:
     """What the kernel is built to notice: fragments on top of base, arch and feature ones.
 
     slowdown: factor on boot and command deadlines relative to ``fast`` on one accelerator.
+    needs: options (without CONFIG_) that make the profile what it is; a kernel that cannot have
+    them is a SKIP. append: words on the kernel command line, before all others. memory_mib: what
+    its guests have on top of what is asked. smp: CPUs that they have at least. settings: written
+    in this order when a guest is ready. extra: a folder below the kernel's patches, of which the
+    one that applies goes on top of the series.
     """
 
     name: str
     summary: str
     fragments: tuple[str, ...] = ()
     slowdown: float = 1.0
+    needs: tuple[str, ...] = ()
+    append: tuple[str, ...] = ()
+    memory_mib: int = 0
+    smp: int = 1
+    settings: tuple[Setting, ...] = ()
+    extra: str = ""
 
 
 @dataclass(frozen=True)
@@ -276,12 +297,15 @@ class Fragment:
 class KernelConfig:
     """What is asked of Kconfig: fragments merged in order on tinyconfig.
 
-    requested: symbol (without CONFIG_) → the value it must have after olddefconfig.
+    requested: symbol (without CONFIG_) → the value it must have after olddefconfig. needs: those
+    of them that make the profile; profile: its name.
     """
 
     fragments: tuple[Fragment, ...]
     requested: Mapping[str, str]
     digest: str
+    needs: tuple[str, ...] = ()
+    profile: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from harness.build.blame import Blame
 from harness.build.origin import Origins
 from harness.errors import (
     CannotRun,
+    GuestCommandError,
     GuestError,
     InfraError,
     InputError,
@@ -51,6 +52,7 @@ from harness.model import (
 )
 from harness.parse import marks, splat
 from harness.scenario import defects
+from harness.scenario.recorder import mount
 from harness.vm import accel, machine, snapshot
 
 PINPAGE_HEADER = "include/linux/pinpage.h"
@@ -112,9 +114,17 @@ def fetch(chosen: Chosen, progress: Progress) -> SourceTree:
 
 
 def apply(chosen: Chosen, tree: SourceTree, progress: Progress) -> PatchedTree:
+    """The tree with the series, and with what the profile has on top of it where that applies."""
     progress.stage("apply")
     wanted = series.load(chosen.spec.series, chosen.kernel, tree, chosen.spec.without)
-    return series.apply(tree, wanted, cache=resources.cache(), progress=progress)
+    patched = series.apply(tree, wanted, cache=resources.cache(), progress=progress)
+    if not chosen.profile.extra:
+        return patched
+    try:
+        return _topped(chosen, patched, chosen.profile.extra, progress)
+    except CannotRun as error:
+        progress.note(str(error))
+        return patched
 
 
 def steps(chosen: Chosen, tree: SourceTree, progress: Progress) -> Iterator[PatchedTree]:
@@ -192,22 +202,24 @@ def bootable(chosen: Chosen, artifacts: BuildArtifacts, progress: Progress) -> B
 def boot(
     ready: Bootable, folder: Path, progress: Progress, plan: ArmPlan | None = None
 ) -> Iterator[machine.Machine]:
-    """A booted guest; folder gets its console and logs. plan: the arm that it is for.
+    """A booted guest, as its profile has it; folder gets its console and logs. plan: the arm that
+    it is for.
 
     InfraError where the kernel that answers is not the one that was built.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    profile = ready.chosen.profile
     with machine.boot(
         ready.chosen.arch,
         ready.artifacts.image,
         ready.image,
         accel=ready.accelerator,
-        profile_slowdown=ready.chosen.profile.slowdown,
+        profile_slowdown=profile.slowdown,
         folder=folder,
         modules=ready.artifacts.modules,
-        memory_mib=ready.words.memory_mib,
-        smp=ready.words.smp,
-        append=ready.words.append,
+        memory_mib=ready.words.memory_mib + profile.memory_mib,
+        smp=max(ready.words.smp, profile.smp),
+        append=(*profile.append, *ready.words.append),
         room=plan.room if plan else (),
         nodes=plan.nodes if plan else 1,
         snapshots=_snapshots(ready),
@@ -215,7 +227,21 @@ def boot(
         progress=progress,
     ) as guest:
         _check_identity(guest.must("cat /proc/version"), ready.artifacts)
+        _set(guest, profile, progress)
         yield guest
+
+
+def _set(guest: machine.Machine, profile: Profile, progress: Progress) -> None:
+    """Write what a profile has written to a guest that is ready."""
+    if profile.settings:
+        mount(guest)
+    for setting in profile.settings:
+        try:
+            guest.write(setting.file, setting.text.encode())
+        except GuestCommandError:
+            if not setting.optional:
+                raise
+            progress.note(f"profile {profile.name}: no {setting.text!r} in {setting.file}")
 
 
 def _snapshots(ready: Bootable) -> snapshot.Store | None:

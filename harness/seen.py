@@ -37,6 +37,15 @@ class Trace:
     tries: Counter[int] = field(default_factory=Counter)  # attempt → calls of migrate_pages()
 
 
+@dataclass(frozen=True)
+class Leak:
+    """An object that nothing points at, by kmemleak. stack: of its allocation, the latest first."""
+
+    size: int
+    stack: tuple[Caller, ...]
+    text: str
+
+
 @dataclass
 class Seen:
     """One arm's evidence. Mappings by ``when`` hold what was read at that moment."""
@@ -72,6 +81,8 @@ class Seen:
     layout: dict[str, tuple[Run, ...]] = field(default_factory=dict)  # pageblocks
     areas: list[tuple[int, int]] = field(default_factory=list)  # contiguous: first frame, frames
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
+    leaks: list[Leak] = field(default_factory=list)
+    leaks_read: bool = False  # kmemleak was asked, and its list is whole
 
     @property
     def tried(self) -> tuple[Attempt, ...]:
@@ -405,6 +416,17 @@ def _rmmod(seen: Seen, data: Data) -> None:
     seen.unloaded = True
 
 
+def _leak(seen: Seen, data: Data) -> None:
+    stack = tuple(Caller(function, module) for function, module in data["stack"])
+    seen.leaks.append(Leak(_number(data["size"]), stack, data["text"]))
+
+
+def _scanned(seen: Seen, data: Data) -> None:
+    if _number(data["found"]) != len(seen.leaks):
+        raise ValueError(f"{data['found']} leaks were found, and {len(seen.leaks)} are here")
+    seen.leaks_read = True
+
+
 _TAKE = {
     ("harness", "params"): _params,
     ("harness", "drive"): _drive,
@@ -435,6 +457,8 @@ _TAKE = {
     ("trace", "read"): _trace_read,
     ("trace", "missing"): _trace_missing,
     ("pageflags", "flags"): _flags,
+    ("kmemleak", "leak"): _leak,
+    ("kmemleak", "scanned"): _scanned,
     ("buddyinfo", "free"): _free,
     ("buddyinfo", "extfrag_index"): _extfrag,
     ("buddyinfo", "unusable_index"): _unusable,

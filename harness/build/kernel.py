@@ -48,7 +48,8 @@ def build(
     """The built kernel and modules; modules: name → source folder.
 
     CompileError names the compiler's first error, its file and the patch that touched it;
-    ConfigError an option that Kconfig dropped; MissingTool what the build lacks on this machine.
+    ConfigError an option that Kconfig dropped; CannotRun one without which the profile is
+    nothing; MissingTool what the build lacks on this machine.
     """
     job = _Job(tree, config, arch, kernel, toolchain, modules, jobs, cache, progress)
     found = artifacts.look(job.key, cache, progress)
@@ -167,7 +168,7 @@ class _Job:
         text = (work.obj / ".config").read_text(encoding="utf-8")
         dropped = kconfig.verify(self._config.requested, text, work.src)
         if dropped:
-            raise kconfig.dropped_error(dropped)
+            raise kconfig.dropped_error(dropped, self._config)
 
     def _module(self, make: Make, name: str) -> Path:
         """Build one module in a copy of its folder; headers beside the folder come along.

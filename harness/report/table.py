@@ -299,7 +299,8 @@ def _splats(splats: tuple[Splat, ...]) -> RenderableType:
     for each in splats[:_SPLATS]:
         lines.append(f"{visible(each.kind)}  ", style="dim" if each.provoked else _FAULT)
         lines.append(visible(each.title))
-        lines.append(f", provoked by attempt {each.during}\n" if each.provoked else "\n")
+        why = f"provoked by attempt {each.during}" if each.during else "which counts for nothing"
+        lines.append(f", {why}\n" if each.provoked else "\n")
         if each.culprit is not None and not each.provoked:
             lines.append(f"  {visible(frames.blame(each))}\n", style="bold")
         if each is first:
