@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import errorcode
 
-from harness import leaked
+from harness import unreferenced
 from harness.errors import EvidenceError, PinpageError
 from harness.model import (
     ArmPlan,
@@ -176,7 +176,7 @@ def judge(
         for witness in examine(each, tuple(r for r in rows if r.arm == each.plan.name))
         if each.whole
     )
-    splats = (*_provoked(splats, seen), *leaked.reports(seen))
+    splats = (*_provoked(splats, seen), *unreferenced.reports(seen))
     outcome, reason, next_step = (
         _crashed(splats)
         or _incomplete(seen, results, expected)
@@ -199,7 +199,7 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     more = f" (reports in all: {len(splats)})" if len(splats) > 1 else ""
     where = f" in {first.function}" if first.function and first.function not in first.title else ""
     blame = f"; blame: {first.culprit.said}" if first.culprit is not None else ""
-    next_step = "" if first.first_line else leaked.NEXT
+    next_step = "" if first.first_line else unreferenced.NEXT
     return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}{blame}", next_step
 
 
@@ -216,7 +216,7 @@ def _provoked(splats: Sequence[Splat], seen: Sequence[Seen]) -> tuple[Splat, ...
         replace(
             splat,
             provoked=(splat.arm, splat.during, splat.kind) in allowed
-            or (splat.kind == leaked.KIND and splat.arm in listed),
+            or (splat.kind == unreferenced.KIND and splat.arm in listed),
         )
         for splat in splats
     )

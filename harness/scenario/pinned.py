@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from harness.errors import InputError
 from harness.model import JSON, ArmPlan, Guest
 from harness.parse.ledger import Pin
-from harness.scenario import leaks
+from harness.scenario import kmemleak
 from harness.scenario.base import Default, Emit
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.tracing import Window
@@ -97,10 +97,10 @@ def pinned(
     was = {pin.handle: pin.pfn_now for pin in pins}
     record.holders(pin.pfn_now for pin in after if was.get(pin.handle) == pin.pfn_now)
     record.log()
-    known = leaks.noted(record)
+    known = kmemleak.noted(record)
     record.unload()
     record.free("removed")
-    leaks.look(record, known)
+    kmemleak.look(record, known)
 
 
 def settle(guest: Guest) -> None:
