@@ -19,6 +19,7 @@ SUCCESS = "cma_alloc_success"  # of /proc/vmstat, since v5.14
 _DEBUGFS = "/sys/kernel/debug/cma"
 _MODULE = "/modules/cma_alloc.ko"
 _OWN = "/sys/kernel/debug/cma_alloc"
+CONTROL = f"{_OWN}/control"
 _SECONDS = 120.0  # that one allocation may take
 
 
@@ -98,7 +99,7 @@ class Buffers:
         self._guest.must("rmmod cma_alloc", timeout=120)
 
     def _control(self, command: str) -> None:
-        self._guest.write(f"{_OWN}/control", command.encode(), timeout=_SECONDS)
+        self._guest.write(CONTROL, command.encode(), timeout=_SECONDS)
 
     def _results(self) -> tuple[cma.Result, ...]:
         found = cma.results(self._record.text(f"{_OWN}/results"))[self._seen :]
