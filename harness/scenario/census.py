@@ -26,9 +26,10 @@ _MARK = "@census "
 _COUNTERS = ("nr_isolated_anon", "nr_isolated_file", "nr_slab_unreclaimable", "nr_slab_reclaimable")
 _SETTLE = (
     "echo 3 > /proc/sys/vm/drop_caches; "
-    "for each in /sys/kernel/slab/*/shrink; do echo 1 > $each 2>/dev/null; done; "
-    "[ ! -w /proc/sys/vm/stat_refresh ] || echo 1 > /proc/sys/vm/stat_refresh"
+    "for each in /sys/kernel/slab/*/shrink; do echo 1 > $each 2>/dev/null; done"
 )
+# Processors keep differences to themselves, of some dozens of pages each (mm/vmstat.c).
+_REFRESH = "[ ! -w /proc/sys/vm/stat_refresh ] || echo 1 > /proc/sys/vm/stat_refresh"
 
 
 class Census:
@@ -68,10 +69,10 @@ class Census:
 
     def _read(self) -> dict[str, str]:
         self._record.guest.must(f"{_SETTLE}; true", timeout=120)
-        command = "; ".join(
+        reads = [
             f"echo '{_MARK}{name}'; cat {path}" for name, path in _PARTS.items() if self._has[name]
-        )
-        said = self._record.bulk(command).decode(errors="replace")
+        ]
+        said = self._record.bulk("; ".join([_REFRESH, *reads])).decode(errors="replace")
         parts = dict[str, str]()
         for piece in f"\n{said}".split(f"\n{_MARK}")[1:]:
             name, _, text = piece.partition("\n")

@@ -25,7 +25,7 @@ from harness.parse import injected
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
-from harness.scenario.survival import ALWAYS, Site, asked, calls, site
+from harness.scenario.survival import ALWAYS, Site, asked, calls
 from harness.scenario.trigger import compact, contig, inject, offline
 from harness.scenario.trigger.attempt import Done, errno_of
 from harness.scenario.trigger.eat import eaten
@@ -33,8 +33,8 @@ from harness.seen import calls as shown
 
 EXPECTED = verdict.Expectation(pinned=500, moved=0.25, huge=False, attempts=True)
 _AREA = 16  # MiB of the contiguous area
+_EVERY = 64  # pages of which a trial pins one
 _ROOM = 128  # MiB that are plugged, the smallest that x86 knows
-_BUFFER = 64  # pages that are asked for in one piece
 _LEFT = 512  # pages that are left where there is no room
 _CALLS = 4  # of a stack that are shown
 _UNLOADS = 60  # seconds for a module to go
@@ -51,8 +51,8 @@ class Injection:
         {
             "pages": Param(1000, "pinned pages in each arm", least=500, most=20_000),
             "every": Param(64, "of so many neighbouring pages one is pinned", least=2, most=1024),
-            "pins": Param(4, "pinned pages of a trial", least=2, most=64),
-            "calls": Param(40, "calls that are failed, at most, one a trial", least=1, most=10_000),
+            "pins": Param(8, "pinned pages of a trial", least=2, most=64),
+            "calls": Param(12, "calls that are failed, at most, one a trial", least=1, most=10_000),
             "seconds": Param(4, "that a block may take to go offline", least=1, most=600),
             "lie": Param(
                 "none",
@@ -92,7 +92,8 @@ class Injection:
                 inject.probe(guest, kind)
             compact.everything(guest)
         load(own.record, values)
-        trials = _Trials(own, values, seed, site(own, seed, int(values["pins"])))
+        strewn = Site(own, seed, None, int(values["pins"]), _EVERY)
+        trials = _Trials(own, values, seed, strewn)
         trials.all()
 
     def judge(
@@ -135,15 +136,19 @@ class _Trials:
 
     def all(self) -> None:
         injectors = [inject.Injector(self.own.record, kind) for kind in inject.KINDS]
+        for injector in injectors:
+            self._walk(self._compaction(), injector)
+        self._refusals()
+        self._no_room()
         for way in self._ways():
             for injector in injectors:
                 self._walk(way, injector)
-        self._refusals()
-        self._no_room()
         self._unloaded()
 
+    def _compaction(self) -> _Way:
+        return _Way("compaction", compact.COMPACT, "1", self.low, self.low.compacts)
+
     def _ways(self) -> Iterable[_Way]:
-        yield _Way("compaction", compact.COMPACT, "1", self.low, self.low.compacts)
         try:
             yield self._contig()
         except CannotRun as error:
@@ -197,16 +202,20 @@ class _Trials:
     def _contig(self) -> _Way:
         area = contig.areas(self.guest)[0]
         buffers = contig.Buffers(self.own.record, area)
-        place = Site(self.own, self.seed, area.first, _BUFFER, _BUFFER // int(self.values["pins"]))
+        # Pins lie in both halves, and one half is asked for.
+        pages, pins = area.count // 2, 2 * int(self.values["pins"])
+        place = Site(self.own, self.seed, area.first, area.count, area.count // pins)
 
         def goes_on() -> str:
-            buffers.free_all()
+            buffers.forget()
             place.fill()
-            done = buffers.alloc(_BUFFER, 0)
-            return f"no buffer could be had: error {done.errno}" if done.errno else ""
+            done = buffers.alloc(pages, 0)
+            if place.treated and done.errno:
+                return f"no buffer could be had: error {done.errno}"
+            return ""
 
-        text = f"alloc {_BUFFER} 0"
-        return _Way("contig", contig.CONTROL, text, place, goes_on, buffers.free_all)
+        text = f"alloc {pages} 0"
+        return _Way("contig", contig.CONTROL, text, place, goes_on, buffers.forget)
 
     def _offline(self) -> _Way:
         offline.probe(self.guest)
@@ -264,8 +273,7 @@ class _Trials:
 
         self.own.attempts.make("refuse", target, act, group=f"refused: {target}", pins=pins)
         self.own.record.control(f"refuse {errno} 0 1")
-        way = _Way("compaction", compact.COMPACT, "1", self.low, self.low.compacts)
-        self._survived(way, f"compaction with {target}")
+        self._survived(self._compaction(), f"compaction with {target}")
 
     # No room, no time, no module -----------------------------------------------------------------
 
@@ -278,8 +286,7 @@ class _Trials:
             return Done(0, f"{self.low.moved()} pages moved")
 
         self.own.attempts.make("compaction", "no room", act, provokes=("alloc-failure",))
-        way = _Way("compaction", compact.COMPACT, "1", self.low, self.low.compacts)
-        self._survived(way, "compaction without room")
+        self._survived(self._compaction(), "compaction without room")
 
     def _unloaded(self) -> None:
         """The module goes while a compaction has its pages."""

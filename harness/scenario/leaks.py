@@ -26,7 +26,7 @@ from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact
 from harness.scenario.trigger.attempt import Done, errno_of
 
-EXPECTED = verdict.Expectation(pinned=500, moved=0.25, huge=False, attempts=True, census=True)
+EXPECTED = verdict.Expectation(pinned=500, moved=0.05, huge=False, attempts=True, census=True)
 _WARM = 2  # rounds of each size that come before any is counted
 _REFUSE = 4  # one of so many refuses to move
 _ALWAYS = 2**32 - 1

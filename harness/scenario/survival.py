@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from harness.errors import GuestCommandError
 from harness.model import JSON
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
@@ -17,17 +16,21 @@ from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact
 from harness.scenario.trigger.attempt import Done
 
-_BLOCK = 512  # frames of a pageblock
+_MORE = (1, 4, 16)  # times the pins that have to move: few may all lie where they would go
 ALWAYS = 2**32 - 1  # times
 
 
 @dataclass
 class Site:
-    """Where pins are laid anew for each trial: so many frames from a first one on."""
+    """Where pins are laid anew for each trial.
+
+    With a first frame: one of ``every`` of so many frames from there on. Without: so many pins
+    strewn over memory, one of ``every`` pages, which is a lot quicker.
+    """
 
     own: Pinned
     seed: int
-    first: int
+    first: int | None
     count: int
     every: int
     pins: tuple[pinner.Pin, ...] = ()
@@ -41,11 +44,16 @@ class Site:
     def treated(self) -> bool:
         return self.record.arm.role == "treated"
 
-    def fill(self) -> int:
-        """Give up all pins and lay new ones; how many."""
+    def fill(self, times: int = 1) -> int:
+        """Give up all pins and lay new ones; how many. times: so many times more than usual,
+        where they are strewn over memory and not over a range."""
         self.record.control("free_all", timeout=120)
         self._filled += 1
-        self.record.fill(self.first, self.count, self.every, self.seed + self._filled)
+        seed = self.seed + self._filled
+        if self.first is None:
+            self.record.layout(self.count * times, self.every, seed)
+        else:
+            self.record.fill(self.first, self.count, self.every, seed)
         self.pins = self.rows()
         return len(self.pins)
 
@@ -93,28 +101,18 @@ class Site:
 
     def compacts(self) -> str:
         """Whether new pins move with a compaction, as they must where somebody can move them."""
-        self.fill()
-        before = _migrated(self.record)
-        compact.everything(self.record.guest)
-        moved = self.moved()
+        before, moved = _migrated(self.record), 0
+        for times in _MORE:
+            self.fill(times)
+            compact.everything(self.record.guest)
+            moved = self.moved()
+            if moved or not self.treated:
+                break
         if self.treated and not moved:
             return "a compaction moved no page any more"
         if moved > _migrated(self.record) - before:
             return f"{moved} pages moved, and pgmigrate_success grew by less"
         return ""
-
-
-def site(own: Pinned, seed: int, pins: int) -> Site:
-    """The lowest pageblock that had pins and in which others can be laid."""
-    blocks = sorted({pin.pfn_now // _BLOCK * _BLOCK for pin in own.pins})
-    for first in blocks:
-        found = Site(own, seed, first, _BLOCK, max(2, _BLOCK // pins))
-        try:
-            if found.fill() >= pins // 2:
-                return found
-        except GuestCommandError:
-            continue  # ENOSPC: others have it by now
-    raise GuestCommandError(f"none of {len(blocks)} pageblocks has room for {pins} pins")
 
 
 def asked(calls: Sequence[pinner.Move], errno: int) -> Counter[int]:

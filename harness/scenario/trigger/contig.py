@@ -95,6 +95,11 @@ class Buffers:
     def free_all(self) -> None:
         self._control("free_all")
 
+    def forget(self) -> None:
+        """Give back all buffers, and look no more at what came of them, whoever asked."""
+        self.free_all()
+        self._results()
+
     def unload(self) -> None:
         self._guest.must("rmmod cma_alloc", timeout=120)
 
