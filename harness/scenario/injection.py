@@ -35,7 +35,7 @@ EXPECTED = verdict.Expectation(pinned=500, moved=0.25, huge=False, attempts=True
 _AREA = 16  # MiB of the contiguous area
 _EVERY = 64  # pages of which a trial pins one
 _ROOM = 128  # MiB that are plugged, the smallest that x86 knows
-_LEFT = 512  # pages that are left where there is no room
+_PASSES = 10  # over the pages of one migrate_pages()
 _CALLS = 4  # of a stack that are shown
 _UNLOADS = 60  # seconds for a module to go
 _TURNS = 600  # tenths of a second that its first callback is waited for
@@ -53,6 +53,11 @@ class Injection:
             "every": Param(64, "of so many neighbouring pages one is pinned", least=2, most=1024),
             "pins": Param(8, "pinned pages of a trial", least=2, most=64),
             "calls": Param(12, "calls that are failed, at most, one a trial", least=1, most=10_000),
+            "ways": Param(
+                "compaction,contig,offline",
+                "what has the kernel migrate",
+                pattern=r"(compaction|contig|offline)(,(compaction|contig|offline))*",
+            ),
             "seconds": Param(4, "that a block may take to go offline", least=1, most=600),
             "lie": Param(
                 "none",
@@ -106,12 +111,24 @@ class Injection:
         return verdict.judge(arms, events, rows, splats, EXPECTED)
 
 
+def _times(errno: int, times: int) -> frozenset[int]:
+    """How often a page may be asked that answers so, in one compaction.
+
+    Source: mm/migrate.c. EAGAIN is tried again, up to ten times in all (v3.11: migrate_pages();
+    v6.12: NR_MAX_MIGRATE_PAGES_RETRY). Any other error is final, but v6.12 asks in a batch first
+    and then one by one (migrate_pages_sync()), so twice.
+    """
+    if errno == numbers.EAGAIN:
+        return frozenset({min(times, _PASSES)})
+    return frozenset({1, 2})
+
+
 @dataclass(frozen=True)
 class _Way:
     """A way to have the kernel migrate: what is written where, and the same without a failure.
 
-    before: laid anew for each trial; goes_on: says what is wrong, "" if nothing. seconds: after
-    which it is interrupted, 0 for never.
+    place: where pins are laid anew for each trial. goes_on: says what is wrong, "" if nothing.
+    after: in the end. seconds: after which it is interrupted, 0 for never. more: further trials.
     """
 
     name: str
@@ -121,6 +138,7 @@ class _Way:
     goes_on: Callable[[], str]
     after: Callable[[], None] = lambda: None
     seconds: float = 0
+    more: tuple[Callable[[_Way], None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,27 +154,32 @@ class _Trials:
 
     def all(self) -> None:
         injectors = [inject.Injector(self.own.record, kind) for kind in inject.KINDS]
-        for injector in injectors:
-            self._walk(self._compaction(), injector)
-        self._refusals()
-        self._no_room()
-        for way in self._ways():
-            for injector in injectors:
-                self._walk(way, injector)
+        ways = {
+            "compaction": self._compaction,
+            "contig": self._contig,
+            "offline": self._offline,
+        }
+        for name in dict.fromkeys(str(self.values["ways"]).split(",")):
+            self._part(name, ways[name], injectors)
         self._unloaded()
 
     def _compaction(self) -> _Way:
-        return _Way("compaction", compact.COMPACT, "1", self.low, self.low.compacts)
+        more = (self._refusals,)
+        return _Way("compaction", compact.COMPACT, "1", self.low, self.low.compacts, more=more)
 
-    def _ways(self) -> Iterable[_Way]:
+    def _part(
+        self, name: str, make: Callable[[], _Way], injectors: Sequence[inject.Injector]
+    ) -> None:
+        """What this kernel or machine has no means for is left out."""
         try:
-            yield self._contig()
+            way = make()
         except CannotRun as error:
-            self.own.record.event("harness", "left out", part="contig", why=error.message)
-        try:
-            yield self._offline()
-        except CannotRun as error:
-            self.own.record.event("harness", "left out", part="offline", why=error.message)
+            self.own.record.event("harness", "left out", part=name, why=error.message)
+            return
+        for injector in injectors:
+            self._walk(way, injector)
+        for trial in way.more:
+            trial(way)
 
     def _walk(self, way: _Way, injector: inject.Injector) -> None:
         """Fail the first call, the second, … until nothing fails any more."""
@@ -236,8 +259,16 @@ class _Trials:
             return ""
 
         path = f"{offline.BLOCKS}/{block.name}/state"
+        more = (partial(self._no_room, block), partial(self._interrupted, block))
         return _Way(
-            "offline", path, "offline", place, goes_on, lambda: online(block), float(seconds)
+            "offline",
+            path,
+            "offline",
+            place,
+            goes_on,
+            lambda: online(block),
+            float(seconds),
+            more if place.treated else (),
         )
 
     def _online(self, block: offline.Block) -> None:
@@ -246,12 +277,12 @@ class _Trials:
 
     # Owners that refuse ------------------------------------------------------------------------
 
-    def _refusals(self) -> None:
+    def _refusals(self, way: _Way) -> None:
         for errno in (numbers.EAGAIN, numbers.EBUSY, numbers.ENOMEM):
-            self._refusal(errno, ALWAYS)
-        self._refusal(numbers.EAGAIN, 3)
+            self._refusal(way, errno, ALWAYS)
+        self._refusal(way, numbers.EAGAIN, 3)
 
-    def _refusal(self, errno: int, times: int) -> None:
+    def _refusal(self, way: _Way, errno: int, times: int) -> None:
         name = numbers.errorcode[errno]
         target = f"{name} for ever" if times == ALWAYS else f"{name} {times} times"
         pins = self.low.fill()
@@ -260,33 +291,55 @@ class _Trials:
         def act() -> Done:
             last, before = self.own.record.calls_so_far(), self.low.counter("refused")
             compact.everything(self.guest)
-            each = asked(calls(self.own.record, last), errno)
+            each, moved = asked(calls(self.own.record, last), errno), self.low.moved()
             counts = sorted(set(each.values()))
-            said = f"{len(each)} of {pins} pages asked, {counts} times, {self.low.moved()} moved"
-            return Done(
-                0,
-                said,
-                asked=pins,
-                got=sum(each.values()),
-                also={"pinner counter refused": self.low.counter("refused") - before},
+            said = f"{len(each)} of {pins} pages asked, each {counts} times, {moved} moved"
+            due = len(each) if times < _PASSES else 0
+            right = (
+                set(counts) <= _times(errno, times) and moved >= due and bool(due) is bool(moved)
             )
+            if bool(each) is not self.low.treated:
+                right = False
+            also = {"pinner counter refused": self.low.counter("refused") - before}
+            errno_now = 0 if right else numbers.EPROTO
+            most = len(each) * max(_times(errno, times))
+            return Done(errno_now, said, asked=most, got=sum(each.values()), also=also)
 
-        self.own.attempts.make("refuse", target, act, group=f"refused: {target}", pins=pins)
+        self.own.attempts.make(
+            "refuse", target, act, group=f"refused: {target}", expected=True, pins=pins
+        )
         self.own.record.control(f"refuse {errno} 0 1")
-        self._survived(self._compaction(), f"compaction with {target}")
+        self._survived(way, f"compaction with {target}")
 
     # No room, no time, no module -----------------------------------------------------------------
 
-    def _no_room(self) -> None:
-        self.low.fill()
+    def _no_room(self, block: offline.Block, way: _Way) -> None:
+        """What lies in the block, others' pages among it, has nowhere to go to."""
+        way.place.fill()
+        with eaten(self.guest, block.count * 7 // 8):
+            self._refused_offline(block, way, "without room", ("alloc-failure",))
+        self._survived(way, "offline without room")
 
-        def act() -> Done:
-            with eaten(self.guest, _LEFT):
-                compact.everything(self.guest)
-            return Done(0, f"{self.low.moved()} pages moved")
+    def _interrupted(self, block: offline.Block, way: _Way) -> None:
+        """Its owner always says to try again, so it is tried until a signal comes."""
+        way.place.fill()
+        self.own.record.control(f"refuse {numbers.EAGAIN} {ALWAYS} 1")
+        self._refused_offline(block, way, "interrupted")
+        self.own.record.control(f"refuse {numbers.EAGAIN} 0 1")
+        self._survived(way, "offline interrupted")
 
-        self.own.attempts.make("compaction", "no room", act, provokes=("alloc-failure",))
-        self._survived(self._compaction(), "compaction without room")
+    def _refused_offline(
+        self, block: offline.Block, way: _Way, how: str, provokes: Sequence[str] = ()
+    ) -> None:
+        self.own.attempts.make(
+            "offline",
+            f"{block.name} {how}",
+            lambda: offline.offline(self.own.record, block, seconds=way.seconds),
+            group=f"offline {how}",
+            expected=False,
+            pins=len(way.place.pins),
+            provokes=provokes,
+        )
 
     def _unloaded(self) -> None:
         """The module goes while a compaction has its pages."""

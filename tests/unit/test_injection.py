@@ -135,6 +135,16 @@ def test_the_nth_call_of_each_trial_fails_whatever_was_counted_before() -> None:
     assert guest.failed == [1, 2, 3] * 3
 
 
+def test_nothing_is_failed_before_only_those_who_ask_are_meant() -> None:
+    guest = FaultyKernel(calls=0)
+    asked: list[str] = []
+    guest.must = lambda command, **_: asked.append(command) or ""  # type: ignore
+    inject.Injector(recorder(guest), "failslab")
+    order = [re.findall(r"> \S+/([\w-]+)$", each)[0] for each in asked if "> /sys" in each]
+    assert order.index("times") < order.index("probability") == len(order) - 1
+    assert order.index("task-filter") < order.index("probability")
+
+
 def test_with_no_calls_the_first_finds_that() -> None:
     guest = FaultyKernel(calls=0)
     injector = inject.Injector(recorder(guest), "fail_page_alloc")

@@ -22,15 +22,17 @@ from harness.scenario.recorder import Recorder
 
 KINDS = ("failslab", "fail_page_alloc")
 _DEBUG = "/sys/kernel/debug"
+# In this order: until only tasks that ask for it are meant, nothing may be failed.
 _ATTRIBUTES = (
-    ("probability", "100"),
+    ("times", "0"),
+    ("task-filter", "Y"),
     ("space", "0"),
     ("verbose", "2"),
-    ("task-filter", "Y"),
     ("ignore-gfp-wait", "N"),
     ("ignore-gfp-highmem", "N"),
     ("cache-filter", "N"),
     ("min-order", "0"),
+    ("probability", "100"),
 )
 _ERRNO = re.compile(r"^errno (\d{1,4})$", re.MULTILINE)
 _DRAINS = 400  # that bring a count to where it is known
@@ -69,7 +71,6 @@ class Injector:
         for name, value in _ATTRIBUTES:
             path = f"{self._folder}/{name}"
             self._guest.must(f"[ ! -e {path} ] || echo {value} > {path}")
-        self._guest.must(f"echo 0 > {self._folder}/times")
 
     def nth(self, n: int, path: str, text: str, *, seconds: float = 0) -> Injected:
         """Write to a file while the n-th call of its allocations fails.
