@@ -13,6 +13,7 @@ then, and a leak that is less than the noise of the system cannot be told.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,9 @@ PAGES, OBJECTS, ISOLATED = "leaked pages", "leaked objects", "isolated pages"
 CLAIMS = (PAGES, OBJECTS, ISOLATED)
 _INSTRUMENT = "stack_depot_save_flags"  # memory in which page_owner keeps its stacks
 _PAGE = 4096
+_SLAB = frozenset({"alloc_slab_page", "allocate_slab", "new_slab"})
+_NAMED = 3  # stacks of one leak
+_MOVING = re.compile(r"pinpage|migrat|compact", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -78,15 +82,38 @@ def _counts(seen: Seen, part: str) -> bool:
     return all(getattr(each, part) is not None for each in seen.census)
 
 
-def _stacks(seen: Seen) -> Iterator[Leak]:
+def _stacks(seen: Seen) -> list[Leak]:
+    found: list[Leak] = []
     if not _counts(seen, "stacks"):
-        return
+        return found
     for stack in {stack for each in seen.census for stack in each.stacks or ()}:
         if any(caller.function.startswith(_INSTRUMENT) for caller in stack):
             continue
         grown = _growth(seen, partial(_of_stack, stack))
         if grown.leaks:
-            yield Leak(PAGES, f"from {calls(stack)}", grown)
+            found.append(Leak(PAGES, f"from {calls(stack)}", grown))
+    return found or _moving(seen)
+
+
+def _moving(seen: Seen) -> list[Leak]:
+    """What an owner leaks has the stack of its own allocation, or of the migration that gave it the
+    page: it may be the one in one round and the other in the next, and is told by the sum."""
+    own = {stack for each in seen.census for stack in each.stacks or () if _of_a_move(stack)}
+    grown = _growth(seen, lambda each: sum((each.stacks or {}).get(stack, 0) for stack in own))
+    if not grown.leaks:
+        return []
+    first, last = seen.census[0].stacks or {}, seen.census[-1].stacks or {}
+    more = {stack: last.get(stack, 0) - first.get(stack, 0) for stack in own}
+    by_most = sorted((stack for stack in own if more[stack] > 0), key=lambda s: -more[s])
+    named = ", and from ".join(f"{calls(stack)} ({more[stack]})" for stack in by_most[:_NAMED])
+    return [Leak(PAGES, f"from {named}", grown)]
+
+
+def _of_a_move(stack: tuple[Caller, ...]) -> bool:
+    """Whether a page is an owner's or a migration's; pages of slab are counted by their objects."""
+    if any(caller.function in _SLAB for caller in stack):
+        return False
+    return any(caller.module or _MOVING.search(caller.function) for caller in stack)
 
 
 def _caches(seen: Seen) -> Iterator[Leak]:

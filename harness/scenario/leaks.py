@@ -27,6 +27,7 @@ from harness.scenario.trigger import compact
 from harness.scenario.trigger.attempt import Done, errno_of
 
 EXPECTED = verdict.Expectation(pinned=500, moved=0.05, huge=False, attempts=True, census=True)
+_FIRST, _FIRST_EVERY = 2000, 32  # pins of the drive before the rounds, see compaction
 _WARM = 2  # rounds of each size that come before any is counted
 _REFUSE = 4  # one of so many refuses to move
 _ALWAYS = 2**32 - 1
@@ -80,11 +81,11 @@ class Leaks:
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
         values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
-        pages, every = int(values["pages"]), int(values["every"])
+        pages = int(values["pages"])
         compact.probe(guest)
 
         def lay_out(record: Recorder) -> None:
-            record.layout(pages, every, seed)
+            record.layout(_FIRST, _FIRST_EVERY, seed)
 
         with pinned(guest, arm, seed, values, emit, lay_out) as own, own.drive():
             compact.everything(guest)

@@ -24,6 +24,7 @@ from harness.scenario.trigger.attempt import Done
 from harness.scenario.trigger.eat import eaten
 
 EXPECTED = verdict.Expectation(pinned=1000, moved=0.9, compacts=False, huge=False, attempts=True)
+_PAGES_IN_MIB = 256
 AUTO = "/sys/devices/system/memory/auto_online_blocks"
 _KINDS = ("online_movable", "online_kernel")
 # The processor's own node has memory of its own, which the kernel takes for itself: on the other

@@ -75,7 +75,7 @@ SMALL = {
     "memory_hotplug": ("size=128", "every=32", "seconds=2"),
     "numa": ("seconds=2",),
     "huge_pages": ("pages=2000", "seconds=30"),
-    "injection": ("pages=500", "calls=3", "ways=compaction"),
+    "injection": ("calls=3", "ways=compaction"),
     "leaks": ("pages=500", "every=16", "rounds=4"),
 }
 

@@ -149,6 +149,22 @@ def test_one_page_a_round_is_found_by_its_stack_alone() -> None:
     assert not counts(found)["leaked pages", "free pages"][2]
 
 
+def test_a_leak_that_goes_from_one_stack_to_another_is_told_by_the_sum() -> None:
+    """As a real one did: the page was the owner's own in one round, the migration's in others."""
+    moved = (("compaction_alloc", ""), ("migrate_pages_batch", ""))
+    events = censuses([1, 0, 0, 0, 1, 0, 0, 1, 0], QUIET)
+    other = values([0, 1, 0, 1, 0, 0, 1, 0, 0], 3)
+    for number, event in enumerate(events):
+        data: Any = event.data
+        data["stacks"].append([2, other[number]])
+        data["new"] += [] if number else [[2, moved]]
+    (leak,) = leakage.leaks(gather(ARM, events))
+    assert leak.growth.steps == (1,) * 6
+    assert leak.what == (
+        "from pinner_plan_drain [pinner] (3), and from compaction_alloc ← migrate_pages_batch (3)"
+    )
+
+
 def test_free_pages_bear_out_what_is_more_than_noise() -> None:
     found = seen(TENTH, [each + at % 3 for at, each in enumerate(TENTH)])
     assert counts(found)["leaked pages", "free pages"][1:] == (True, True)
