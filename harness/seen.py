@@ -46,6 +46,21 @@ class Leak:
     text: str
 
 
+@dataclass(frozen=True)
+class Census:
+    """Who had how much memory after a round. ops: operations of that, 0 if it was idle. stacks:
+    of allocations → pages, slabs: cache → (objects in use, bytes of one); None where the kernel
+    does not tell. vmstat: some counters. modules: references."""
+
+    number: int
+    ops: int
+    free: int
+    vmstat: Mapping[str, int]
+    modules: Mapping[str, int]
+    stacks: Mapping[tuple[Caller, ...], int] | None = None
+    slabs: Mapping[str, tuple[int, int]] | None = None
+
+
 @dataclass
 class Seen:
     """One arm's evidence. Mappings by ``when`` hold what was read at that moment."""
@@ -83,6 +98,9 @@ class Seen:
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
     leaks: list[Leak] = field(default_factory=list)
     leaks_read: bool = False  # kmemleak was asked, and its list is whole
+    census: list[Census] = field(default_factory=list)
+    uncounted: dict[str, str] = field(default_factory=dict)  # part of a census → why it is not had
+    stacks: dict[int, tuple[Caller, ...]] = field(default_factory=dict)  # number → of a census
 
     @property
     def tried(self) -> tuple[Attempt, ...]:
@@ -412,6 +430,31 @@ def _drive(seen: Seen, data: Data) -> None:
     seen.driven, seen.seconds = True, float(data["seconds"])
 
 
+def _census(seen: Seen, data: Data) -> None:
+    for number, stack in data.get("new", ()):
+        seen.stacks[_number(number)] = tuple(Caller(function, module) for function, module in stack)
+    stacks = slabs = None
+    if "stacks" in data:
+        stacks = {seen.stacks[number]: _number(pages) for number, pages in data["stacks"]}
+    if "slabs" in data:
+        slabs = {name: (_number(n), _number(size)) for name, (n, size) in data["slabs"].items()}
+    seen.census.append(
+        Census(
+            _number(data["number"]),
+            _number(data["ops"]),
+            _number(data["free"]),
+            {name: _number(value) for name, value in data["vmstat"].items()},
+            {name: _number(value) for name, value in data["modules"].items()},
+            stacks,
+            slabs,
+        )
+    )
+
+
+def _uncounted(seen: Seen, data: Data) -> None:
+    seen.uncounted[data["part"]] = str(data["why"])
+
+
 def _rmmod(seen: Seen, data: Data) -> None:
     seen.unloaded = True
 
@@ -448,6 +491,8 @@ _TAKE = {
     ("harness", "area"): _area,
     ("page_owner", "owners"): _owners,
     ("vmstat", "vmstat"): _vmstat,
+    ("census", "round"): _census,
+    ("census", "absent"): _uncounted,
     ("trace", "mm_migrate_pages"): _migrate_pages,
     ("trace", "mark"): _mark,
     ("trigger", "attempt"): _attempt,

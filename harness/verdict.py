@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import errorcode
 
-from harness import unreferenced
+from harness import leakage, unreferenced
 from harness.errors import EvidenceError, PinpageError
 from harness.model import (
     ArmPlan,
@@ -56,7 +56,8 @@ class Expectation:
     least. compacts: memory was compacted, which something must say. huge: the treated arm gets
     more huge pages by it. attempts: the arms try something; each says whether it had to succeed.
     more: what can be had in part, the treated arm has more of than the control arm, by at least
-    this share of that; None if nothing of the kind is tried.
+    this share of that; None if nothing of the kind is tried. census: memory is counted after each
+    of several rounds, and nothing leaks.
     """
 
     pinned: int = PINNED
@@ -65,6 +66,7 @@ class Expectation:
     huge: bool = True
     attempts: bool = False
     more: float | None = None
+    census: bool = False
 
 
 COMPACTION = Expectation()
@@ -173,17 +175,23 @@ def judge(
     witnesses = tuple(
         witness
         for each in seen
-        for witness in examine(each, tuple(r for r in rows if r.arm == each.plan.name))
+        for witness in (
+            *examine(each, tuple(r for r in rows if r.arm == each.plan.name)),
+            *leakage.examine(each),
+        )
         if each.whole
     )
     splats = (*_provoked(splats, seen), *unreferenced.reports(seen))
     outcome, reason, next_step = (
         _crashed(splats)
         or _incomplete(seen, results, expected)
+        or _leaking(seen, witnesses)
         or _inconsistent(witnesses)
         or _failed(seen, results, expected)
         or _passed(results, expected)
     )
+    if outcome is Outcome.PASS and expected.census:
+        reason += f"; nothing grew in {len(seen[-1].census) - 1} rounds"
     return Verdict(outcome, reason, next_step or NEXT[outcome], results, witnesses, splats)
 
 
@@ -251,9 +259,30 @@ def _unsaid(seen: Seen, expected: Expectation) -> str:
         return "nothing says that memory was compacted"
     if expected.attempts and not any(each.expected is not None for each in seen.tried):
         return "nothing was tried of which anything was expected"
+    if expected.census and (gap := leakage.gap(seen)):
+        return gap
     if expected.more is not None and not any(each.got is not None for each in seen.tried):
         return "nothing was tried that can be had in part"
     return ""
+
+
+def _leaking(seen: Sequence[Seen], witnesses: tuple[Witness, ...]) -> _Answer | None:
+    """A leak outranks what contradicts the owner's record: pages that nobody frees do so. Where
+    the leak's own witnesses disagree nothing is said here."""
+    if any(other.claim in leakage.CLAIMS for _, other in disagreements(witnesses)):
+        return None
+    for each in seen:
+        found = leakage.leaks(each)
+        if found:
+            named = "; ".join(f"{leak.claim}: {leak}" for leak in found[:_NAMED])
+            more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+            return (
+                Outcome.FAIL,
+                f"the {each.plan.name} arm leaks, {named}{more}",
+                "the calls are those that allocated; look at who had to free, on the path of a "
+                "page that moved, or of one that did not",
+            )
+    return None
 
 
 def _inconsistent(witnesses: tuple[Witness, ...]) -> _Answer | None:

@@ -27,6 +27,9 @@ KERNEL = frozenset(
             "debugfs used",
             "trace cma_alloc_finish",
             "vmstat cma_alloc_success",
+            "module references",
+            "modules",
+            "dmesg FAULT_INJECTION",
         ),
     }
 )

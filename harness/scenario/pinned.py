@@ -68,7 +68,8 @@ def pinned(
 ) -> Iterator[Pinned]:
     """Lay the pins out, have the arm driven, and see what has become of each.
 
-    values: the scenario's parameters, as evidence; ``lie`` is the treated owner's.
+    values: the scenario's parameters, as evidence; ``lie`` is the treated owner's, and so is
+    ``init_lru``, if not 0.
     """
     record = Recorder(guest, arm, emit)
     record.event("harness", "params", seed=seed, mode=arm.mode, **values)
@@ -76,7 +77,7 @@ def pinned(
     guest.run(f"[ ! -w {_DEBUG} ] || echo '{_DUMPS}' > {_DEBUG}")
     record.free("unloaded")
     settle(guest)
-    record.load(str(values.get("lie", "none")) if arm.role == "treated" else "none")
+    load(record, values)
     lay_out(record)
     window = Window(record)
     pins = record.ledger("before")
@@ -101,6 +102,15 @@ def pinned(
     record.unload()
     record.free("removed")
     kmemleak.look(record, known)
+
+
+def load(record: Recorder, values: Mapping[str, Default]) -> None:
+    """Load the arm's owner: the treated one lies, and initialises page->lru, as it is told."""
+    treated = record.arm.role == "treated"
+    record.load(
+        str(values.get("lie", "none")) if treated else "none",
+        more="init_lru=1" if treated and values.get("init_lru") else "",
+    )
 
 
 def settle(guest: Guest) -> None:

@@ -75,6 +75,8 @@ SMALL = {
     "memory_hotplug": ("size=128", "every=32", "seconds=2"),
     "numa": ("seconds=2",),
     "huge_pages": ("pages=2000", "seconds=30"),
+    "injection": ("calls=3", "ways=compaction"),
+    "leaks": ("pages=500", "every=16", "rounds=4"),
 }
 
 
