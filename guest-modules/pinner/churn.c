@@ -9,16 +9,15 @@
 #include "pinner.h"
 
 #define PINNER_PICKS	4
+#define PINNER_CHURNERS	16
 
-/* Protects what follows, starting the thread and stopping it */
+/* Protects what follows, starting the threads and stopping them */
 static DEFINE_MUTEX(pinner_churn_lock);
-static struct task_struct *pinner_churner;
-
-/* The thread's, while there is one */
-static struct {
+static struct pinner_churner {
+	struct task_struct *task;	/* NULL: there is none */
 	u64 ops;
-	u64 state;	/* of the random numbers */
-} pinner_churn_plan;
+	u64 state;			/* of the random numbers */
+} pinner_churners[PINNER_CHURNERS];
 
 /* Any object, with a reference. Handles have gaps: aim a few times first. */
 static struct pinner_object *pinner_pick(u64 *state)
@@ -44,6 +43,9 @@ static int pinner_churn_one(u64 *state)
 	u64 dice = pinner_random(state);
 	struct pinner_object *obj;
 	int err = 0;
+
+	if ((dice >> 8 & 0xff) == 0)
+		return pinner_visit();
 
 	/* As many are stored as are freed */
 	if ((dice & 7) == 0)
@@ -72,31 +74,37 @@ static int pinner_churn_one(u64 *state)
 
 static int pinner_churn(void *data)
 {
-	u64 ops = pinner_churn_plan.ops;
+	struct pinner_churner *churner = data;
 	u64 done;
 
-	for (done = 0; done < ops && !kthread_should_stop(); done++) {
-		if (pinner_churn_one(&pinner_churn_plan.state))
+	for (done = 0; done < churner->ops && !kthread_should_stop(); done++) {
+		if (pinner_churn_one(&churner->state))
 			atomic_long_inc(&pinner_counters.churn_errors);
 		atomic_long_inc(&pinner_counters.churn_ops);
 		cond_resched();
 	}
 	pr_info("churned ops=%llu errors=%ld\n", done,
 		atomic_long_read(&pinner_counters.churn_errors));
-	atomic_long_set(&pinner_counters.churn_running, 0);
+	atomic_long_dec(&pinner_counters.churn_running);
 	return 0;
 }
 
-/* Wait for the thread's end: its code may go afterwards. */
+/* Wait for the threads' end: their code may go afterwards. */
 static void pinner_churn_reap(void)
 {
-	if (!pinner_churner)
-		return;
-	kthread_stop(pinner_churner);
-	put_task_struct(pinner_churner);
-	pinner_churner = NULL;
-	/* Stopped before its first step, it has not said so itself */
-	atomic_long_set(&pinner_counters.churn_running, 0);
+	unsigned int i;
+
+	for (i = 0; i < PINNER_CHURNERS; i++) {
+		struct task_struct *task = pinner_churners[i].task;
+
+		if (!task)
+			continue;
+		/* Stopped before its first step, it has not said so itself */
+		if (kthread_stop(task) == -EINTR)
+			atomic_long_dec(&pinner_counters.churn_running);
+		put_task_struct(task);
+		pinner_churners[i].task = NULL;
+	}
 }
 
 void pinner_churn_stop(void)
@@ -106,33 +114,55 @@ void pinner_churn_stop(void)
 	mutex_unlock(&pinner_churn_lock);
 }
 
-static int pinner_churn_create(u64 ops, u64 seed)
+static int pinner_churn_create(struct pinner_churner *churner, u64 ops,
+			       u64 state)
 {
 	struct task_struct *task;
 
-	task = kthread_create(pinner_churn, NULL, "pinner_churn");
+	task = kthread_create(pinner_churn, churner, "pinner_churn");
 	if (IS_ERR(task))
 		return PTR_ERR(task);
-	pinner_churn_plan.ops = ops;
-	pinner_churn_plan.state = seed;
+	churner->ops = ops;
+	churner->state = state;
 	/* It may have ended by itself when it is stopped */
 	get_task_struct(task);
-	pinner_churner = task;
-	atomic_long_set(&pinner_counters.churn_ops, 0);
-	atomic_long_set(&pinner_counters.churn_errors, 0);
-	atomic_long_set(&pinner_counters.churn_running, 1);
-	wake_up_process(task);
+	churner->task = task;
+	atomic_long_inc(&pinner_counters.churn_running);
 	return 0;
 }
 
-int pinner_churn_start(u64 ops, u64 seed)
+/* All of them, or none */
+static int pinner_churn_create_all(u64 ops, u64 seed, u64 threads)
+{
+	unsigned int i;
+	int err;
+
+	atomic_long_set(&pinner_counters.churn_ops, 0);
+	atomic_long_set(&pinner_counters.churn_errors, 0);
+	for (i = 0; i < threads; i++) {
+		err = pinner_churn_create(&pinner_churners[i], ops, seed + i);
+		if (err) {
+			pinner_churn_reap();
+			return err;
+		}
+	}
+	for (i = 0; i < threads; i++)
+		wake_up_process(pinner_churners[i].task);
+	return 0;
+}
+
+/* So many operations by each of some threads */
+int pinner_churn_start(u64 ops, u64 seed, u64 threads)
 {
 	int err = -EBUSY;
+
+	if (!threads || threads > PINNER_CHURNERS)
+		return -EINVAL;
 
 	mutex_lock(&pinner_churn_lock);
 	if (!atomic_long_read(&pinner_counters.churn_running)) {
 		pinner_churn_reap();
-		err = pinner_churn_create(ops, seed);
+		err = pinner_churn_create_all(ops, seed, threads);
 	}
 	mutex_unlock(&pinner_churn_lock);
 	return err;

@@ -56,7 +56,7 @@ static int pinner_do_huge(const u64 *arg)
 static int pinner_do_churn(const u64 *arg)
 {
 	if (arg[0])
-		return pinner_churn_start(arg[0], arg[1]);
+		return pinner_churn_start(arg[0], arg[1], arg[2]);
 	pinner_churn_stop();
 	return 0;
 }
@@ -78,7 +78,7 @@ static const struct pinner_command {
 	{ PINNER_FREE_ALL, 0, pinner_do_free_all },
 	{ PINNER_VERIFY, 0, pinner_do_verify },
 	{ PINNER_HUGE, 2, pinner_do_huge },
-	{ PINNER_CHURN, 2, pinner_do_churn },
+	{ PINNER_CHURN, 3, pinner_do_churn },
 	{ PINNER_REFUSE, 3, pinner_do_refuse },
 };
 
@@ -359,6 +359,7 @@ static int pinner_counters_show(struct seq_file *m, void *v)
 		{ "churn_ops", &c->churn_ops },
 		{ "churn_errors", &c->churn_errors },
 		{ "churn_running", &c->churn_running },
+		{ "visits", &c->visits },
 	};
 	unsigned int i;
 

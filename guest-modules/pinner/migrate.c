@@ -6,7 +6,9 @@
 #include <linux/pagemap.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/string.h>
 
 #include "pinner.h"
 
@@ -256,6 +258,69 @@ int pinner_unpin(struct page *page)
 	return COMPAT_PINPAGE_POSTED && err == -EINVAL ? 0 : err;
 }
 
+static int pinner_visitor_migrate(struct pinpage_system *psys,
+				  struct page *page, struct page *newpage)
+{
+	return -EBUSY;
+}
+
+static const struct pinpage_system pinner_visitor = {
+	.create_subsys = general_create_subsys,
+	.destroy_subsys = general_destroy_subsys,
+	.migrate = pinner_visitor_migrate,
+	.add_page = general_add_page,
+	.del_page = general_del_page,
+	.find_page = general_find_page,
+};
+
+/* The page of a visitor is pinned and cleared; an error if it stays pinned */
+static int pinner_visit_page(struct pinpage_system *psys, struct page *page)
+{
+	int err;
+
+	if (pinner_inits_lru)
+		INIT_LIST_HEAD(&page->lru);
+	err = set_pinpage(psys, page, NULL);
+	if (err)
+		return 0;
+	return clear_pinpage(psys, page);
+}
+
+/*
+ * A system of its own comes, pins a page, and goes, while others do the same.
+ * What the subsystem does not let go of is left to it.
+ */
+int pinner_visit(void)
+{
+	struct pinpage_system *psys;
+	struct page *page;
+	int err = -ENOMEM;
+
+	if (!pinner_uses_pinpage)
+		return 0;
+	psys = kmemdup(&pinner_visitor, sizeof(*psys), GFP_KERNEL);
+	page = alloc_page(PINNER_GFP);
+	if (psys && page)
+		err = register_pinpage(psys);
+	if (err)
+		goto out;
+
+	err = pinner_visit_page(psys, page);
+	if (!err)
+		err = unregister_pinpage(psys);
+	if (err) {
+		pr_err_ratelimited("a visitor could not leave: error %d\n",
+				   err);
+		return err;
+	}
+	atomic_long_inc(&pinner_counters.visits);
+out:
+	if (page)
+		__free_page(page);
+	kfree(psys);
+	return err;
+}
+
 #else /* !COMPAT_PINPAGE */
 
 int pinner_register(void)
@@ -276,6 +341,11 @@ int pinner_pin(struct pinner_object *obj, struct page *page)
 }
 
 int pinner_unpin(struct page *page)
+{
+	return 0;
+}
+
+int pinner_visit(void)
 {
 	return 0;
 }

@@ -85,7 +85,8 @@ struct pinner_counters {
 	atomic_long_t layout_ms;	/* what the last layout took */
 	atomic_long_t churn_ops;	/* done by the last churn */
 	atomic_long_t churn_errors;	/* of these, not done, as for memory */
-	atomic_long_t churn_running;
+	atomic_long_t churn_running;	/* threads */
+	atomic_long_t visits;		/* systems that came and went */
 };
 
 /* main.c */
@@ -124,6 +125,7 @@ void pinner_use_pinpage(bool init_lru, bool private);
 int pinner_refuse(u64 errno, u64 times, u64 every);
 int pinner_pin(struct pinner_object *obj, struct page *page);
 int pinner_unpin(struct page *page);
+int pinner_visit(void);
 
 /* moves.c */
 int pinner_moves_init(void);
@@ -138,7 +140,7 @@ int pinner_fill_range(u64 first, u64 count, u64 every, u64 seed);
 int pinner_huge(u64 order, u64 max);
 
 /* churn.c */
-int pinner_churn_start(u64 ops, u64 seed);
+int pinner_churn_start(u64 ops, u64 seed, u64 threads);
 void pinner_churn_stop(void);
 
 /* debugfs.c */

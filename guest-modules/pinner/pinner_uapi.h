@@ -20,7 +20,7 @@
  *   free_all
  *   verify				check all contents, see the ledger
  *   huge <order> <max>			count free blocks, see huge_got
- *   churn <ops> <seed>			in the background; 0 ops stop it
+ *   churn <ops> <seed> <threads>	in the background; 0 ops stop it
  *   refuse <errno> <times> <every>	the callback refuses to move one object of
  *					each <every>, so many times each from now on;
  *					0 times: none

@@ -31,6 +31,7 @@ _KINDS = ("online_movable", "online_kernel")
 # one the blocks of its own kind get few pages that nobody can move.
 NODES = 2
 _NODE = 1
+_PAGES_IN_MIB = 256
 _AGAIN = 128  # MiB of the device that is plugged in the end
 
 

@@ -259,11 +259,16 @@ class Recorder:
 
     def taken(self, first: int, count: int) -> bool:
         """Whether so many frames are all somebody's own: neither free nor in general use."""
-        flags = self.flags(first, first + count - 1)
+        return self.in_use(range(first, first + count))
+
+    def in_use(self, frames: Iterable[int]) -> bool:
+        """The same of single frames."""
+        wanted = sorted(set(frames))
+        if not wanted:
+            return True
+        flags = self.flags(wanted[0], wanted[-1])
         not_own = pageflags.FREE | pageflags.FOREIGN
-        return all(
-            frame in flags and not flags[frame] & not_own for frame in range(first, first + count)
-        )
+        return all(frame in flags and not flags[frame] & not_own for frame in wanted)
 
     def log(self) -> None:
         """The pinner's own lines in the kernel log."""
