@@ -37,6 +37,7 @@ NODE = 0
 _SMP = 2
 _OFFLINE_SECONDS = 2  # for one block
 _LOOKS = 100  # at counters, before what they say is believed
+_ROUND = 120.0  # seconds that a round may take, before the host's scaling
 _POLL = 50_000  # microseconds between two looks
 _DIR = "/tmp/races"
 _MIB = 8  # a shift: pages in one
@@ -204,10 +205,11 @@ def _others(own: Pinned) -> Iterator[Mapping[str, Sequence[str]]]:
 
 
 def _there_and_back(block: offline.Block) -> str:
-    """Take a block offline, and bring it back if it went."""
+    """Take a block offline, and bring it back if it went. SIGTERM, as a shell has what it starts in
+    the background ignore SIGINT, and nothing else ends an offline."""
     state = f"{offline.BLOCKS}/{block.name}/state"
     return (
-        f"timeout -s INT {_OFFLINE_SECONDS} sh -c 'echo offline > {state}' && "
+        f"timeout -s TERM {_OFFLINE_SECONDS} sh -c 'echo offline > {state}' && "
         f"echo online_movable > {state}"
     )
 
@@ -236,7 +238,7 @@ class _Race:
         before, migrated = self._counters(), self._migrated()
         self.record.control(f"churn {self.plan.ops} {self.plan.seed} {self.plan.threads}")
         text = f"{begin(self.plan, self.commands)}\nwait\ncat {_DIR}/*"
-        done = self.record.guest.must(text, timeout=600)
+        done = self.record.guest.must(text, timeout=_ROUND)
         self._churned()
         said = told(done)
         self.record.vmstat("raced", refresh=True)
@@ -259,7 +261,7 @@ class _Race:
     def _churned(self) -> None:
         """Wait for the owner's threads to come to their end."""
         still = f"grep -q '^churn_running [1-9]' {PINNER}/counters"
-        self.record.guest.must(f"while {still}; do usleep {_POLL}; done", timeout=600)
+        self.record.guest.must(f"while {still}; do usleep {_POLL}; done", timeout=_ROUND)
 
     def _counters(self) -> dict[str, int]:
         values = pinner.counters(self.record.text(f"{PINNER}/counters"))
@@ -341,7 +343,7 @@ def _unload(own: Pinned, plan: Round, commands: Mapping[str, Sequence[str]]) -> 
     def act() -> Done:
         beside = replace(plan, actors=tuple(a for a in plan.actors if a.kind == "compact"))
         text = f"{begin(beside, commands)}\nrmmod pinner; s=$?; wait; exit $s"
-        done = guest.run(text, timeout=600)
+        done = guest.run(text, timeout=_ROUND)
         errno, said = errno_of(done)
         there = guest.run("grep -q '^pinner ' /proc/modules").status == 0
         return Done(errno, said, checks={"modules": not there})
