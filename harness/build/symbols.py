@@ -69,8 +69,9 @@ def _trapped(
 ) -> Mapping[_Key, list[Place]]:
     """The lines, with that of a BUG or WARN as the kernel has it in its table.
 
-    gcc has no row of its own for one trap in thirteen (1641 of 6.12's mm, kernel and lib compared),
-    which is then on the line of what stands before it.
+    For one trap in thirteen the line table says otherwise (1641 of 6.12's mm, kernel and lib
+    compared): another line of the same statement, or where gcc has no row for the trap, the line of
+    what stands before it.
     """
     said, first = trap(splat.report), next((frame for frame in found if frame.exact), None)
     if said is None or first is None:
