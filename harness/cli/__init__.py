@@ -14,6 +14,7 @@ import click
 
 from harness import __version__
 from harness.cli.experiments import fixes, run
+from harness.cli.faults import faults
 from harness.cli.guests import boot, shell
 from harness.cli.host import completion, doctor_command
 from harness.cli.logs import parse
@@ -72,6 +73,7 @@ for _each in (
     build,
     completion,
     doctor_command,
+    faults,
     fetch,
     fixes,
     kernels,
