@@ -304,7 +304,11 @@ def _area(seen: Seen, data: Data) -> None:
 
 
 def _refs(seen: Seen, data: Data) -> None:
-    seen.refs = {handle: (_number(pfn), _number(count)) for handle, pfn, count in data["rows"]}
+    """Of several readings the fewest references: others take one in passing."""
+    for handle, pfn, count in data["rows"]:
+        was, before = seen.refs.get(handle, (pfn, count))
+        fewest = _number(count) if was != pfn else min(before, _number(count))
+        seen.refs[handle] = (_number(pfn), fewest)
 
 
 def _mapcounts(seen: Seen, data: Data) -> None:
@@ -368,7 +372,10 @@ def _trace_missing(seen: Seen, data: Data) -> None:
 
 
 def _flags(seen: Seen, data: Data) -> None:
-    seen.flags[data["when"]] = dict(data["frames"])
+    """Of several readings at one moment what they have in common."""
+    found, when = dict(data["frames"]), data["when"]
+    before = seen.flags.get(when, found)
+    seen.flags[when] = {frame: flags & before.get(frame, flags) for frame, flags in found.items()}
 
 
 def _free(seen: Seen, data: Data) -> None:

@@ -14,11 +14,11 @@ import click
 
 from harness import __version__
 from harness.cli.experiments import fixes, run
-from harness.cli.faults import faults
 from harness.cli.guests import boot, shell
 from harness.cli.host import completion, doctor_command
 from harness.cli.logs import parse
 from harness.cli.options import EXIT_HELP, err, tell
+from harness.cli.planted import faults
 from harness.cli.trees import apply, build, fetch, kernels
 from harness.errors import PinpageError
 from harness.model import EXIT_CODES, Outcome

@@ -93,6 +93,7 @@ def pinned(
     frames = {pin.pfn_now for pin in pins} | {pin.pfn_now for pin in after}
     record.pageflags("after", frames)
     record.blocks("after")
+    record.released()
     was = {pin.handle: pin.pfn_now for pin in pins}
     record.holders(pin.pfn_now for pin in after if was.get(pin.handle) == pin.pfn_now)
     record.log()

@@ -191,7 +191,7 @@ def _once(facts: Facts) -> Answer:
     )
     if moved < MANY:
         return _open(said)
-    return _no(said) if flagged == known == moved else _yes(said)
+    return _no(said) if flagged == known == moved and not old else _yes(said)
 
 
 def _drive_keep(prober: Prober) -> None:
