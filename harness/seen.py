@@ -69,6 +69,7 @@ class Seen:
     owners: dict[int, tuple[Caller, ...]] = field(default_factory=dict)  # pfn → stack
     dumped: dict[int, list[str]] = field(default_factory=dict)  # attempt → pages in its way
     layout: dict[str, tuple[Run, ...]] = field(default_factory=dict)  # pageblocks
+    task_flags: list[int] = field(default_factory=list)  # of who compacted, after each time
     areas: list[tuple[int, int]] = field(default_factory=list)  # contiguous: first frame, frames
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
 
@@ -350,6 +351,10 @@ def _compaction(seen: Seen, data: Data) -> None:
     seen.compactions += 1
 
 
+def _compacted(seen: Seen, data: Data) -> None:
+    seen.task_flags.append(_number(data["flags"]))
+
+
 def _page_free(seen: Seen, data: Data) -> None:
     _traced(seen).freed.update(frame for frame, order in data["frames"] if order == 0)
 
@@ -428,6 +433,7 @@ _TAKE = {
     ("trigger", "attempt"): _attempt,
     ("trace", "mm_compaction_begin"): _compaction,
     ("trace", "mm_page_free"): _page_free,
+    ("harness", "compacted"): _compacted,
     ("trace", "stats"): _trace_stats,
     ("trace", "read"): _trace_read,
     ("trace", "missing"): _trace_missing,

@@ -55,6 +55,7 @@ SLACK = 64  # huge pages that two readings may differ by
 # background and one of reclaim's (32 each), and what the counters of processors keep back where
 # nothing folds them (mm/vmstat.c: stat_threshold, 125 at most).
 ISOLATED = 512
+_NOIO = 0x80000  # PF_MEMALLOC_NOIO, v3.9 to v6.12: memory that a task asks for waits for no I/O
 
 
 def examine(seen: Seen, rows: tuple[LedgerRow, ...]) -> tuple[Witness, ...]:
@@ -311,6 +312,9 @@ def _left_over(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     else:
         stuck = sum(1 for row in held if flags.get(row.pfn_after, 0) & HANDLED)
         yield claim.says("pageflags", stuck, not stuck, "pages are locked or isolated")
+    if seen.task_flags:
+        left = sum(bool(flags & _NOIO) for flags in seen.task_flags)
+        yield claim.says("task flags", left, not left, "compactions left their task without I/O")
     grown = [seen.delta(f"nr_isolated_{kind}", "outer") for kind in ("anon", "file")]
     if any(each is None for each in grown):
         yield claim.absent("vmstat nr_isolated", "not read")

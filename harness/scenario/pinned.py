@@ -99,6 +99,9 @@ def pinned(
     record.log()
     record.unload()
     record.free("removed")
+    # Another owner can come: nothing of the one that is gone is in the way, or is looked at.
+    record.load()
+    record.unload()
 
 
 def settle(guest: Guest) -> None:

@@ -142,6 +142,7 @@ def _arm(plan: ArmPlan, moved: int, after9: int, refused: int) -> bytes:
     made.add("pageflags", "flags", when="released", frames=frames, asked=len(frames))
     made.add("pinner", "refs", rows=[[row[0], row[2], 1] for row in after])
     made.add("pinner", "verify", ok=True)
+    made.add("harness", "compacted", flags=4194560)
     made.add("harness", "drive", seconds=2.5, rounds=2, nodes=[])
     made.add("harness", "rmmod")
     return pickle.dumps(made)

@@ -338,7 +338,12 @@ def isolation_adrift(case: Case) -> None:
     case.treated.get("vmstat", "vmstat", "outer-after")["values"]["nr_isolated_file"] = 600
 
 
+def task_without_io(case: Case) -> None:
+    case.treated.get("harness", "compacted")["flags"] |= 0x80000
+
+
 DISAGREEMENTS = [
+    (task_without_io, "left over", "task flags"),
     (still_shared, "left over", "pinner refs"),
     (still_isolated, "left over", "pageflags"),
     (isolation_adrift, "left over", "vmstat nr_isolated"),
