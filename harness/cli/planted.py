@@ -13,12 +13,16 @@ from rich.console import Console
 
 from harness import resources
 from harness.cli.options import (
-    BUILD_OPTIONS,
+    ARCH_OPTION,
     EXIT_HELP,
     GUEST_OPTIONS,
+    JOBS_OPTION,
     JSON_OPTION,
+    KERNEL_OPTION,
+    SERIES_OPTION,
     SNAPSHOT_OPTIONS,
-    TREE_OPTIONS,
+    TOOLCHAIN_OPTION,
+    TREE_OPTION,
     Words,
     complete,
     options_of,
@@ -35,12 +39,6 @@ from harness.report import seeded
 _SEED = 7
 
 
-def _but(options: tuple[Any, ...], *names: str) -> tuple[Any, ...]:
-    """Options without those of these names."""
-    probe = [(each, each(lambda: None).__click_params__[0].name) for each in options]
-    return tuple(each for each, name in probe if name not in names)
-
-
 @click.command(epilog=EXIT_HELP)
 @click.argument(
     "names",
@@ -49,7 +47,9 @@ def _but(options: tuple[Any, ...], *names: str) -> tuple[Any, ...]:
     shell_complete=complete(lambda: [fault.name for fault in catalogue.load("6.12")]),
 )
 @options_of(
-    _but(TREE_OPTIONS, "without"), _but(BUILD_OPTIONS, "profile"), GUEST_OPTIONS, SNAPSHOT_OPTIONS
+    (KERNEL_OPTION, TREE_OPTION, SERIES_OPTION, ARCH_OPTION, JOBS_OPTION, TOOLCHAIN_OPTION),
+    GUEST_OPTIONS,
+    SNAPSHOT_OPTIONS,
 )
 @click.option("--profile", "profiles", multiple=True, help="Try with these profiles only.")
 @click.option("--scenario", "scenarios", multiple=True, help="Try these scenarios only.")
