@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from harness import cli, resources, scenario
-from harness.build import modules
+from harness import cli, pipeline, resources, scenario, spec
+from harness.build import kernel, modules
 from harness.cli import planted as command
 from harness.errors import InputError, PatchError
 from harness.faults import catalogue, store
@@ -23,7 +25,7 @@ from harness.faults.catalogue import Fault, Try
 from harness.faults.matrix import Matrix, Row
 from harness.faults.runs import Runs
 from harness.faults.store import Store, Tried
-from harness.model import Outcome, Patch, RunSpec, Silent
+from harness.model import Outcome, Patch, PatchedTree, RunSpec, Series, Silent, SourceTree
 from harness.report import seeded
 
 CHEAP, DEAR = Try("compaction", "fast"), Try("defects", "fast", ("only=5",))
@@ -350,3 +352,95 @@ def test_the_command_lists_and_refuses() -> None:
     for words in (["--profile", "nonsense"], ["nonsense"], ["--arch", "all"]):
         done = CliRunner().invoke(cli.cli, ["faults", *words])
         assert isinstance(done.exception, InputError)
+
+
+# What a run is asked ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[RunSpec, Path | None]]:
+    """What pipeline.run() is called with; nothing is fetched, built or booted."""
+    calls: list[tuple[RunSpec, Path | None]] = []
+
+    def run(words: RunSpec, progress: object, folder: Path | None) -> tuple[SimpleNamespace, Path]:
+        calls.append((words, folder))
+        verdict = SimpleNamespace(outcome=Outcome.FAIL, reason="3 pages are lost")
+        stages = {"source": 1.0, "build": 20.5, "boot control": 5.0}
+        return SimpleNamespace(verdict=verdict, stages=stages, seconds=60.0), tmp_path
+
+    monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.setattr(pipeline, "fetch", lambda chosen, progress: None)
+    monkeypatch.setattr(pipeline, "apply", lambda chosen, tree, progress: chosen.spec.series)
+    monkeypatch.setattr(
+        pipeline,
+        "digest",
+        lambda chosen, tree: f"{tree} {kernel.content(chosen.modules / 'pinner')}",
+    )
+    monkeypatch.setattr(resources, "cache", lambda: tmp_path)
+    return calls
+
+
+WORDS = RunSpec("", "6.12", "x86_64", ("fixed",), "fast", 7)
+
+
+def test_a_fault_of_the_kernel_goes_on_top_of_the_series(
+    asked: list[tuple[RunSpec, Path | None]],
+) -> None:
+    (found,) = catalogue.load("6.12", ("old-page-leaks",))
+    how = Try("defects", "debug", ("only=5",), (("smp", 2), ("memory", 2048)))
+    tried = Runs(WORDS, Silent()).run(found, how)
+    ((words, folder),) = asked
+    assert (words.series, folder) == (("fixed", str(found.path)), None)
+    assert (words.scenario, words.profile, words.params) == ("defects", "debug", {"only": "5"})
+    assert (words.smp, words.memory_mib, words.seed) == (2, 2048, 7)
+    assert (tried.outcome, tried.said) == (Outcome.FAIL, "3 pages are lost")
+    assert (tried.settings, tried.seconds, tried.build_seconds) == (
+        "only=5 smp=2 memory=2048",
+        38.5,
+        21.5,
+    )
+
+
+def test_a_fault_of_the_owner_leaves_the_series_alone(
+    asked: list[tuple[RunSpec, Path | None]],
+) -> None:
+    (found,) = catalogue.load("6.12", ("copy-partial",))
+    Runs(WORDS, Silent()).run(found, CHEAP)
+    ((words, folder),) = asked
+    assert words.series == ("fixed",) and folder is not None
+    assert "PAGE_SIZE - 64" in (folder / "pinner" / "migrate.c").read_text()
+
+
+def test_whatever_a_try_depends_on_tells_it_from_others(
+    asked: list[tuple[RunSpec, Path | None]],
+) -> None:
+    runs = Runs(WORDS, Silent())
+    kernels, owners = (
+        catalogue.load("6.12", ("old-page-leaks",)),
+        catalogue.load("6.12", ("copy-",)),
+    )
+    several = {
+        runs.inputs(None, CHEAP),
+        runs.inputs(None, DEAR),
+        runs.inputs(None, replace(CHEAP, guest=(("smp", 2),))),
+        runs.inputs(None, replace(CHEAP, settings=("rounds=3",))),
+        Runs(replace(WORDS, seed=8), Silent()).inputs(None, CHEAP),
+        *(runs.inputs(each, CHEAP) for each in (*kernels, *owners)),
+    }
+    assert len(several) == 5 + len(kernels) + len(owners)
+    assert runs.inputs(None, CHEAP) in several
+
+
+def test_a_build_is_told_from_others_by_its_modules(tmp_path: Path) -> None:
+    source = SourceTree(tmp_path, "tree:1", "6.12", "here")
+    tree = PatchedTree(source, Series("s", (), "d", "o"), {}, frozenset(), {}, "patched:1")
+    chosen = pipeline.choose(WORDS)
+    copy = tmp_path / "guest-modules"
+    shutil.copytree(resources.guest_modules(), copy)
+    first = pipeline.digest(chosen, tree)
+    assert first == pipeline.digest(pipeline.choose(WORDS, copy), tree)
+    (copy / "pinner" / "migrate.c").write_text("another")
+    assert first != pipeline.digest(pipeline.choose(WORDS, copy), tree)
+    assert first != pipeline.digest(chosen, replace(tree, digest="patched:2"))
+    other = next(each for each in spec.profiles() if each.fragments != chosen.profile.fragments)
+    assert first != pipeline.digest(replace(chosen, profile=other), tree)
