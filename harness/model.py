@@ -144,16 +144,37 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A text written to a file of the guest when it is ready. optional: a guest that has no such
+    file, or refuses the text, goes without."""
+
+    file: str
+    text: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
 class Profile:
     """What the kernel is built to notice: fragments on top of base, arch and feature ones.
 
     slowdown: factor on boot and command deadlines relative to ``fast`` on one accelerator.
+    needs: options (without CONFIG_) that make the profile what it is; a kernel that cannot have
+    them is a SKIP. append: words on the kernel command line, before all others. memory_mib: what
+    its guests have on top of what is asked. smp: CPUs that they have at least. settings: written
+    in this order when a guest is ready. extra: a folder below the kernel's patches, of which the
+    one that applies goes on top of the series.
     """
 
     name: str
     summary: str
     fragments: tuple[str, ...] = ()
     slowdown: float = 1.0
+    needs: tuple[str, ...] = ()
+    append: tuple[str, ...] = ()
+    memory_mib: int = 0
+    smp: int = 1
+    settings: tuple[Setting, ...] = ()
+    extra: str = ""
 
 
 @dataclass(frozen=True)
@@ -251,7 +272,8 @@ class PatchedTree:
     changed: path inside the tree → its new content, or None where the series deletes it.
     executable: the paths of ``changed`` whose mode is 755. digest: of source and result, so two
     series that end in the same files share a build.
-    touched_by: path → names of the patches that touched it, in order (for blame).
+    touched_by: path → names of the patches that touched it, in order (for blame). brought: path →
+    (first line, last line, patch) of lines of the result that a patch brought, the last that did.
     """
 
     source: SourceTree
@@ -260,6 +282,7 @@ class PatchedTree:
     executable: frozenset[str]
     touched_by: Mapping[str, tuple[str, ...]]
     digest: str
+    brought: Mapping[str, tuple[tuple[int, int, str], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -274,12 +297,15 @@ class Fragment:
 class KernelConfig:
     """What is asked of Kconfig: fragments merged in order on tinyconfig.
 
-    requested: symbol (without CONFIG_) → the value it must have after olddefconfig.
+    requested: symbol (without CONFIG_) → the value it must have after olddefconfig. needs: those
+    of them that make the profile; profile: its name.
     """
 
     fragments: tuple[Fragment, ...]
     requested: Mapping[str, str]
     digest: str
+    needs: tuple[str, ...] = ()
+    profile: str = ""
 
 
 @dataclass(frozen=True)
@@ -297,7 +323,8 @@ class BuildArtifacts:
     """A built kernel in the cache, never changed after it is published.
 
     folder holds ``image``, ``vmlinux``, ``config``, ``System.map``, ``build.log``,
-    ``build.json`` and ``modules/*.ko``. seconds and cpu_seconds are of the build that made it;
+    ``build.json``, ``modules/*.ko`` as a guest gets them, and ``symbols/*.ko``, the same with line
+    tables, as ``vmlinux`` has them. seconds and cpu_seconds are of the build that made it;
     cached says that this run did not build.
     """
 
@@ -432,6 +459,61 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A line of the tree that was built (guest-modules/… for a module's).
+
+    patch: which patch of the series brought it, "" for none; touched_by: the last patch that
+    touches the file, "" for none.
+    """
+
+    file: str
+    line: int
+    function: str
+    patch: str = ""
+    touched_by: str = ""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A function that a report names with an offset.
+
+    line: of the report, from 1. address: as printed, None if it was not. sure: False for what the
+    kernel itself doubts, and for what is no caller. exact: the address of an instruction; of a
+    call's return otherwise. places: its lines, an inlined function before its caller; () if they
+    are not known with certainty.
+    """
+
+    line: int
+    function: str
+    offset: int
+    size: int
+    module: str = ""
+    address: int | None = None
+    sure: bool = True
+    exact: bool = False
+    places: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """The patch that a report accuses. brought: it brought the line; else it touches the file."""
+
+    patch: str
+    subject: str
+    file: str
+    line: int
+    function: str
+    brought: bool
+
+    @property
+    def said(self) -> str:
+        number = self.patch.split("-", 1)[0]
+        name = f"{number if number.isdigit() else self.patch} {self.subject}"
+        place = f"{self.file}:{self.line}"
+        return f"{name}, {place}" if self.brought else f"{place}, in a file that {name} touches"
+
+
+@dataclass(frozen=True)
 class Splat:
     """One kernel report in a console text. first_line and last_line count from 1.
 
@@ -440,7 +522,8 @@ class Splat:
     timestamps and addresses. function: the guilty function, "" where none is named.
     fatal: the machine cannot go on after it. arm: whose console it stands in. during: the number
     of the attempt that went on when it began, 0 if none did. provoked: it belongs to what that
-    attempt provokes, and is no complaint of the kernel's about itself.
+    attempt provokes, and is no complaint of the kernel's about itself. frames and culprit: of a
+    build of ours, what its symbols say of the report.
     """
 
     kind: str
@@ -453,6 +536,8 @@ class Splat:
     arm: str = ""
     during: int = 0
     provoked: bool = False
+    frames: tuple[Frame, ...] = ()
+    culprit: Culprit | None = None
 
 
 class PageState(StrEnum):

@@ -10,17 +10,20 @@ import secrets
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import __version__, arch, cache, report, resources, scenario, spec, verdict
-from harness.build import image, kconfig, kernel, series, source
+from harness.build import artifacts as builds
+from harness.build import image, kconfig, kernel, series, source, symbols
 from harness.build.blame import Blame
+from harness.build.origin import Origins
 from harness.errors import (
     CannotRun,
+    GuestCommandError,
     GuestError,
     InfraError,
     InputError,
@@ -50,6 +53,7 @@ from harness.model import (
 )
 from harness.parse import marks, splat
 from harness.scenario import defects
+from harness.scenario.recorder import mount
 from harness.vm import accel, machine, snapshot
 
 PINPAGE_HEADER = "include/linux/pinpage.h"
@@ -116,9 +120,17 @@ def fetch(chosen: Chosen, progress: Progress) -> SourceTree:
 
 
 def apply(chosen: Chosen, tree: SourceTree, progress: Progress) -> PatchedTree:
+    """The tree with the series, and with what the profile has on top of it where that applies."""
     progress.stage("apply")
     wanted = series.load(chosen.spec.series, chosen.kernel, tree, chosen.spec.without)
-    return series.apply(tree, wanted, cache=resources.cache(), progress=progress)
+    patched = series.apply(tree, wanted, cache=resources.cache(), progress=progress)
+    if not chosen.profile.extra:
+        return patched
+    try:
+        return _topped(chosen, patched, chosen.profile.extra, progress)
+    except CannotRun as error:
+        progress.note(str(error))
+        return patched
 
 
 def steps(chosen: Chosen, tree: SourceTree, progress: Progress) -> Iterator[PatchedTree]:
@@ -192,6 +204,7 @@ class Bootable:
     artifacts: BuildArtifacts
     image: GuestImage
     accelerator: Accelerator
+    origins: Origins | None = None
 
 
 def bootable(chosen: Chosen, artifacts: BuildArtifacts, progress: Progress) -> Bootable:
@@ -206,22 +219,24 @@ def bootable(chosen: Chosen, artifacts: BuildArtifacts, progress: Progress) -> B
 def boot(
     ready: Bootable, folder: Path, progress: Progress, plan: ArmPlan | None = None
 ) -> Iterator[machine.Machine]:
-    """A booted guest; folder gets its console and logs. plan: the arm that it is for.
+    """A booted guest, as its profile has it; folder gets its console and logs. plan: the arm that
+    it is for.
 
     InfraError where the kernel that answers is not the one that was built.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    profile = ready.chosen.profile
     with machine.boot(
         ready.chosen.arch,
         ready.artifacts.image,
         ready.image,
         accel=ready.accelerator,
-        profile_slowdown=ready.chosen.profile.slowdown,
+        profile_slowdown=profile.slowdown,
         folder=folder,
         modules=ready.artifacts.modules,
-        memory_mib=ready.words.memory_mib,
-        smp=ready.words.smp,
-        append=ready.words.append,
+        memory_mib=ready.words.memory_mib + profile.memory_mib,
+        smp=max(ready.words.smp, profile.smp),
+        append=(*profile.append, *ready.words.append),
         room=plan.room if plan else (),
         nodes=plan.nodes if plan else 1,
         snapshots=_snapshots(ready),
@@ -229,7 +244,21 @@ def boot(
         progress=progress,
     ) as guest:
         _check_identity(guest.must("cat /proc/version"), ready.artifacts)
+        _set(guest, profile, progress)
         yield guest
+
+
+def _set(guest: machine.Machine, profile: Profile, progress: Progress) -> None:
+    """Write what a profile has written to a guest that is ready."""
+    if profile.settings:
+        mount(guest)
+    for setting in profile.settings:
+        try:
+            guest.write(setting.file, setting.text.encode())
+        except GuestCommandError:
+            if not setting.optional:
+                raise
+            progress.note(f"profile {profile.name}: no {setting.text!r} in {setting.file}")
 
 
 def _snapshots(ready: Bootable) -> snapshot.Store | None:
@@ -245,9 +274,14 @@ def _snapshots(ready: Bootable) -> snapshot.Store | None:
     return snapshot.Store(resources.cache() / "snapshots", words)
 
 
+def _is(artifacts: BuildArtifacts, said: str) -> bool:
+    """Whether a banner is this kernel's."""
+    return f"@{kernel.identity(artifacts.key)})" in said
+
+
 def _check_identity(said: str, artifacts: BuildArtifacts) -> None:
-    wanted = kernel.identity(artifacts.key)
-    if f"@{wanted})" not in said:
+    if not _is(artifacts, said):
+        wanted = kernel.identity(artifacts.key)
         raise InfraError(
             f"the kernel that booted is not the one in {artifacts.folder}: it was not built as "
             f"{wanted}, and says {' '.join(said.split())[:200]!r}",
@@ -278,6 +312,7 @@ class _Run:
     arms: tuple[ArmPlan, ...] = ()
     events: list[Event] = field(default_factory=list)
     splats: list[Splat] = field(default_factory=list)
+    kernels: dict[str, Bootable] = field(default_factory=dict)  # arm → what it booted
     rows: tuple[LedgerRow, ...] = ()
     console: dict[str, str] = field(default_factory=dict)
 
@@ -438,6 +473,7 @@ def _judged(
             # Those of the console as it was then: what went on since is the same report.
             found = {splat.first_line for splat in state.splats}
             state.splats += [s for s in error.splats if s.first_line not in found]
+        _explain(state, progress)
         answer = verdict.from_error(error, state.arms, state.events, state.splats)
         kind = type(error).__name__
         log = _kept(error.log, state.folder)
@@ -448,8 +484,46 @@ def _judged(
             "command": shlex.join(error.command),
             "log": log,
         }
+    if not plan.APART:  # where each probe says itself who is to blame
+        _explain(state, progress)
     answer = plan.judge(state.arms, state.events, state.rows, state.splats)
     return answer, {}
+
+
+def _explain(state: _Run, progress: Progress) -> None:
+    """Name the lines of each report, and the patch that it accuses.
+
+    That cannot change a verdict: where it fails, the reports are without lines, and a note says so.
+    """
+    done: list[Splat] = []
+    for arm in dict.fromkeys(each.arm for each in state.splats):
+        own = [each for each in state.splats if each.arm == arm]
+        ready = state.kernels.get(arm)
+        if ready is not None and ready.origins is not None:
+            progress.stage("symbols")
+            try:
+                own = symbols.explain(own, ready.artifacts, ready.origins)
+            except PinpageError as error:
+                progress.note(f"the reports of the {arm} arm have no lines: {error}")
+        done += own
+    state.splats = done
+
+
+def explained(splats: Sequence[Splat], build: str, said: Sequence[str]) -> list[Splat]:
+    """Splats of a log with their lines, by a build of ours: its folder, or the begin of its key.
+
+    said: the kernels' banners in that log. InputError where there is no such build, or where a
+    banner is of another one.
+    """
+    found = builds.named(build, resources.cache())
+    other = next((banner for banner in said if not _is(found, banner)), "")
+    if other:
+        raise InputError(
+            f"this log is not of the kernel in {found.folder} alone, which says that it was built "
+            f"as {kernel.identity(found.key)}: {' '.join(other.split())[:200]!r}",
+            hint="a build's key begins with what stands behind the @ of the log's 'Linux version'",
+        )
+    return symbols.explain(splats, found, Origins.read(found))
 
 
 def _kept(log: Path | None, folder: Path) -> str:
@@ -516,7 +590,7 @@ def _ready(
     more += f" {extra}" if extra else ""
     state.digests[f"build{more}"] = artifacts.key
     state.toolchain = {"name": artifacts.toolchain.name, "version": artifacts.toolchain.version}
-    ready = bootable(own, artifacts, progress)
+    ready = replace(bootable(own, artifacts, progress), origins=Origins.of(patched))
     state.digests["image"] = ready.image.digest
     state.accelerator = ready.accelerator
     return ready
@@ -553,6 +627,7 @@ def _one_arm(
     """Boot a fresh guest, drive one arm in it, and keep its console whatever happens."""
     folder = state.folder / arm.name
     progress.stage(f"boot {arm.name}")
+    state.kernels[arm.name] = ready
     words = state.chosen.spec
     words = replace(words, append=(*arm.append, *words.append), smp=arm.smp or words.smp)
     try:

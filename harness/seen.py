@@ -37,6 +37,30 @@ class Trace:
     tries: Counter[int] = field(default_factory=Counter)  # attempt → calls of migrate_pages()
 
 
+@dataclass(frozen=True)
+class Leak:
+    """An object that nothing points at, by kmemleak. stack: of its allocation, the latest first."""
+
+    size: int
+    stack: tuple[Caller, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Census:
+    """Who had how much memory after a round. ops: operations of that, 0 if it was idle. stacks:
+    of allocations → pages, slabs: cache → (objects in use, bytes of one); None where the kernel
+    does not tell. vmstat: some counters. modules: references."""
+
+    number: int
+    ops: int
+    free: int
+    vmstat: Mapping[str, int]
+    modules: Mapping[str, int]
+    stacks: Mapping[tuple[Caller, ...], int] | None = None
+    slabs: Mapping[str, tuple[int, int]] | None = None
+
+
 @dataclass
 class Seen:
     """One arm's evidence. Mappings by ``when`` hold what was read at that moment."""
@@ -48,6 +72,7 @@ class Seen:
     window: list[Move] = field(default_factory=list)  # those of the drive
     calls_dropped: int = 0
     calls_read: bool = False
+    calls_told: int = 0  # how many there should be
     counters: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     logged: list[Logged] = field(default_factory=list)
     log_read: bool = False
@@ -72,6 +97,11 @@ class Seen:
     task_flags: list[int] = field(default_factory=list)  # of who compacted, after each time
     areas: list[tuple[int, int]] = field(default_factory=list)  # contiguous: first frame, frames
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
+    leaks: list[Leak] = field(default_factory=list)
+    leaks_read: bool = False  # kmemleak was asked, and its list is whole
+    census: list[Census] = field(default_factory=list)
+    uncounted: dict[str, str] = field(default_factory=dict)  # part of a census → why it is not had
+    stacks: dict[int, tuple[Caller, ...]] = field(default_factory=dict)  # number → of a census
 
     @property
     def tried(self) -> tuple[Attempt, ...]:
@@ -101,6 +131,14 @@ class Seen:
     def whole(self) -> bool:
         """Whether the arm came to its end: the ledger was read before and after the drive."""
         return "before" in self.pins and "after" in self.pins
+
+    @property
+    def calls_gap(self) -> str:
+        """Why the owner's record of calls does not tell everything, "" if it does."""
+        if not self.calls_read:
+            return "not read"
+        dropped = self.calls_dropped
+        return f"{dropped} calls no longer fit in the record" if dropped else ""
 
     def blocks(self, when: str) -> tuple[int, ...]:
         """Free blocks by order, over all zones."""
@@ -220,7 +258,8 @@ def _call(seen: Seen, data: Data) -> None:
 
 
 def _calls(seen: Seen, data: Data) -> None:
-    seen.calls_dropped, seen.calls_read = data["dropped"], True
+    seen.calls_dropped, seen.calls_read = _number(data["dropped"]), True
+    seen.calls_told = _number(data["total"])
 
 
 def _counters(seen: Seen, data: Data) -> None:
@@ -403,8 +442,44 @@ def _drive(seen: Seen, data: Data) -> None:
     seen.driven, seen.seconds = True, float(data["seconds"])
 
 
+def _census(seen: Seen, data: Data) -> None:
+    for number, stack in data.get("new", ()):
+        seen.stacks[_number(number)] = tuple(Caller(function, module) for function, module in stack)
+    stacks = slabs = None
+    if "stacks" in data:
+        stacks = {seen.stacks[number]: _number(pages) for number, pages in data["stacks"]}
+    if "slabs" in data:
+        slabs = {name: (_number(n), _number(size)) for name, (n, size) in data["slabs"].items()}
+    seen.census.append(
+        Census(
+            _number(data["number"]),
+            _number(data["ops"]),
+            _number(data["free"]),
+            {name: _number(value) for name, value in data["vmstat"].items()},
+            {name: _number(value) for name, value in data["modules"].items()},
+            stacks,
+            slabs,
+        )
+    )
+
+
+def _uncounted(seen: Seen, data: Data) -> None:
+    seen.uncounted[data["part"]] = str(data["why"])
+
+
 def _rmmod(seen: Seen, data: Data) -> None:
     seen.unloaded = True
+
+
+def _leak(seen: Seen, data: Data) -> None:
+    stack = tuple(Caller(function, module) for function, module in data["stack"])
+    seen.leaks.append(Leak(_number(data["size"]), stack, data["text"]))
+
+
+def _scanned(seen: Seen, data: Data) -> None:
+    if _number(data["found"]) != len(seen.leaks):
+        raise ValueError(f"{data['found']} leaks were found, and {len(seen.leaks)} are here")
+    seen.leaks_read = True
 
 
 _TAKE = {
@@ -428,6 +503,8 @@ _TAKE = {
     ("harness", "area"): _area,
     ("page_owner", "owners"): _owners,
     ("vmstat", "vmstat"): _vmstat,
+    ("census", "round"): _census,
+    ("census", "absent"): _uncounted,
     ("trace", "mm_migrate_pages"): _migrate_pages,
     ("trace", "mark"): _mark,
     ("trigger", "attempt"): _attempt,
@@ -438,6 +515,8 @@ _TAKE = {
     ("trace", "read"): _trace_read,
     ("trace", "missing"): _trace_missing,
     ("pageflags", "flags"): _flags,
+    ("kmemleak", "leak"): _leak,
+    ("kmemleak", "scanned"): _scanned,
     ("buddyinfo", "free"): _free,
     ("buddyinfo", "extfrag_index"): _extfrag,
     ("buddyinfo", "unusable_index"): _unusable,

@@ -11,7 +11,7 @@ import yaml
 
 from harness import resources
 from harness.errors import InputError
-from harness.model import Kernel, Machine, Profile, SourceOption
+from harness.model import Kernel, Machine, Profile, Setting, SourceOption
 
 
 def kernels() -> list[Kernel]:
@@ -72,6 +72,18 @@ class _Fields:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(field, "a number is needed")
         return float(value)
+
+    def count(self, field: str, default: int) -> int:
+        value = self._data.pop(field, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self.error(field, "a whole number is needed")
+        return value
+
+    def flag(self, field: str) -> bool:
+        value = self._data.pop(field, False)
+        if not isinstance(value, bool):
+            raise self.error(field, "true or false is needed")
+        return value
 
     def texts(self, field: str) -> tuple[str, ...]:
         value = self._data.pop(field, None) or []
@@ -185,8 +197,20 @@ def _profile(path: Path) -> Profile:
         summary=fields.text("summary"),
         fragments=fields.texts("fragments"),
         slowdown=fields.number("slowdown", 1.0),
+        needs=fields.texts("needs"),
+        append=tuple(fields.text("append", "").split()),
+        memory_mib=fields.count("memory_mib", 0),
+        smp=fields.count("smp", 1),
+        settings=tuple(_setting(item) for item in fields.items("settings")),
+        extra=fields.text("extra", ""),
     )
     fields.end()
     if profile.name != path.stem:
         raise InputError(f"{path}: name is {profile.name!r}, the file's name says {path.stem!r}")
     return profile
+
+
+def _setting(fields: _Fields) -> Setting:
+    setting = Setting(fields.text("file"), fields.text("text"), fields.flag("optional"))
+    fields.end()
+    return setting

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import errorcode
 
+from harness import leakage, unreferenced
 from harness.errors import EvidenceError, PinpageError
 from harness.model import (
     ArmPlan,
@@ -55,7 +56,8 @@ class Expectation:
     least. compacts: memory was compacted, which something must say. huge: the treated arm gets
     more huge pages by it. attempts: the arms try something; each says whether it had to succeed.
     more: what can be had in part, the treated arm has more of than the control arm, by at least
-    this share of that; None if nothing of the kind is tried.
+    this share of that; None if nothing of the kind is tried. census: memory is counted after each
+    of several rounds, and nothing leaks.
     """
 
     pinned: int = PINNED
@@ -64,6 +66,7 @@ class Expectation:
     huge: bool = True
     attempts: bool = False
     more: float | None = None
+    census: bool = False
 
 
 COMPACTION = Expectation()
@@ -172,17 +175,23 @@ def judge(
     witnesses = tuple(
         witness
         for each in seen
-        for witness in examine(each, tuple(r for r in rows if r.arm == each.plan.name))
+        for witness in (
+            *examine(each, tuple(r for r in rows if r.arm == each.plan.name)),
+            *leakage.examine(each),
+        )
         if each.whole
     )
-    splats = _provoked(splats, seen)
+    splats = (*_provoked(splats, seen), *unreferenced.reports(seen))
     outcome, reason, next_step = (
         _crashed(splats)
         or _incomplete(seen, results, expected)
+        or _leaking(seen, witnesses)
         or _inconsistent(witnesses)
         or _failed(seen, results, expected)
         or _passed(results, expected)
     )
+    if outcome is Outcome.PASS and expected.census:
+        reason += f"; nothing grew in {len(seen[-1].census) - 1} rounds"
     return Verdict(outcome, reason, next_step or NEXT[outcome], results, witnesses, splats)
 
 
@@ -197,7 +206,9 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     first = next((splat for splat in splats if splat.fatal), splats[0])
     more = f" (reports in all: {len(splats)})" if len(splats) > 1 else ""
     where = f" in {first.function}" if first.function and first.function not in first.title else ""
-    return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}", ""
+    blame = f"; blame: {first.culprit.said}" if first.culprit is not None else ""
+    next_step = "" if first.first_line else unreferenced.NEXT
+    return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}{blame}", next_step
 
 
 def _provoked(splats: Sequence[Splat], seen: Sequence[Seen]) -> tuple[Splat, ...]:
@@ -208,8 +219,13 @@ def _provoked(splats: Sequence[Splat], seen: Sequence[Seen]) -> tuple[Splat, ...
         for attempt in each.attempts
         for kind in attempt.provokes
     }
+    listed = {each.plan.name for each in seen if each.leaks_read}
     return tuple(
-        replace(splat, provoked=(splat.arm, splat.during, splat.kind) in allowed)
+        replace(
+            splat,
+            provoked=(splat.arm, splat.during, splat.kind) in allowed
+            or (splat.kind == unreferenced.KIND and splat.arm in listed),
+        )
         for splat in splats
     )
 
@@ -243,9 +259,30 @@ def _unsaid(seen: Seen, expected: Expectation) -> str:
         return "nothing says that memory was compacted"
     if expected.attempts and not any(each.expected is not None for each in seen.tried):
         return "nothing was tried of which anything was expected"
+    if expected.census and (gap := leakage.gap(seen)):
+        return gap
     if expected.more is not None and not any(each.got is not None for each in seen.tried):
         return "nothing was tried that can be had in part"
     return ""
+
+
+def _leaking(seen: Sequence[Seen], witnesses: tuple[Witness, ...]) -> _Answer | None:
+    """A leak outranks what contradicts the owner's record: pages that nobody frees do so. Where
+    the leak's own witnesses disagree nothing is said here."""
+    if any(other.claim in leakage.CLAIMS for _, other in disagreements(witnesses)):
+        return None
+    for each in seen:
+        found = leakage.leaks(each)
+        if found:
+            named = "; ".join(f"{leak.claim}: {leak}" for leak in found[:_NAMED])
+            more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+            return (
+                Outcome.FAIL,
+                f"the {each.plan.name} arm leaks, {named}{more}",
+                "the calls are those that allocated; look at who had to free, on the path of a "
+                "page that moved, or of one that did not",
+            )
+    return None
 
 
 def _inconsistent(witnesses: tuple[Witness, ...]) -> _Answer | None:

@@ -1,21 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The witnesses of each claim about an arm, and whether they agree. Pure.
 
-| claim | unit | the pinner says | the kernel says |
-| --- | --- | --- | --- |
-| pinned | pages | ledger, counter | page flags: no frame is free or another's |
-| migrated | moves | ledger, record of calls, counters, log | old pages freed, pgmigrate_success |
-| stayed | pages | ledger | none of their frames was freed; they are in use |
-| failed | pages | ledger, record of calls, log | pgmigrate_fail, nr_failed |
-| held | pages | ledger, where its moves lead | page flags: none is free or another's |
-| left over | pages | references that are not the owner's: none | page flags, nr_isolated: none |
-| lost, corrupt | pages | ledger, counters | (contents are the owner's alone) |
-| more huge pages | blocks | its own tries | free lists: they grew about as much |
-| kernel | pages | | pgmigrate_success equals nr_succeeded |
-| attempts | attempts | no pin is left in the frames taken | what each trigger asks beside |
-
 The first witness of a claim is its figure; each further one agrees with it or does not. A
-figure of the pinner stands only with a witness of the kernel's own (``supported``).
+figure of the pinner stands only with a witness of the kernel's own (``unsupported``). WITNESSES.md
+lists the claims and their witnesses, what each can't see, and what comes of one that is missing.
 """
 
 from __future__ import annotations
@@ -30,7 +18,8 @@ from harness.seen import Seen
 
 KERNEL = frozenset(
     {
-        *("trace mm_page_free", "vmstat pgmigrate_success", "pageflags", "buddyinfo"),
+        *("trace mm_page_free", "vmstat pgmigrate_success", "vmstat pgmigrate_fail"),
+        *("pageflags", "buddyinfo", "vmstat nr_isolated", "task flags"),
         *(
             "sysfs state",
             "sysfs gone",
@@ -38,6 +27,9 @@ KERNEL = frozenset(
             "debugfs used",
             "trace cma_alloc_finish",
             "vmstat cma_alloc_success",
+            "module references",
+            "modules",
+            "dmesg FAULT_INJECTION",
         ),
     }
 )
@@ -46,6 +38,7 @@ _FIGURES = frozenset(
     {
         ("pinner ledger", "migrated"),
         ("pinner ledger", "stayed"),
+        ("pinner ledger", "failed"),
         ("pinner huge", "more huge pages"),
         ("commands", ATTEMPTS),
     }
@@ -109,11 +102,7 @@ def _pinned(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     new = sum(pin.handle not in known for pin in seen.after)
     detail = f"{new} of them are new after the drive" if new else "no new ones after the drive"
     yield claim.says("pinner ledger after", len(rows) + new, not new, detail)
-    count = seen.counters.get("before", {}).get("pinned")
-    if isinstance(count, int):
-        yield claim.says("pinner counter pinned", count, count == len(rows))
-    else:
-        yield claim.absent("pinner counter pinned", "not read")
+    yield _number_of_pins(claim, seen, "before", len(rows))
     flags = seen.flags.get("before")
     if flags is None:
         yield claim.absent("pageflags", "this kernel has no kpageflags")
@@ -122,17 +111,27 @@ def _pinned(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         yield claim.says("pageflags", used, used == len(rows), "frames in use")
 
 
+def _number_of_pins(claim: _Claim, seen: Seen, when: str, due: int) -> Witness:
+    source, count = "pinner counter pinned", seen.counters.get(when, {}).get("pinned")
+    if not isinstance(count, int):
+        return claim.absent(source, "not read")
+    return claim.says(source, count, count == due)
+
+
+def _pinned_after(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    claim = _Claim("pinned after", seen.plan.name)
+    yield claim.says("pinner ledger", len(seen.after), True)
+    yield _number_of_pins(claim, seen, "after", len(seen.after))
+
+
 def _migrated(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     claim = _Claim("migrated", seen.plan.name)
     total = sum(row.moves for row in rows)
     pages = sum(row.moves > 0 for row in rows)
     yield claim.says("pinner ledger", total, True, f"moves, of {pages} pages")
     moves = [move for move in seen.window if move.errno == 0]
-    if not seen.calls_read:
-        yield claim.absent("pinner moves", "not read")
-    elif seen.calls_dropped:
-        why = f"{seen.calls_dropped} calls no longer fit in the record"
-        yield claim.absent("pinner moves", why, len(moves))
+    if seen.calls_gap:
+        yield claim.absent("pinner moves", seen.calls_gap, len(moves))
     else:
         called = Counter(move.handle for move in moves)
         wrong = sum(called[row.handle] != row.moves for row in rows if row.pfn_after != -1)
@@ -193,8 +192,8 @@ def _freed(claim: _Claim, seen: Seen, moves: list[Move], total: int) -> Witness:
     freed = seen.trace.freed if seen.trace is not None else Counter[int]()
     seen_freed = sum(min(times, freed[frame]) for frame, times in left.items())
     gap = _trace_gap(seen, "mm_page_free")
-    if gap or seen.calls_dropped or not seen.calls_read:
-        why = gap or "the record of moves is not whole"
+    if gap or seen.calls_gap:
+        why = gap or f"the record of moves is not whole: {seen.calls_gap}"
         return claim.absent(source, why, seen_freed)
     missing = len(moves) - seen_freed
     detail = f"old pages freed, {missing} were not" if missing else "old pages freed"
@@ -208,8 +207,10 @@ def _log(claim: _Claim, seen: Seen, *, refused: bool) -> Iterator[Witness]:
     if not seen.log_read:
         yield claim.absent(source, "not read")
         return
-    if seen.calls_dropped or not seen.calls_read:
-        yield claim.absent(source, "the record of calls is not whole", len(lines))
+    if seen.calls_gap:
+        yield claim.absent(
+            source, f"the record of calls is not whole: {seen.calls_gap}", len(lines)
+        )
         return
     known = Counter(
         (call.handle, call.pfn_old, None if refused else call.pfn_new, abs(call.errno))
@@ -254,11 +255,15 @@ def _failed(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     pages = sum(row.state is PageState.FAILED for row in rows)
     yield claim.says("pinner ledger", pages, True)
     still = {row.handle for row in rows if row.state in (PageState.FAILED, PageState.STAYED)}
-    if not seen.calls_read or seen.calls_dropped:
-        yield claim.absent("pinner moves", "the record of calls is not whole")
+    if seen.calls_gap:
+        yield claim.absent("pinner moves", seen.calls_gap)
     else:
-        count = len({call.handle for call in seen.calls if call.errno} & still)
-        yield claim.says("pinner moves", count, count == pages)
+        said = {(call.handle, abs(call.errno)) for call in seen.calls if call.errno}
+        count = len({handle for handle, _ in said} & still)
+        failed = (row for row in rows if row.state is PageState.FAILED)
+        wrong = sum((row.handle, row.errno) not in said for row in failed)
+        detail = f"{wrong} pages have another errno in the ledger" if wrong else ""
+        yield claim.says("pinner moves", count, count == pages and not wrong, detail)
     grown = seen.delta("pgmigrate_fail", "outer")
     if grown is None:
         yield claim.absent("vmstat pgmigrate_fail", "not read")
@@ -269,6 +274,24 @@ def _failed(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     yield from _log(claim, seen, refused=True)
 
 
+def _refused(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    """Refusals, as many as there were calls: a page may be refused, asked again, and move."""
+    claim, calls = _Claim("refused", seen.plan.name), sum(c.errno != 0 for c in seen.window)
+    if seen.calls_gap:
+        yield claim.absent("pinner moves", seen.calls_gap, calls)
+        return
+    yield claim.says("pinner moves", calls, True, "calls in the drive")
+    yield _counter(claim, seen, "refused", calls)
+
+
+def _calls(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    """Whether every call on record became an event."""
+    if seen.calls_read:
+        claim, known = _Claim("calls", seen.plan.name), len(seen.calls)
+        yield claim.says("pinner calls", seen.calls_told, True, "on record")
+        yield claim.says("pinner moves", known, known == seen.calls_told, "events")
+
+
 def _held(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     claim = _Claim("held", seen.plan.name)
     frames = [row.pfn_after for row in rows if row.state is not PageState.LOST]
@@ -276,8 +299,8 @@ def _held(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     apart = len(set(frames))
     detail = "" if apart == len(frames) else "two objects claim one frame"
     yield claim.says("distinct frames", apart, apart == len(frames), detail)
-    if not seen.calls_read or seen.calls_dropped:
-        yield claim.absent("pinner moves", "the record of calls is not whole")
+    if seen.calls_gap:
+        yield claim.absent("pinner moves", seen.calls_gap)
     else:
         led = _led(seen, rows)
         yield claim.says("pinner moves", led, led == len(frames), "pages where their moves lead")
@@ -312,7 +335,9 @@ def _left_over(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     else:
         stuck = sum(1 for row in held if flags.get(row.pfn_after, 0) & HANDLED)
         yield claim.says("pageflags", stuck, not stuck, "pages are locked or isolated")
-    if seen.task_flags:
+    if not seen.task_flags:
+        yield claim.absent("task flags", "nobody compacted on demand")
+    else:
         left = sum(bool(flags & _NOIO) for flags in seen.task_flags)
         yield claim.says("task flags", left, not left, "compactions left their task without I/O")
     grown = [seen.delta(f"nr_isolated_{kind}", "outer") for kind in ("anon", "file")]
@@ -413,6 +438,18 @@ def _got(seen: Seen) -> Iterator[Witness]:
 
 
 _CLAIMS = (
-    *(_pinned, _migrated, _stayed, _failed, _held, _left_over, _contents, _huge, _kernel),
-    _attempts,
+    *(
+        _pinned,
+        _pinned_after,
+        _migrated,
+        _stayed,
+        _failed,
+        _refused,
+        _held,
+        _left_over,
+        _contents,
+        _huge,
+        _kernel,
+    ),
+    *(_attempts, _calls),
 )

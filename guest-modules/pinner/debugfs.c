@@ -61,6 +61,11 @@ static int pinner_do_churn(const u64 *arg)
 	return 0;
 }
 
+static int pinner_do_refuse(const u64 *arg)
+{
+	return pinner_refuse(arg[0], arg[1], arg[2]);
+}
+
 static const struct pinner_command {
 	const char *name;
 	unsigned int args;
@@ -74,6 +79,7 @@ static const struct pinner_command {
 	{ PINNER_VERIFY, 0, pinner_do_verify },
 	{ PINNER_HUGE, 2, pinner_do_huge },
 	{ PINNER_CHURN, 2, pinner_do_churn },
+	{ PINNER_REFUSE, 3, pinner_do_refuse },
 };
 
 static const struct pinner_command *pinner_command(const char *name)

@@ -16,6 +16,7 @@
 #define PINNER_RESERVE_PART	16	/* of all memory */
 #define PINNER_RESERVE_FILL	128	/* the same, for a short time */
 #define PINNER_BATCH		256	/* pages between two looks up */
+#define PINNER_CUSHION_ORDER	3
 
 struct pinner_plan {
 	struct page **pages;		/* NULL where it is stored */
@@ -113,17 +114,31 @@ static int pinner_plan_fill(struct pinner_plan *plan)
 	return 0;
 }
 
+static struct page *pinner_get(int node, gfp_t gfp, unsigned int order)
+{
+	struct page *page;
+
+	if (!(pinner_spare_beyond(PINNER_RESERVE_FILL, NULL) >> order))
+		return NULL;
+	page = alloc_pages_node(node, gfp | __GFP_THISNODE, order);
+	if (page)
+		set_page_private(page, order);
+	return page;
+}
+
 /* Hold unmovable pages, up to a number of them: no contiguous area lends any to those */
 static void pinner_cushion(int node, struct list_head *held,
 			   unsigned long pages)
 {
-	while (pages-- && pinner_spare_beyond(PINNER_RESERVE_FILL, NULL)) {
-		struct page *page = alloc_pages_node(node, COMPAT_GFP_UNMOVABLE |
-						     __GFP_THISNODE, 0);
+	unsigned int order = PINNER_CUSHION_ORDER;
+	struct page *page;
 
+	while (pages >> order) {
+		page = pinner_get(node, COMPAT_GFP_UNMOVABLE, order);
 		if (!page)
 			return;
 		list_add(&page->lru, held);
+		pages -= 1UL << order;
 	}
 }
 
@@ -132,9 +147,40 @@ static void pinner_let_go(struct list_head *held)
 	struct page *page, *next;
 
 	list_for_each_entry_safe(page, next, held, lru) {
+		unsigned int order = page_private(page);
+
 		list_del(&page->lru);
-		__free_page(page);
+		set_page_private(page, 0);
+		__free_pages(page, order);
 	}
+}
+
+/*
+ * Hold what is free elsewhere in blocks of an order, which is a lot quicker
+ * than page by page. Blocks that lie in the range, in whole or in part, are free
+ * again afterwards, for the next lower order.
+ */
+static int pinner_hold(const struct pinner_plan *plan, unsigned long first,
+		       int node, unsigned int order,
+		       struct list_head *elsewhere)
+{
+	LIST_HEAD(inside);
+	struct page *page;
+	int err = 0;
+
+	while (!err && (page = pinner_get(node, COMPAT_GFP_ATTEMPT, order))) {
+		unsigned long pfn = page_to_pfn(page);
+
+		if (pfn + (1UL << order) > first && pfn < first + plan->room)
+			list_add(&page->lru, &inside);
+		else
+			list_add(&page->lru, elsewhere);
+		cond_resched();
+		if (signal_pending(current))
+			err = -EINTR;
+	}
+	pinner_let_go(&inside);
+	return err;
 }
 
 /* Take pages until the range has no more or the reserve is all that is free */
@@ -174,14 +220,18 @@ static int pinner_plan_drain(struct pinner_plan *plan, unsigned long first,
  */
 static int pinner_plan_range(struct pinner_plan *plan, unsigned long first)
 {
-	int err, node = page_to_nid(pfn_to_page(first));
+	int err = 0, node = page_to_nid(pfn_to_page(first));
+	unsigned int order;
 	struct sysinfo info;
 	LIST_HEAD(elsewhere);
 	LIST_HEAD(cushion);
 
 	si_meminfo(&info);
 	pinner_cushion(node, &cushion, info.totalram / PINNER_RESERVE_PART);
-	err = pinner_plan_drain(plan, first, node, &elsewhere);
+	for (order = COMPAT_MAX_ORDER; !err && order; order--)
+		err = pinner_hold(plan, first, node, order, &elsewhere);
+	if (!err)
+		err = pinner_plan_drain(plan, first, node, &elsewhere);
 	pinner_let_go(&cushion);
 	if (!err)
 		err = pinner_plan_drain(plan, first, node, &elsewhere);

@@ -19,7 +19,7 @@ MODULE_PARM_DESC(mode, "plain (pages stay) or pinpage (pages can move)");
 
 static char *lie = PINNER_LIE_NONE;
 module_param(lie, charp, 0444);
-MODULE_PARM_DESC(lie, "self-test of the harness: none, nocopy, ghost or keep");
+MODULE_PARM_DESC(lie, "self-test of the harness: none, nocopy, ghost, keep or leak");
 
 static bool init_lru;
 module_param(init_lru, bool, 0444);
@@ -34,6 +34,7 @@ static const char * const pinner_lies[] = {
 	[PINNER_LIES_NOCOPY] = PINNER_LIE_NOCOPY,
 	[PINNER_LIES_GHOST] = PINNER_LIE_GHOST,
 	[PINNER_LIES_KEEP] = PINNER_LIE_KEEP,
+	[PINNER_LIES_LEAK] = PINNER_LIE_LEAK,
 };
 
 const char *pinner_mode_name(void)

@@ -2,15 +2,42 @@
 /* The pin page subsystem: registering with it, and moving when it asks */
 #define pr_fmt(fmt) "pinner: " fmt
 
+#include <linux/err.h>
 #include <linux/pagemap.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
+#include <linux/spinlock.h>
 
 #include "pinner.h"
 
 static bool pinner_uses_pinpage;
 static bool pinner_inits_lru;
 static bool pinner_gives_private;
+
+/* Which objects refuse to move; the lock also covers the counts of objects */
+static DEFINE_SPINLOCK(pinner_refusal_lock);
+static struct {
+	unsigned int turn;	/* of the command: counts begin anew with each */
+	unsigned int times;
+	unsigned int every;
+	int err;
+} pinner_refusal;
+
+/* Have one object of each @every refuse to move, @times times each. */
+int pinner_refuse(u64 errno, u64 times, u64 every)
+{
+	if (!errno || errno > MAX_ERRNO || times > UINT_MAX || !every ||
+	    every > UINT_MAX)
+		return -EINVAL;
+
+	spin_lock(&pinner_refusal_lock);
+	pinner_refusal.turn++;
+	pinner_refusal.times = times;
+	pinner_refusal.every = every;
+	pinner_refusal.err = -(int)errno;
+	spin_unlock(&pinner_refusal_lock);
+	return 0;
+}
 
 void pinner_use_pinpage(bool init_lru, bool private)
 {
@@ -81,14 +108,37 @@ static void pinner_ghost(void)
 	pinner_object_put(obj);
 }
 
+/* What an object answers this time by the command refuse: 0, or an error */
+static int pinner_refuses(struct pinner_object *obj)
+{
+	int err = 0;
+
+	spin_lock(&pinner_refusal_lock);
+	if (obj->turn != pinner_refusal.turn) {
+		obj->turn = pinner_refusal.turn;
+		obj->refused = 0;
+	}
+	if (obj->refused < pinner_refusal.times &&
+	    obj->handle % pinner_refusal.every == 0) {
+		obj->refused++;
+		err = pinner_refusal.err;
+	}
+	spin_unlock(&pinner_refusal_lock);
+	return err;
+}
+
 /* With obj->lock held */
 static int pinner_move(struct pinpage_system *psys, struct pinner_object *obj,
 		       struct page *page, struct page *newpage)
 {
 	bool keep = pinner_lie == PINNER_LIES_KEEP;
+	int err;
 
 	if (obj->page != page)
 		return -EINVAL;
+	err = pinner_refuses(obj);
+	if (err)
+		return err;
 	/* What we gave to set_pinpage() has to come along with each move */
 	if (pinner_gives_private && !compat_private_is(psys, page, obj))
 		return -EINVAL;

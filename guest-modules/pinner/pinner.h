@@ -27,6 +27,7 @@ enum pinner_lie {
 	PINNER_LIES_NOCOPY,
 	PINNER_LIES_GHOST,
 	PINNER_LIES_KEEP,
+	PINNER_LIES_LEAK,
 };
 
 /*
@@ -44,6 +45,8 @@ struct pinner_object {
 	unsigned long pfn_pin;	/* of the page when it was stored */
 	unsigned long claim;	/* lie ghost: pfn that it claims to be at, or 0 */
 	unsigned int moves;
+	unsigned int turn;	/* of the refusals that are counted */
+	unsigned int refused;	/* times in this turn */
 	int refusal;		/* last one, for READ_ONCE() */
 	enum pinner_state state;
 };
@@ -118,6 +121,7 @@ void pinner_objects_exit(void);
 int pinner_register(void);
 void pinner_unregister(void);
 void pinner_use_pinpage(bool init_lru, bool private);
+int pinner_refuse(u64 errno, u64 times, u64 every);
 int pinner_pin(struct pinner_object *obj, struct page *page);
 int pinner_unpin(struct page *page);
 

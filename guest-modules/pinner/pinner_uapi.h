@@ -21,6 +21,9 @@
  *   verify				check all contents, see the ledger
  *   huge <order> <max>			count free blocks, see huge_got
  *   churn <ops> <seed>			in the background; 0 ops stop it
+ *   refuse <errno> <times> <every>	the callback refuses to move one object of
+ *					each <every>, so many times each from now on;
+ *					0 times: none
  *
  * -EINVAL: no such command, or its numbers are out of range; -EBUSY: churn is
  * running already; -EINTR: a signal came; -ENOSPC: none of the frames is free;
@@ -37,6 +40,7 @@
 #define PINNER_VERIFY		"verify"
 #define PINNER_HUGE		"huge"
 #define PINNER_CHURN		"churn"
+#define PINNER_REFUSE		"refuse"
 
 /*
  * ledger (r): the header, then an object a line, in the order of handles:
@@ -88,5 +92,6 @@
 #define PINNER_LIE_NOCOPY	"nocopy"	/* moves without the contents */
 #define PINNER_LIE_GHOST	"ghost"		/* notes moves that weren't */
 #define PINNER_LIE_KEEP		"keep"		/* goes on with the old page */
+#define PINNER_LIE_LEAK		"leak"		/* never frees the first page it should */
 
 #endif

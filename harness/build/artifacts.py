@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from harness import cache
-from harness.errors import BuildError
+from harness.errors import BuildError, InputError
 from harness.model import BuildArtifacts, Progress, Toolchain
 
-FORMAT = 1
+FORMAT = 2
 _BUILDS = "builds"
 
 
@@ -32,6 +33,30 @@ def look(key: str, cache_folder: Path, progress: Progress) -> BuildArtifacts | N
     progress.note(f"{folder} is damaged: it is thrown away and built again")
     cache.discard(folder)
     return None
+
+
+def named(word: str, cache_folder: Path) -> BuildArtifacts:
+    """A build by its folder, or by the begin of its key; InputError if that names none, or many.
+
+    Its files are not checked against their digests.
+    """
+    folder = Path(word).expanduser()
+    if re.fullmatch(r"[0-9a-f]{6,32}", word):
+        found = sorted(cache_folder.glob(f"{_BUILDS}/{word}*/build.json"))
+        if len(found) != 1:
+            what = "no build" if not found else f"{len(found)} builds"
+            raise InputError(
+                f"{what} in {cache_folder / _BUILDS} with a key that begins with {word}",
+                hint="'pinpage build' prints the key of a build",
+            )
+        folder = found[0].parent
+    facts = cache.read_json(folder / "build.json") or {}
+    if facts.get("format") != FORMAT:
+        raise InputError(
+            f"{word} is no folder of a build",
+            hint="'pinpage build' prints where a build is, and its key",
+        )
+    return _artifacts(folder.resolve(), facts)
 
 
 def _whole(folder: Path, digests: Mapping[str, str]) -> bool:
@@ -85,6 +110,7 @@ def publish(
             return there
         with cache.making(folder) as temporary:
             (temporary / "modules").mkdir()
+            (temporary / "symbols").mkdir()
             for name, path in copied.items():
                 if not path.is_file():
                     raise BuildError(f"make ended well but did not make {path}")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build import kconfig_tree
-from harness.errors import ConfigError, InputError
+from harness.errors import CannotRun, ConfigError, InputError, PinpageError
 from harness.model import Arch, Fragment, Kernel, KernelConfig, Profile
 
 _SET = re.compile(r'CONFIG_(\w+)=(y|m|n|-?\d+|0x[0-9a-fA-F]+|"(?:[^"\\]|\\.)*")\s*')
@@ -61,7 +61,9 @@ def compose(
         requested |= parse(text, str(path))
     requested = dict(sorted(requested.items()))  # what is asked, not in which order it was said
     digest = hashlib.sha256(_text(requested).encode()).hexdigest()
-    return KernelConfig(tuple(fragments), requested, f"sha256:{digest}")
+    return KernelConfig(
+        tuple(fragments), requested, f"sha256:{digest}", profile.needs, profile.name
+    )
 
 
 def _files(names: Sequence[str], kernel: Kernel, arch: Arch, root: Path) -> Iterator[Path]:
@@ -151,9 +153,19 @@ def _unmet(expressions: Sequence[str], actual: Mapping[str, str], need: str) -> 
     return ", ".join(dict.fromkeys(terms))
 
 
-def dropped_error(dropped: Sequence[Dropped]) -> ConfigError:
-    """One error that names every dropped option, its value and why."""
+def dropped_error(dropped: Sequence[Dropped], config: KernelConfig) -> PinpageError:
+    """One error that names every dropped option, its value and why; CannotRun where the profile
+    is nothing without one of them."""
     lines = [f"CONFIG_{d.symbol}: wanted {d.wanted}, got {d.got}: {d.why}" for d in dropped]
+    lacking = [each for each in dropped if each.symbol in config.needs]
+    if lacking:
+        absent = lacking[0]
+        return CannotRun(
+            f"this kernel cannot have profile {config.profile}: CONFIG_{absent.symbol} cannot be "
+            f"{absent.wanted}: {absent.why}",
+            detail="\n".join(lines),
+            hint="name another profile; kernel-config/README.md says which kernel can have which",
+        )
     first = dropped[0]
     more = f" (and {len(dropped) - 1} more)" if len(dropped) > 1 else ""
     return ConfigError(

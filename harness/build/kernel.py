@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import arch as arches
-from harness import cache
-from harness.build import artifacts, folder, kconfig, toolchain, workspace
+from harness import cache, proc
+from harness.build import artifacts, folder, kconfig, origin, toolchain, workspace
 from harness.build.make import Make
 from harness.build.workspace import Workspace
 from harness.errors import BuildError, InputError
@@ -29,7 +29,7 @@ from harness.model import (
     Toolchain,
 )
 
-_FORMAT = "2"
+_FORMAT = "3"
 _CONFIG_INPUTS = ("Kconfig", "scripts/", "/configs/")
 
 
@@ -48,7 +48,8 @@ def build(
     """The built kernel and modules; modules: name → source folder.
 
     CompileError names the compiler's first error, its file and the patch that touched it;
-    ConfigError an option that Kconfig dropped; MissingTool what the build lacks on this machine.
+    ConfigError an option that Kconfig dropped; CannotRun one without which the profile is
+    nothing; MissingTool what the build lacks on this machine.
     """
     job = _Job(tree, config, arch, kernel, toolchain, modules, jobs, cache, progress)
     found = artifacts.look(job.key, cache, progress)
@@ -167,7 +168,7 @@ class _Job:
         text = (work.obj / ".config").read_text(encoding="utf-8")
         dropped = kconfig.verify(self._config.requested, text, work.src)
         if dropped:
-            raise kconfig.dropped_error(dropped)
+            raise kconfig.dropped_error(dropped, self._config)
 
     def _module(self, make: Make, name: str) -> Path:
         """Build one module in a copy of its folder; headers beside the folder come along.
@@ -191,14 +192,18 @@ class _Job:
         return module if module.is_file() else copy / name
 
     def _publish(self, make: Make, modules: Mapping[str, Path]) -> BuildArtifacts:
-        obj = make.work.obj
+        obj, out = make.work.obj, make.work.top / "out"
+        vmlinux, modules, symbols = self._apart(make.work, out, modules)
+        cache.write(out / origin.FILE, origin.Origins.of(self._tree).text())
         release = (obj / "include" / "config" / "kernel.release").read_text().strip()
         files = {
             "image": obj / self._arch.image,
-            "vmlinux": obj / "vmlinux",
+            "vmlinux": vmlinux,
             "config": obj / ".config",
             "System.map": obj / "System.map",
             "build.log": make.log,
+            **{f"symbols/{path.name}": path for path in symbols},
+            origin.FILE: out / origin.FILE,
         }
         facts = {
             "release": release,
@@ -210,9 +215,30 @@ class _Job:
             "seconds": round(make.seconds, 3),
             "cpu_seconds": round(make.cpu_seconds, 3),
         }
-        return artifacts.publish(
+        made = artifacts.publish(
             self.key, files, modules, facts, self._toolchain, self._cache, self._progress
         )
+        shutil.rmtree(out)
+        return made
+
+    def _apart(
+        self, work: Workspace, out: Path, modules: Mapping[str, Path]
+    ) -> tuple[Path, dict[str, Path], list[Path]]:
+        """vmlinux with its line tables compressed; the modules as a guest gets them, without; and
+        the modules with them. Nothing that runs differs from what make made."""
+        objcopy = toolchain.objcopy(self._toolchain)
+        shutil.rmtree(out, ignore_errors=True)
+        (out / "modules").mkdir(parents=True)
+        vmlinux = out / "vmlinux"
+        built = work.obj / "vmlinux"
+        for path in (built, *modules.values()):
+            if not path.is_file():
+                raise BuildError(f"make ended well but did not make {path}")
+        proc.run([objcopy, "--compress-debug-sections=zlib", str(built), str(vmlinux)])
+        stripped = {name: out / "modules" / path.name for name, path in modules.items()}
+        for name, path in modules.items():
+            proc.run([objcopy, "--strip-debug", str(path), str(stripped[name])])
+        return vmlinux, stripped, list(modules.values())
 
     # -----------------------------------------------------------------------------------------
 

@@ -66,8 +66,11 @@ class Make:
 
     def argv(self, *words: str) -> tuple[str, ...]:
         """The command, to be run anywhere, as a user may repeat it."""
-        src = os.fspath(self.work.src)
-        own = {name: value.replace("{src}", src) for name, value in self.variables.items()}
+        src, top = os.fspath(self.work.src), os.fspath(self.work.top)
+        own = {
+            name: value.replace("{src}", src).replace("{work}", top)
+            for name, value in self.variables.items()
+        }
         variables = {**own, **_REPRODUCIBLE, "KBUILD_BUILD_HOST": self.identity}
         return (
             *("make", "-C", src, f"O={self.work.obj}", f"ARCH={self.arch}"),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build import conflict, git, patchfile
+from harness.build.origin import Tracker
 from harness.errors import PatchError
 from harness.model import Patch, PatchedTree, Progress, Series, SourceTree
 
@@ -30,10 +31,12 @@ def apply(source: SourceTree, series: Series, *, cache: Path, progress: Progress
     with tempfile.TemporaryDirectory(prefix="pinpage-apply-", dir=_scratch(cache)) as name:
         work = _Scratch(Path(name), source, series)
         touched: dict[str, list[str]] = {}
+        origins = Tracker()
         for number, patch in enumerate(series.patches, 1):
             progress.advance(number - 1, len(series.patches), patch.subject)
             for path in work.apply(number, patch, touched, progress):
                 touched.setdefault(path, []).append(patch.name)
+            origins.take(work.difference(), patch.name)
         changed, executable = work.result()
         progress.advance(len(series.patches), len(series.patches), "")
     return PatchedTree(
@@ -42,6 +45,7 @@ def apply(source: SourceTree, series: Series, *, cache: Path, progress: Progress
         changed=changed,
         executable=executable,
         touched_by={path: tuple(names) for path, names in touched.items()},
+        brought=origins.spans(),
         digest=_digest(source, changed, executable),
     )
 
@@ -84,7 +88,7 @@ class _Scratch:
         (self._git / "objects" / "info" / "alternates").write_text(alternates)
         self._diffs = [patchfile.diff_of(patch) for patch in series.patches]
         self._fill()
-        self._base = self._tree()
+        self._base = self._before = self._tree()
 
     def _run(self, *words: str, stdin: bytes = b"", check: bool = True) -> tuple[int, bytes, str]:
         done = git.run(words, repository=self._git, stdin=stdin, check=check)
@@ -172,6 +176,14 @@ class _Scratch:
                 what = "symbolic link" if change.mode == _LINK else "submodule"
                 raise PatchError(f"{where}: it makes {change.path} a {what}, which is refused")
         return [change.path for change in changes]
+
+    def difference(self) -> bytes:
+        """What has changed since it was asked last, without context lines."""
+        words = ("diff-index", "--cached", "-p", "-U0", "--no-renames", "--no-ext-diff")
+        more = ("--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+        diff = self._run(*words, *more, self._before)
+        self._before = self._tree()
+        return diff[1]
 
     def _unmerged(self) -> bool:
         return bool(self._run("ls-files", "--unmerged")[1])

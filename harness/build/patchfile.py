@@ -105,14 +105,21 @@ def _title(data: bytes, path: Path) -> str:
 
 @dataclass(frozen=True)
 class Hunk:
-    """One hunk: the lines it expects (context and removed), and its own text."""
+    """One hunk: the lines it expects (context and removed), and its own text.
+
+    numbers: first line and lines before it, first line and lines after it, by its header.
+    """
 
     path: str
     number: int
-    start: int
+    numbers: tuple[int, int, int, int]
     header: str
     before: tuple[str, ...]
     text: tuple[str, ...]
+
+    @property
+    def start(self) -> int:
+        return self.numbers[0]
 
 
 def hunks(diff: bytes) -> Iterator[Hunk]:
@@ -135,12 +142,17 @@ def hunks(diff: bytes) -> Iterator[Hunk]:
         yield Hunk(
             path,
             number,
-            int(match.group(1)),
+            _numbers(match),
             line.decode(errors="replace"),
             tuple(item[1:] for item in body if item[:1] in (" ", "-", "")),
             tuple(body),
         )
         at = end
+
+
+def _numbers(match: re.Match[bytes]) -> tuple[int, int, int, int]:
+    old, before, new, after = (1 if part is None else int(part) for part in match.groups())
+    return old, before, new, after
 
 
 def _end(lines: list[bytes], at: int, match: re.Match[bytes]) -> int:

@@ -16,6 +16,10 @@ _ONE_WORD = re.compile(r"[\w./+-]+")
 _WORD = re.compile(r"(gcc|llvm)(?:-(\d+))?")
 # What stands before a compiler. make splits it into words, so a path must not fall apart.
 _CCACHE = Path(__file__).with_name("ccache.sh")
+# Line tables and inlined calls, of which reports are symbolised (symbols.py); the code is the same
+# with and without. No path of this machine gets in, so that the image is the same everywhere, and
+# ccache (which then leaves the folder out of its key) answers for any workspace.
+_LINES = "-g1 -fdebug-prefix-map={work}=/pinpage"
 _LLVM_TOOLS = ("ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip", "llvm-readelf")
 
 
@@ -86,7 +90,7 @@ def variables(toolchain: Toolchain, kernel: Kernel, arch: Arch) -> Mapping[str, 
     """make's variables: the toolchain's, and what the kernel needs on top.
 
     A kernel's CC and HOSTCC are a compiler's name and flags; the flags are kept and the name
-    gives way to the toolchain's.
+    gives way to the toolchain's. ``{src}`` and ``{work}`` stand for the folders of the build.
     """
     found = dict(toolchain.make)
     for scope in ("all", arch.name):
@@ -96,4 +100,13 @@ def variables(toolchain: Toolchain, kernel: Kernel, arch: Arch) -> Mapping[str, 
                 found[name] = " ".join([found[name], *flags])
             else:
                 found[name] = value
+    found["KCFLAGS"] = " ".join(filter(None, [found.get("KCFLAGS", ""), _LINES]))
     return found
+
+
+def objcopy(toolchain: Toolchain) -> str:
+    """The objcopy that knows what this toolchain makes."""
+    llvm = toolchain.make.get("LLVM")
+    if llvm is not None:
+        return "llvm-objcopy" + ("" if llvm == "1" else llvm)
+    return f"{toolchain.make.get('CROSS_COMPILE', '')}objcopy"

@@ -14,6 +14,7 @@ import click
 
 from harness import __version__
 from harness.cli.experiments import fixes, run
+from harness.cli.flake import measure
 from harness.cli.guests import boot, shell
 from harness.cli.host import completion, doctor_command
 from harness.cli.logs import parse
@@ -82,3 +83,4 @@ for _each in (
     shell,
 ):
     cli.add_command(_each)
+cli.add_command(measure, "flake")

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the parsers of a guest's files share: numbers read with care, refusals that name a line."""
+"""What parsers share: bytes made lines, numbers read with care, refusals that name a line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from harness.errors import EvidenceError
 
 _SHOWN = 60
 _DIGITS = 20  # of 2**64 - 1
+PIECE = 1 << 16  # bytes of a line that are given out at once
 
 
 def refuse(source: str, line: int, why: str, text: str = "") -> EvidenceError:
@@ -26,6 +27,35 @@ def integer(word: str, source: str, line: int, text: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS):
         raise refuse(source, line, f"{word[:24]!r} is not a number", text)
     return int(word)
+
+
+def log_lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+    """The lines of a log, numbered from 1 as an editor does (by LF alone).
+
+    Whatever the bytes are: what is no UTF-8 becomes U+FFFD. A line of more than ``PIECE`` bytes
+    comes in pieces of one number, so that no more than a piece and a chunk are ever held. How the
+    bytes are cut into chunks makes no difference.
+    """
+    number, rest = 1, b""
+    for chunk in chunks:
+        lines = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            if len(line) <= PIECE:
+                yield number, line.decode(errors="replace")
+            else:
+                yield from ((number, piece) for piece in _pieces(line))
+            number += 1
+        while len(rest) > PIECE:
+            yield number, rest[:PIECE].decode(errors="replace")
+            rest = rest[PIECE:]
+    if rest:
+        yield number, rest.decode(errors="replace")
+
+
+def _pieces(line: bytes) -> Iterator[str]:
+    for at in range(0, len(line), PIECE):
+        yield line[at : at + PIECE].decode(errors="replace")
 
 
 def body(text: str, header: str, source: str) -> Iterator[tuple[int, str]]:

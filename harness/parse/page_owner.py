@@ -18,7 +18,7 @@ _ALLOCATED = re.compile(
     r"(?:, tgid \d{1,10} \((.{0,16}?)\))?"
 )
 _PFN = re.compile(r"^PFN (0x[0-9a-f]{1,16}|\d{1,19}) type (\w+) Block \d+ type (\w+)")
-_FRAME = re.compile(
+FRAME = re.compile(
     r"^ +(?:\[<[0-9a-f]{1,16}>\] )?([A-Za-z_][\w.]{0,200})"
     r"\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16}(?: \[(\w{1,64})\])?"
 )
@@ -76,7 +76,7 @@ def owner(record: str) -> Owner | None:
         return None
     frames = []
     for line in lines[2:]:
-        found = _FRAME.match(line)
+        found = FRAME.match(line)
         if found is None:
             break
         frames.append(Caller(found[1], found[2] or ""))
@@ -86,7 +86,7 @@ def owner(record: str) -> Owner | None:
         pid=int(first[2]),
         comm=first[3] or "",
         type=second[2],
-        stack=_own(frames),
+        stack=own(frames),
     )
 
 
@@ -120,7 +120,7 @@ class _Dump:
         if _PAGE.search(line) is not None:
             return False
         if self._allocated:
-            found = _FRAME.match(_STAMP.sub("", line))
+            found = FRAME.match(_STAMP.sub("", line))
             if found is None:
                 return False
             self._frames.append(Caller(found[1], found[2] or ""))
@@ -137,10 +137,10 @@ class _Dump:
         return True
 
     def page(self) -> Dumped:
-        return replace(self._page, stack=_own(self._frames))
+        return replace(self._page, stack=own(self._frames))
 
 
-def _own(frames: Sequence[Caller]) -> tuple[Caller, ...]:
+def own(frames: Sequence[Caller]) -> tuple[Caller, ...]:
     """A stack without the page allocator's own calls at its top."""
     at = next((n for n, f in enumerate(frames) if not _ALLOCATORS.match(f.function)), len(frames))
     return tuple(frames[at:])

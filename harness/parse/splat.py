@@ -7,7 +7,12 @@
 Pure and streaming: every line is looked at once, and nothing is kept but the reports that are
 still open, each bounded. What stands in front of a message (timestamps, caller ids, log levels,
 a journal's prefix, colours, CR) does not matter; with caller ids the interleaved reports of two
-CPUs are told apart, and a report then holds its own lines only.
+CPUs are told apart, and a report then holds its own lines only. No message is in two reports.
+
+A line may hold several messages where line ends were lost; a report then holds its own of them.
+Of those that are not the last of their line only what is certain is believed. A headline that
+stands behind other text, with no timestamp to say that it is a message of its own, is believed
+when the body of a report follows.
 
 **One crash is one splat**: the text of a WARN or BUG and its header line, the oops that follows a
 "kernel BUG at", the register dump after the end marker, and the panic that is the consequence.
@@ -30,14 +35,16 @@ from heapq import heappop, heappush
 
 from harness.model import JSON, Splat
 from harness.parse.splat_formats import Headline, Role
-from harness.parse.splat_headline import CONSEQUENCE, CUT_HERE, KINDS, headline
+from harness.parse.splat_headline import CONSEQUENCE, CUT_HERE, KINDS, buried, headline
 from harness.parse.splat_report import CLOSING, Frame, Report
-from harness.parse.splat_text import clean, split
+from harness.parse.splat_text import clean, message, messages
 
-__all__ = ["KINDS", "clean", "find", "summary", "to_json"]
+__all__ = ["KINDS", "clean", "find", "find_numbered", "one_to_json", "summary", "to_json"]
 
-# A report of one caller that has been silent for so many lines of others is over.
+# A report of one caller that has been silent for so many lines of others is over, and so is one
+# that began so long ago: what is found meanwhile waits for it.
 _SILENCE = 600
+_AGE = 20_000
 # With nothing open, only a line that begins like this can matter: a box, a page dump, a register.
 _OPENERS = frozenset("=RpP[fhramNku8")
 # Another boot: nothing before it goes on behind it.
@@ -47,8 +54,13 @@ _STALLS = frozenset({"rcu-stall", "soft-lockup", "hard-lockup", "workqueue-locku
 
 def find(lines: Iterable[str]) -> Iterator[Splat]:
     """The reports in a log, in the order of their first lines."""
+    return find_numbered(enumerate(lines, 1))
+
+
+def find_numbered(lines: Iterable[tuple[int, str]]) -> Iterator[Splat]:
+    """The same from (number, line) pairs: those of one number are parts of one line."""
     finder = _Finder()
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         finder.feed(number, line)
         if finder.news:
             yield from finder.ready()
@@ -65,19 +77,19 @@ def summary(splat: Splat) -> str:
 
 def to_json(splats: Iterable[Splat]) -> dict[str, JSON]:
     """The splats as plain JSON, the shape that ``pinpage parse --json`` prints."""
+    return {"splats": [one_to_json(splat) for splat in splats]}
+
+
+def one_to_json(splat: Splat) -> dict[str, JSON]:
+    """One of them."""
     return {
-        "splats": [
-            {
-                "kind": splat.kind,
-                "title": splat.title,
-                "function": splat.function,
-                "first_line": splat.first_line,
-                "last_line": splat.last_line,
-                "fatal": splat.fatal,
-                "report": splat.report,
-            }
-            for splat in splats
-        ]
+        "kind": splat.kind,
+        "title": splat.title,
+        "function": splat.function,
+        "first_line": splat.first_line,
+        "last_line": splat.last_line,
+        "fatal": splat.fatal,
+        "report": splat.report,
     }
 
 
@@ -90,22 +102,46 @@ class _Finder:
         self._count = 0
         self._open: dict[str, Report] = {}  # by caller id; "" for a log without
         self._frames: dict[str, Frame] = {}
+        self._looked = 0  # the line at which what is open was last looked through
 
     # --- in and out -------------------------------------------------------------------------
 
     def feed(self, number: int, raw: str) -> None:
-        text, caller = split(raw)
+        pieces = messages(raw)
+        while len(pieces) > 1 and not pieces[-1].strip("\r\n\0 "):
+            pieces.pop()
+        for piece in pieces[:-1]:
+            self._cut_off(number, piece)
+        self._message(number, pieces[-1])
+        if number - self._looked >= 128:
+            self._looked = number
+            self._expire(number)
+
+    def _message(self, number: int, raw: str) -> None:
+        text, caller = message(raw)
         report = self._open.get(caller)
-        if CUT_HERE.match(text):
+        if "[ cut here ]" in text and CUT_HERE.search(text):
             self._cut(report, number, raw, caller)
         elif text.startswith(_BOOT):
             self.end()
         elif (found := headline(text)) is not None:
             self._headline(found, report, number, raw, text, caller)
+        elif (report is None or report.ended) and (found := buried(text)) is not None:
+            self._start(found, number, raw, text, caller).doubt()
         elif report is not None or caller in self._frames or text[:1] in _OPENERS:
             self._other(report, number, raw, text, caller)
-        if number % 128 == 0 and self._open:
-            self._expire(number)
+
+    def _cut_off(self, number: int, raw: str) -> None:
+        """A message that another one stands behind on its line: often only the half of one."""
+        text, caller = message(raw)
+        report = self._open.get(caller)
+        found = headline(text)
+        if "[ cut here ]" in text and CUT_HERE.search(text):
+            self._cut(report, number, raw, caller)
+        elif found is not None and found.role is not Role.MAYBE:
+            self._headline(found, report, number, raw, text, caller)
+        elif report is not None and text and report.takes(text):
+            self._other(report, number, raw, text, caller)
 
     def end(self) -> None:
         for report in list(self._open.values()):
@@ -157,8 +193,11 @@ class _Finder:
 
     def _expire(self, number: int) -> None:
         for report in list(self._open.values()):
-            if number - report.touched > _SILENCE:
+            if number - report.touched > _SILENCE or number - report.first > _AGE:
                 self._finish(report)
+        for caller, frame in list(self._frames.items()):
+            if number - frame.first > _SILENCE:
+                self._drop_frame(caller)
 
     # --- lines ------------------------------------------------------------------------------
 

@@ -112,17 +112,33 @@ FORMATS = (
         r"(?: on [\w/]+)?)",
         "INFO: {flavour} {what}",
     ),
+    _row(
+        "rcu-stall",
+        r"INFO: RCU detected CPU \d+ stall",  # until 2.6.3x
+        "INFO: RCU detected CPU stall",
+    ),
     _row("soft-lockup", _DOG + r"BUG: soft lockup", "BUG: soft lockup"),
     _row(
         "hard-lockup",
-        _DOG + r"(?:Watchdog detected hard LOCKUP|BUG: NMI Watchdog detected LOCKUP)",
+        _DOG + r"(?:CPU ?\d+: )?(?:Watchdog detected hard LOCKUP"
+        r"|BUG: NMI Watchdog detected LOCKUP)",
         "Watchdog detected hard LOCKUP",
         Role.MESSAGE,  # of a WARN until 3.17
+    ),
+    _row(
+        "hard-lockup",  # powerpc
+        r"watchdog: CPU \d+ (?:(?P<what>self-detected|detected) )?[Hh]ard LOCKUP",
+        "watchdog: {what} hard LOCKUP",
     ),
     _row(
         "hung-task",
         r"INFO: task (?P<comm>.{1,64}):\d+ blocked for more",
         "INFO: task {comm} blocked",
+    ),
+    _row(
+        "hung-task",
+        r"INFO: task (?P<comm>.{1,64}):\d+ can't die for more",
+        "INFO: task {comm} can't die",
     ),
     _row(
         "hung-task", r"INFO: task (?P<comm>.{1,64}):\d+ blocked in I/O", "INFO: task {comm} blocked"
@@ -135,6 +151,7 @@ FORMATS = (
         r"BUG: scheduling (?P<what>while atomic|in a non-blocking section)",
         "BUG: scheduling {what}",
     ),
+    _row("sched-atomic", r"bad: scheduling from the idle thread"),
     _row("atomic-sleep", r"BUG: sleeping function called from (?:invalid|illegal) context at \S+"),
     _row("atomic-sleep", r"BUG: assuming (?:atomic|non migratable) context at \S+"),
     _row(
@@ -145,6 +162,21 @@ FORMATS = (
     # Memory
     _row("bad-page", r"BUG: Bad page (?:state|map|cache): \d+ messages suppressed", "", Role.MORE),
     _row("bad-page", r"BUG: Bad page (?P<what>state|map|cache)", "BUG: Bad page {what}"),
+    _row("bad-page", r"Bad page state in process", "Bad page state in process"),  # until 2.6.27
+    _row(
+        "bad-page",
+        r"(?P<where>\S{1,64}:\d+): bad (?P<what>p[gu4m]d) ",
+        "{where}: bad {what}",
+        Role.LINE,
+        needle=": bad p",
+    ),
+    _row(
+        "bad-page",
+        r"(?P<what>(?:_?swap_info_get|swap_free|swap_dup|get_swap_device): Bad swap "
+        r"(?:file|offset) entry|(?:_?swap_info_get|swap_free|swap_dup): Unused swap \w+ entry)",
+        "{what}",
+        Role.LINE,
+    ),
     _row(
         "bad-page",
         r".{1,32}: Corrupted page table at address",
@@ -176,6 +208,17 @@ FORMATS = (
         r"BUG (?P<cache>[^\s(]{1,64}) ?\((?:Not tainted|Tainted)[^)]*\): (?P<what>.+)",
         "BUG {cache}: {what}",
         Role.MESSAGE,  # since 6.15 (and in stable kernels) a WARN follows the dump
+    ),
+    _row(
+        "SLUB",  # until 2.6.3x without the taint
+        r"BUG (?P<cache>[^\s(:]{1,64}): (?P<what>(?:[\w-]+ ){0,6}"
+        r"(?:overwritten|padding|freepointer|corrupt\w*|[Oo]bject\w*|free|incorrect|redzone|poison))",
+        "BUG {cache}: {what}",
+    ),
+    _row(
+        "SLUB",  # SLAB, until 6.7
+        r"Slab corruption(?: \([^)]*\))?: (?:start=\S+ len=\d+|(?P<cache>\S+) start=\S+ len=\d+)",
+        "Slab corruption: {cache}",
     ),
     _row("SLUB", r"slab error in (?P<what>[^:]+: .+)", "slab error in {what}"),
     _row(
@@ -210,7 +253,9 @@ FORMATS = (
         "memcpy: detected field-spanning write of {what}",
         Role.MESSAGE,
     ),
-    _row("OOM", r".{1,32} invoked oom-killer: ", "invoked oom-killer", needle="oom-killer"),
+    _row(
+        "OOM", r"(?:(?!: ).){1,16} invoked oom-killer: ", "invoked oom-killer", needle="oom-killer"
+    ),
     _row("OOM", r"oom-kill:constraint=", "oom-kill", Role.MORE),
     _row(
         "OOM",
@@ -222,7 +267,7 @@ FORMATS = (
     _row("OOM", r"Out of memory and no killable processes", "", Role.DETAIL),
     _row(
         "alloc-failure",
-        r".{1,64}: page allocation failure[.:] ?(?P<what>order:\d+)",
+        r".{1,64}: page allocation failure[.:] ?(?P<what>order:\d+), mode",
         "page allocation failure: {what}",
         needle="page allocation failure",
     ),
@@ -240,7 +285,7 @@ FORMATS = (
     # Stacks
     _row(
         "stack-overflow",
-        r"BUG: (?P<what>.+) stack guard page was hit",
+        r"BUG: (?:(?P<what>.{1,40}) )?stack guard page was hit",
         "BUG: {what} stack guard page was hit",
         Role.FAULT,
     ),
@@ -265,15 +310,21 @@ FORMATS = (
         Role.FAULT,
     ),
     _row(
+        "oops",  # the rest of it came as a message of its own, until 5.x
+        r"BUG: unable to handle kernel ?$",
+        "BUG: unable to handle kernel",
+        Role.FAULT,
+    ),
+    _row(
         "oops",
-        r"BUG: kernel NULL pointer dereference",
+        r"BUG: [Kk]ernel NULL pointer dereference",
         "BUG: kernel NULL pointer dereference",
         Role.FAULT,
     ),
     _row(
         "oops",
-        r"(?:BUG: )?Unable to handle (?P<what>kernel [\w /-]+?|unknown paging fault)"
-        r"(?: at| on|,| in virtual|$)",
+        r"(?:BUG: |CPU \d+ )?Unable to handle (?P<what>kernel [\w /-]+?|unknown paging fault)"
+        r"(?: at| on|,| in virtual| \(|$)",
         "Unable to handle {what}",
         Role.FAULT,
     ),
@@ -295,6 +346,14 @@ FORMATS = (
         "Unhandled {what} exception",
         Role.FAULT,
     ),
+    _row("oops", r"Kernel Fault: Code=\d+", "Kernel Fault", Role.FAULT),  # parisc
+    _row(
+        "oops",
+        r"Unrecoverable (?P<what>exception|FP Unavailable Exception|VMX/Altivec \w+ Exception)",
+        "Unrecoverable {what}",
+        Role.FAULT,
+    ),
+    _row("MCE", r"Machine check in kernel mode", "Machine check in kernel mode", Role.FAULT),
     _row("divide-error", r"Division by zero in kernel", "Division by zero in kernel"),
     _row("SError", r"SError Interrupt on CPU", "SError Interrupt", Role.FAULT),
     _row("double-fault", r"(?:traps: )?PANIC: double fault", "PANIC: double fault", Role.FAULT),
@@ -328,6 +387,25 @@ FORMATS = (
         "NMI received for unknown reason",
         Role.LINE,
     ),
+    # Others that complain in one line
+    _row(
+        "unwinder",
+        r"WARNING: kernel stack (?P<what>regs|frame pointer) at .{1,120} has bad",
+        "WARNING: kernel stack {what} has bad value",
+        Role.LINE,  # often in the middle of the trace that it is about
+    ),
+    _row(
+        "refcount-leak",
+        r"unregister_netdevice: waiting for (?P<what>\S+) to become free",
+        "unregister_netdevice: waiting for {what} to become free",
+        Role.LINE,
+    ),
+    _row(
+        "vfs",
+        r"VFS: (?P<what>Busy inodes after unmount|Close: file count is (?:0|zero))",
+        "VFS: {what}",
+        Role.MESSAGE,  # of a WARN since 6.x
+    ),
     # WARN and BUG
     _row(
         "WARN",
@@ -339,6 +417,12 @@ FORMATS = (
         "WARN",
         r"WARNING: (?P<where>\S+:\d+) at (?P<what>\S+?),? CPU#\d+",
         "WARNING: at {where} {what}",
+        Role.HEADER,
+    ),
+    _row(
+        "WARN",  # powerpc, until 2.6.3x
+        r"Badness (?:in \S+ )?at (?P<what>\S+:\d+)",
+        "Badness at {what}",
         Role.HEADER,
     ),
     _row("BUG", r"[Kk]ernel BUG at (?P<what>\S+)", "kernel BUG at {what}", Role.HEADER),

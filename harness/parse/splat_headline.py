@@ -7,13 +7,19 @@ import re
 
 from harness.parse.splat_formats import FORMATS, Headline, Role
 
-# "Oops: divide error: 0000 [#1] SMP", "Internal error: Oops - BUG: 00000000f2000800 [#1] SMP"
+# "Oops: divide error: 0000 [#1] SMP", "Internal error: Oops - BUG: 00000000f2000800 [#1] SMP",
+# "Oops[#1]:" (MIPS, LoongArch), "sh(71): Oops [#1]" (SPARC, Alpha)
 _DIE = re.compile(
-    r"(?P<mark>Oops: |Internal error: )?(?P<what>[^\[]{1,120}?)"
-    r"(?P<code>: [0-9a-f]{1,16}|, sig: \d+| ilc:\d+)* \[#\d+\]"
+    r"(?P<mark>Oops: |Internal error: |[^\s\[]{1,16}\(\d+\): (?=Oops|Kernel|Bad|Illegal))?"
+    r"(?P<what>[^\[]{1,120}?)(?P<code>: [0-9a-f]{1,16}|, sig: \d+| ilc:\d+)* ?\[#\d+\]"
+)
+# What a die() is called with that has no "Oops: " in front of it (x86 until 6.9, s390).
+_TRAP = re.compile(
+    r"(?:[\w-]+[ _]){0,3}(?:fault|error|opcode|int3|segment|present|TSS|check|overrun|bounds|"
+    r"overflow|available|exception|operation|endbr|trap|debug|pagetable|event|hit|BUG|Oops|NMI)\b[^:\"']*$"
 )
 _HEX = re.compile(r"[0-9a-f]{4,16}")
-_BARE_DIE = re.compile(r"Oops|Kernel BUG")
+_BARE_DIE = re.compile(r"Oops|Kernel BUG|Kernel bug detected|[A-Z][\w /-]{3,60}\[#\d+\]:$")
 DIE_KINDS = (
     ("GPF", re.compile(r"general protection")),
     ("divide-error", re.compile(r"divide error")),
@@ -28,7 +34,7 @@ DIE_KINDS = (
     ("KASAN", re.compile(r"KASAN")),
     ("CFI", re.compile(r"\bCFI\b|\bBTI\b|control protection")),
     ("unhandled-fault", re.compile(r"synchronous external abort|imprecise")),
-    ("BUG", re.compile(r"Oops - BUG|[kK]ernel BUG|Exception in kernel mode")),
+    ("BUG", re.compile(r"Oops - BUG|[kK]ernel BUG|Kernel bug detected|Exception in kernel mode")),
 )
 
 _PANIC = re.compile(r"Kernel panic - not syncing: ?(?P<what>.*)|Kernel panic: (?P<old>.+)")
@@ -47,8 +53,8 @@ PANIC_KINDS = (
 # What panic() is called with because of a report that was already printed.
 CONSEQUENCE = re.compile(
     r"Kernel panic - not syncing: ?(?:.*Fatal exception|.*panic_on_(?:warn|taint) set"
-    r"|.*panic(?:_on_write)? set|.*warned too often|softlockup|hung_task|RCU Stall|Hard LOCKUP"
-    r"|Watchdog detected hard LOCKUP"
+    r"|.*panic\w* set|scheduling while atomic|.*warned too often|softlockup|hung_task"
+    r"|RCU Stall|Hard LOCKUP|Kernel Fault|Watchdog detected hard LOCKUP"
     r"|Attempted to kill|Out of memory|System is deadlocked|kernel stack overflow"
     r"|Asynchronous SError|Unhandled exception|Machine halted|.*stack guard hit"
     r"|Aiee, killing|Oops failed|.*[Mm]achine check|bad mode|BUG!|UBSAN|KFENCE|kfence|kasan)"
@@ -80,7 +86,7 @@ def _die(text: str) -> Headline | None:
     what = found["what"]
     if _HEX.fullmatch(what):
         what = "Oops"  # "Oops: 0002 [#1]"
-    elif not found["mark"] and not found["code"] and not _BARE_DIE.match(what):
+    elif not found["mark"] and not (_TRAP.match(what) if found["code"] else _BARE_DIE.match(text)):
         return None
     title = what.split(", probably for", 1)[0].split(", maybe for", 1)[0]
     if text.startswith("Internal error"):
@@ -97,11 +103,40 @@ def _panic(text: str) -> Headline | None:
     return Headline(_first(PANIC_KINDS, what, "panic"), title, Role.PANIC, fatal=True)
 
 
+# Headlines that no other text holds by chance, where a line end was lost in front of one.
+_BURIED = re.compile(
+    r"(?:watchdog: )?BUG: (?:KASAN: |KCSAN: |KMSAN: |KFENCE: |[Uu]nable to handle |kernel NULL |"
+    r"sleeping function called |scheduling while atomic|soft lockup|Bad page |workqueue lockup)|"
+    r"kernel BUG at |Kernel panic - not syncing: |WARNING: CPU: \d+ PID: \d+ at |"
+    r"WARNING: (?:possible \w+ locking |suspicious RCU usage)|INFO: (?:task .{1,64}:\d+ blocked |"
+    r"rcu_\w+ (?:self-)?detected )|Unable to handle kernel |general protection fault|Oops: |"
+    r"Internal error: "
+)
+_BURIED_WORDS = (
+    "BUG",
+    "WARNING: ",
+    "Kernel panic",
+    "INFO: ",
+    " fault",
+    "Oops",
+    "Unable",
+    "Internal",
+)
+
+
+def buried(text: str) -> Headline | None:
+    """The headline that stands behind other text in a cleaned line, or None."""
+    if not any(word in text for word in _BURIED_WORDS) or text.startswith("---[ end "):
+        return None
+    found = _BURIED.search(text, 1)
+    return None if found is None else headline(text[found.start() :])
+
+
 def headline(text: str) -> Headline | None:
     """The headline that a cleaned line is, or None."""
     if "Kernel panic" in text and (found := _panic(text)) is not None:
         return found
-    if " [#" in text and (died := _die(text)) is not None:
+    if "[#" in text and (died := _die(text)) is not None:
         return died
     if _ANCHORED.match(text) is None and not any(needle in text for needle in _NEEDLES):
         return None

@@ -10,6 +10,8 @@ stack trace, or whose end marker has not been seen, is waited for longer.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import groupby
 
 from harness.model import Splat
 from harness.parse.splat_formats import Headline, Role
@@ -37,7 +39,7 @@ _PAGE_DUMP = re.compile(
 
 _BODY = re.compile(
     # frames and their markers
-    r"\s*(?:\[?<[0-9a-f]{8,16}>\]? ?|\[[0-9a-f]{16}\] ?)+(?:\S|$)"
+    r"\s*\(?(?:\[?<[0-9a-f]{8,16}>\]? ?|\[[0-9a-f]{16}\] ?)+(?:\S|$)"
     r"|\s*\(?[A-Za-z_]\w{0,200}\)?(?: \[\w+\])? from [\w.]+\+0x"
     r"|\s*(?:\(?\? ?)?\(?[A-Za-z_$][\w$.]{0,200}\+0x[0-9a-f]+/0x"
     r"|\s*</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|EOE|ENTRY_TRAMPOLINE|IST|#\w+|\w+-ISR)>"
@@ -46,8 +48,16 @@ _BODY = re.compile(
     # registers and code
     r"|(?:RIP|EIP|RSP|RAX|RDX|RBP|R\d\d|EAX|ESI|EBP|FS|CS|DS|CR\d|DR\d|PKRU|Code|ORIG_RAX|IP)\s*:"
     r"|(?:RIP|EIP) {1,2}\[| RSP <|\#PF: |PGD |\*pde|IDT: |LDTR: |TR: |BAD$"
-    r"|(?:pc|lr|sp|pstate|x\d{1,2}|epc|ra|gp|t\d|s\d{1,2}|a\d)\s*:|PC is at|LR is at|pgd = "
-    r"|(?:NIP|LR|MSR|CFAR|CTR|GPR\d\d)\b|Krnl (?:PSW|GPRS|Code)"
+    r"|\s?(?:pc|lr|sp|pstate|x\d{1,2}|epc|ra|gp|tp|t\d|s\d{1,2}|a\d|status)\s*:|[PE]C is at"
+    r"|LR is at|pgd = |EIP is at|\s(?:DS|ESI):"
+    r"|(?:NIP|LR|MSR|CFAR|CTR|GPR\d\d)\b|Krnl (?:PSW|GPRS|Code)|REGS: |DAR: |TASK(?: =|: )"
+    r"|Faulting instruction|Instruction (?:dump|DUMP):|Failing address|Last Breaking-Event"
+    r"|\s{4,}(?:[0-9a-f]{16}(?: [0-9a-f]{16}){2}|[0-9a-f]{16}: |R:\d T:\d)"  # s390
+    r"|[0-9a-f]{4}: [ 0-9a-f]{8}|Register r\d|Control: |Flags: |r\d{1,2}\s*: |Exception stack\("
+    r"|\$ ?\d{1,2}\s+:|(?:Hi|Lo|Status|Cause|BadVA|PrId|Stack)\s*: "  # MIPS
+    r"|\s{1,4}(?:ERA|CRMD|PRMD|EUEN|ECFG|ESTAT|BADV): ?|(?:pc|a\d|t\d|s\d) [0-9a-f]{16} "
+    r"|(?:TSTATE|TPC|RPC|I7|[goli]\d): |Caller\["  # SPARC
+    r"|\s?(?:IAOQ\[|IASQ: |s?r\d\d-\d\d |(?:IIR|IOR|RP\(r2\)|ORIG_R28)\b)"  # PA-RISC
     r"|Mem abort info|Data abort info|  (?:ESR|EC|SET|EA|FSC|ISV|CM|GCS|SF|SSE|Access size)\b"
     r"|(?:swapper|user) pgtable:|\[[0-9a-f]{8,16}\] (?:\*?pgd|address between|user address)"
     r"|(?:Task|IRQ|Overflow) stack: +\[|(?:ESR|FAR): 0x"
@@ -89,7 +99,13 @@ _DEATH = re.compile(r"Kernel panic - not syncing: ?(?:.*Fatal exception|Attempte
 # A user program's fault, with registers of its own behind it.
 _PROGRAM_FAULT = re.compile(r"traps: |.{1,32}\[\d+\]: (?:segfault at|unhandled )")
 
-_PROGRAM_COUNTER = re.compile(r"(?:RIP: (?:0010|e030):|pc : |PC is at )")
+_PROGRAM_COUNTER = re.compile(r"(?:RIP: (?:0010|e030):|pc : |PC is at |EIP is at |NIP \[|epc : )")
+
+
+def _whole(pieces: list[tuple[int, str]]) -> Iterator[str]:
+    """The lines that numbered messages make, those of one number being of one line."""
+    for _, same in groupby(pieces, key=lambda piece: piece[0]):
+        yield "".join(piece for _, piece in same).rstrip("\r\n")
 
 
 class Frame:
@@ -109,7 +125,7 @@ class Frame:
         return len(self.lines) > 40
 
     def add(self, number: int, raw: str, text: str = "") -> None:
-        self.lines.append((number, raw.rstrip("\r\n")[:MAX_KEPT]))
+        self.lines.append((number, raw[:MAX_KEPT]))
         if self.cut and not self.message:
             self.message = text.strip()
 
@@ -150,6 +166,8 @@ class Report:
         self._done = False
         self._marked = False  # an end marker was seen
         self._panicked = found.role is Role.PANIC
+        self._doubted = False  # its headline stood behind other text: a body has to follow
+        self._borne = False  # out by a frame or a header, so it is none to doubt
         self._cut = False  # "cut here" came behind the message, its header is still to come
         if found.kind == "unknown":
             self._guilty.line(text)
@@ -171,6 +189,19 @@ class Report:
     def expects_header(self) -> bool:
         """Whether the header of a WARN or BUG may still follow its message."""
         return self._role is Role.MESSAGE and not self._begun() and not self._died
+
+    def doubt(self) -> None:
+        """Believe it only if a body follows."""
+        self._doubted = True
+
+    def takes(self, text: str) -> bool:
+        """Whether a line is certainly this report's."""
+        return _BODY.match(text) is not None and not self._done
+
+    @property
+    def ended(self) -> bool:
+        """Whether its end was seen; a panic may follow yet."""
+        return self._done
 
     def complete(self) -> bool:
         """Whether nothing of this report is still to come but a panic."""
@@ -212,6 +243,8 @@ class Report:
         return False
 
     def _believed(self) -> bool:
+        if self._doubted and not (self._borne or self._marked):
+            return False
         if self._role is not Role.MAYBE:
             return True
         return self._marked if self.kind == "unknown" else self._guilty.traced
@@ -249,7 +282,7 @@ class Report:
     def commit(self, number: int, raw: str) -> None:
         """A line of this report; with it everything that was in suspense before it."""
         self._lines += self._suspense
-        self._lines.append((number, raw.rstrip("\r\n")[:MAX_KEPT]))
+        self._lines.append((number, raw[:MAX_KEPT]))
         self._suspense = []
         self._foreign = 0
         self.touched = number
@@ -260,9 +293,10 @@ class Report:
         if self._own(text):
             self._guilty.line(text)
             self._seen = self._seen or _SEEN.match(text) is not None
+            self._borne = self._borne or self._begun() or SYMBOL.search(text) is not None
             self.commit(number, raw)
             return True
-        self._suspense.append((number, raw.rstrip("\r\n")[:MAX_KEPT]))
+        self._suspense.append((number, raw[:MAX_KEPT]))
         self._foreign += bool(text.strip())
         patience = self._patience()
         self.over = self._foreign > patience or len(self._suspense) > 4 * patience
@@ -280,12 +314,14 @@ class Report:
         if self._boxed and _BOX.match(text) and (self._guilty.traced or self.kind != "KASAN"):
             self._done = True
             return True
+        if text.startswith("8<--- cut here"):
+            return False  # opens the next one
         if _PAGE_DUMP.match(text):
             return self._ends or not self._guilty.traced  # behind a trace: of the next report
         return _BODY.match(text) is not None
 
     def _patience(self) -> int:
-        if self._role is Role.MAYBE and not self._begun():
+        if (self._role is Role.MAYBE and not self._begun()) or (self._doubted and not self._borne):
             return 3
         if self._done:
             return 12
@@ -305,6 +341,6 @@ class Report:
             function="" if self.kind == "OOM" else self._guilty.name,
             first_line=self._lines[0][0],
             last_line=self._lines[-1][0],
-            report="\n".join(line for _, line in self._lines),
+            report="\n".join(_whole(self._lines)),
             fatal=self._fatal,
         )

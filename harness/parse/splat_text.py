@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The text of a kernel log line: what stands in front of a message, and what varies inside it.
 
-``split`` takes the prefixes off (ANSI colours, syslog levels, journal, timestamps, caller ids),
-``scrub`` the addresses, pids and CPU numbers that differ from one boot to the next. Both look at
-no more than ``MAX_LINE`` characters of a line, so a log without line ends costs no more.
+``messages`` takes a line apart where line ends were lost, ``split`` takes the prefixes off a
+message (ANSI colours, syslog levels, journal, timestamps, caller ids), ``scrub`` the addresses,
+pids and CPU numbers that differ from one boot to the next. The last two look at no more than
+``MAX_LINE`` characters, so a log without line ends costs no more.
 """
 
 from __future__ import annotations
@@ -17,21 +18,38 @@ _ANSI = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
-# A kernel timestamp is looked for anywhere near the start: whatever stands before it (a shell's
-# prompt, a console server's name, half a line of a program's output) is not the kernel's.
-_STAMP = re.compile(r"\[ *\d{1,9}\.\d{3,9}(?:@\d+)?\] ?")
-_STAMP_WITHIN = 200
+# A kernel timestamp is looked for everywhere: whatever stands before it (a shell's prompt, a
+# console server's name, half a line of a program's output) is not of that message. "dmesg -d" puts
+# the distance to the message before behind it, other kernels the CPU.
+_STAMP = re.compile(r"\[ {0,12}\d{1,9}\.\d{3,9}(?:@\d{1,4}|,\d{1,4}| <[ \d.]{1,20}>)?\] ?")
+# Where one message ends and the next begins inside of a line: a timestamp that does not open it,
+# a carriage return that does not end it.
+_BREAK = re.compile(rf"(?<=\r)(?=[^\r\n])|(?<=[^\r\n])(?={_STAMP.pattern})")
 
+_HOST = r"(?:[\w.:()-]{1,255} )?(?:[a-z]{2,8}[0-7]?\.[a-z]{3,7} )?kernel(?:\[\d+\])?: ?"
+_NOBODY = r"(?!\S+ \S{1,64}\[\d+\]: )"  # a line of another program's keeps what is in front of it
+_CLOCK = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
 _PREFIX = re.compile(
     r"(?:"
     r"<\d{1,3}>|"  # syslog level
     r"\[(?P<caller> *[TC]\d+(?:/[^\]]{1,32})?)\] ?|"
-    # journal, syslog: "Nov 23 07:57:20 host kernel: ", ISO 8601 likewise; dmesg -T; dmesg -x
-    r"[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)? \S{1,255} kernel: |"
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S{0,20} (?:\S{1,255} )?kernel: |"
-    r"\[[A-Z][a-z]{2} [A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d \d{4}\] ?|"
+    # journal, syslog, logread, ts: "Nov 23 07:57:20 host kernel: ", with or without host, weekday,
+    # year
+    rf"(?:[A-Z][a-z]{{2}} )?[A-Z][a-z]{{2}} +\d{{1,2}} {_CLOCK}(?: \d{{4}})? (?:{_HOST}|{_NOBODY})|"
+    # ISO 8601 likewise, from a journal, dmesg, a console server or a CI
+    rf"\d{{4}}[-/]\d\d[-/]\d\d[T ]{_CLOCK}\S{{0,8}} (?:{_HOST}|{_NOBODY})|"
+    rf"[A-Z][a-z]{{2}} \d{{4}}-\d\d-\d\d {_CLOCK} [A-Z]{{3,5}} {_HOST}|\d{{9,10}}\.\d{{6}} {_HOST}|"
+    rf"\[\d{{4}}-\d\d-\d\d[T ]{_CLOCK}[^\]]{{0,8}}\] ?|"
+    # dmesg -T, and with -d; dmesg -e; dmesg -x; what /dev/kmsg and netconsole give
+    rf"\[[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} +\d{{1,2}} {_CLOCK} \d{{4}}(?: <[ \d.]{{1,20}}>)?\] ?|"
+    r"\[[A-Z][a-z]{2} ?\d{1,2} \d\d:\d\d\] ?|\[ *\+\d{1,9}\.\d{3,9}\] ?|"
     r"(?:kern|user|daemon|syslog) {0,3}:[a-z]{3,6} {0,3}: ?|"
-    r"(?:console|kernel|serial|uart|tty[A-Za-z]*\d*|dmesg|qemu)(?:\[\d+\])?: "
+    r"(?:\d\.[\w.+-]{1,64},)?\d{1,4},\d{1,19},\d{1,19},[-c+](?:,[\w=/-]{1,64}){0,4};|"
+    # phones' kernels: the CPU and the task
+    r" ?\.?\(\d{1,2}\)\[\d{1,7}:[^\]]{1,32}\] ?|"
+    r" ?[A-Z]\[\d{1,2}: {0,16}[^\]:]{1,32}: {0,6}\d{1,7}\] ?|"
+    rf"{_HOST}|"
+    r"(?:console|serial|uart|tty[A-Za-z]*\d*|dmesg|qemu)(?:\[\d+\])?: "
     r")"
 )
 
@@ -42,18 +60,27 @@ def _decolour(line: str) -> str:
     return _CONTROL.sub("", line)
 
 
+def messages(line: str) -> list[str]:
+    """The messages that share a line because line ends were lost, each as it stands there."""
+    if line.find("[", 1) < 0 and "\r" not in line:
+        return [line]
+    found = _BREAK.split(line)
+    return found if len(found) > 1 else [line]
+
+
 def split(line: str) -> tuple[str, str]:
-    """The message of a log line, and the caller id (``T123``, ``C0``) or ""."""
-    text = line[:MAX_LINE].rstrip("\r\n")
+    """The last message of a log line, and its caller id (``T123``, ``C0``) or ""."""
+    return message(messages(line)[-1])
+
+
+def message(piece: str) -> tuple[str, str]:
+    """A message without what stands in front of it, and its caller id or ""."""
+    text = piece[:MAX_LINE].rstrip("\r\n")
     if not text.isprintable():
         text = _decolour(text)
     caller = ""
-    stamp = 0
-    if "]" in text:
-        # the last one: two messages share a line where a line end was lost
-        for found in _STAMP.finditer(text, 0, _STAMP_WITHIN):
-            stamp = found.end()
-    text = text[stamp:]
+    if (stamp := _STAMP.match(text)) is not None:
+        text = text[stamp.end() :]
     while (prefix := _PREFIX.match(text)) is not None:
         caller = (prefix["caller"] or caller).strip()
         text = text[prefix.end() :]
@@ -70,7 +97,7 @@ def clean(line: str) -> str:
 # ---------------------------------------------------------------------------------------------
 
 _NAME = r"[A-Za-z_$][\w$.]{0,200}"
-SYMBOL = re.compile(rf"(?<![\w$.])({_NAME})\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?")
+SYMBOL = re.compile(rf"(?<![\w$.])\.?({_NAME})\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?")
 _COMPILER_SUFFIX = re.compile(r"\.(?:isra|constprop|part|cold|llvm|lto_priv|clone)\b.*$")
 
 

@@ -50,7 +50,9 @@ _REPORTING = _names(
     r"print_(?:other_)?cpu_stall\w*|print_cpu_stall_info|rcu_dump_cpu_stacks|rcu_\w*gp_\w+",
     r"rcu_(?:sched_clock_irq|pending|check_callbacks|stall_\w+)|check_cpu_stall",
     r"nmi_\w*backtrace\w*|trigger_\w*backtrace\w*|arch_trigger_\w+|sched_show_task",
-    r"update_process_times|tick_\w+|(?:asm_)?common_interrupt|timer_interrupt|handle_\w*irq\w*",
+    r"dump_cpu_task|rcu_print_\w+|(?:smp_|local_|asm_sysvec_)*apic_timer_interrupt|asm_call_irq_on_stack|irq_svc"
+    r"|call_on_stack|fixup_bug|do_tag_\w+|sched_text_start|sanitizer_cov_\w+"
+    r"|update_process_times|tick_\w+|(?:asm_)?common_interrupt|timer_interrupt|handle_\w*irq\w*",
     r"generic_handle_\w+|gic_\w+|arch_timer_\w+|do_interrupt_handler|call_on_irq_stack|do_IRQ",
     r"hrtimer_(?:interrupt|run_queues)|run_hrtimer\w*|watchdog\w*|is_\w*lockup\w*",
     r"sysvec_\w+|asm_sysvec_\w+",
@@ -90,16 +92,18 @@ _HELPER = _names(
 
 _TRACE = re.compile(r"\s*(?:[Cc]all [Tt]race|[Bb]acktrace|[Ss]tack trace|[Tt]race)\b.{0,40}:?\s*$")
 _FRAME = re.compile(
-    r"\s*(?:\[?<(?P<address>[0-9a-f]+)>\]? ?|\[[0-9a-f]{16}\] ?)*(?:\[[0-9a-f]{16}\] ?)*"
-    r"(?P<doubt>\(?\? ?)?\(?(?P<name>[A-Za-z_$][\w$.]{0,200})"
+    r"\s*\(?(?:\[?<(?P<address>[0-9a-f]+)>\]? ?|\[[0-9a-f]{16}\] ?)*(?:\[[0-9a-f]{16}\] ?)*"
+    r"(?P<doubt>\(?\? ?)?\(?\.?(?P<name>[A-Za-z_$][\w$.]{0,200})"
     r"(?:\+0x(?P<offset>[0-9a-f]+)|\)?(?: \[\w+\])? from )"
 )
 _IN_TRACE = re.compile(
     r"\s*(?:</?[#A-Z][\w-]*>|<<|\[?<|RIP:|RSP:|RAX:|RDX:|RBP:|R\d\d:|Code:|ORIG_RAX|CS:|=====|$)"
     r"|\s*(?:\? )?0x[0-9a-f]+|[0-9a-f]{8,16} "
 )
-_LINK = re.compile(r"(?:lr|LR is at|ra|LR)\b")
-_COUNTER = re.compile(r"(?:RIP|EIP|IP|pc|epc|NIP|PC is at|Krnl PSW|ip|PC)\b")
+_LINK = re.compile(r"\s*(?:lr|LR is at|ra|LR|RPC|RP\(r2\))(?!\w)")
+_COUNTER = re.compile(
+    r"\s*(?:RIP|EIP|IP|pc|epc|NIP|PC is at|Krnl PSW|ip|PC|TPC|ERA|IAOQ\[0\])(?!\w)"
+)
 
 
 def reporting(name: str) -> bool:

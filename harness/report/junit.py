@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
 
-from harness.model import ArmResult, Finding, Outcome, RunRecord, Witness
+from harness.model import ArmResult, Finding, Outcome, RunRecord, Splat, Witness
+from harness.report import frames
 from harness.report.text import last_lines, visible
 
 FAILURES = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.PATCH, Outcome.BUILD})
@@ -52,7 +53,7 @@ def _verdict_case(record: RunRecord, classname: str) -> TestCase:
     verdict = record.verdict
     case = TestCase("verdict", classname, elapsed_sec=round(record.seconds, 3))
     said = visible(verdict.reason)
-    reports = [splat.report for splat in verdict.splats if not splat.provoked]
+    reports = [_report(splat) for splat in verdict.splats if not splat.provoked]
     detail = [text for text in (record.error.get("detail"), *reports) if text]
     more = visible("\n\n".join([f"next: {verdict.next_step}", *detail]))
     if verdict.outcome in FAILURES:
@@ -63,6 +64,11 @@ def _verdict_case(record: RunRecord, classname: str) -> TestCase:
         case.add_error_info(said, more, verdict.outcome.value)
     case.stdout = said
     return case
+
+
+def _report(splat: Splat) -> str:
+    """A report, and behind it whom it accuses and where its functions are."""
+    return "\n".join([splat.report, *filter(None, [frames.blame(splat)]), *frames.lines(splat)])
 
 
 def _arm_case(arm: ArmResult, record: RunRecord, classname: str) -> TestCase:

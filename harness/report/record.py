@@ -12,7 +12,16 @@ from typing import Any
 import jsonschema
 
 from harness.errors import InfraError
-from harness.model import ArmResult, Attempt, RunRecord, RunSpec, Splat, Witness
+from harness.model import (
+    ArmResult,
+    Attempt,
+    Culprit,
+    Frame,
+    RunRecord,
+    RunSpec,
+    Splat,
+    Witness,
+)
 
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
@@ -131,7 +140,31 @@ def _splat(splat: Splat) -> dict[str, Any]:
         "arm": splat.arm,
         "during": splat.during,
         "provoked": splat.provoked,
+        **symbols(splat),
         "report": splat.report,
+    }
+
+
+def symbols(splat: Splat) -> dict[str, Any]:
+    """What a build's symbols say of a report."""
+    return {
+        "blame": None if splat.culprit is None else _culprit(splat.culprit),
+        "frames": [_frame(frame) for frame in splat.frames],
+    }
+
+
+def _culprit(culprit: Culprit) -> dict[str, Any]:
+    return {**asdict(culprit), "said": culprit.said}
+
+
+def _frame(frame: Frame) -> dict[str, Any]:
+    return {
+        "line": frame.line,
+        "function": frame.function,
+        "module": frame.module,
+        "offset": frame.offset,
+        "sure": frame.sure,
+        "places": [asdict(place) for place in frame.places],
     }
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.model import ArmResult, Finding, Holders, Outcome, RunRecord, Splat, Witness
-from harness.report import picture
+from harness.report import frames, picture
 from harness.report.text import last_lines, visible
 
 STYLES = {
@@ -29,6 +29,7 @@ _SILENT = frozenset({Outcome.HANG, Outcome.LOST, Outcome.CRASH})  # the console 
 _LINES = 12
 _REASONS = 6
 _SPLATS = 8
+_FRAMES = 16  # lines of the first of them
 _NAMED = 2  # failed attempts of an arm of which it is said what stood in their way
 _MANY = 8  # times of which a percentile is shown
 
@@ -292,11 +293,19 @@ def fixes(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 
 def _splats(splats: tuple[Splat, ...]) -> RenderableType:
+    """One each; the lines of the first that is a complaint. run.json has those of all."""
     lines = Text()
+    first = next((each for each in splats if not each.provoked), None)
     for each in splats[:_SPLATS]:
         lines.append(f"{visible(each.kind)}  ", style="dim" if each.provoked else _FAULT)
         lines.append(visible(each.title))
-        lines.append(f", provoked by attempt {each.during}\n" if each.provoked else "\n")
+        why = f"provoked by attempt {each.during}" if each.during else "which counts for nothing"
+        lines.append(f", {why}\n" if each.provoked else "\n")
+        if each.culprit is not None and not each.provoked:
+            lines.append(f"  {visible(frames.blame(each))}\n", style="bold")
+        if each is first:
+            for line in frames.lines(each, _FRAMES):
+                lines.append(f"  {visible(line)}\n", style="dim")
     if len(splats) > _SPLATS:
         lines.append(f"and {len(splats) - _SPLATS} more\n", style="dim")
     lines.rstrip()

@@ -9,21 +9,22 @@ plugged once more. Nobody can move plain pins: their blocks stay, and so do the 
 from __future__ import annotations
 
 import errno as numbers
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from harness import verdict
-from harness.errors import EvidenceError, InputError
+from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import offline
 from harness.scenario.trigger.attempt import Done
+from harness.scenario.trigger.eat import eaten
 
 EXPECTED = verdict.Expectation(pinned=1000, moved=0.9, compacts=False, huge=False, attempts=True)
+_PAGES_IN_MIB = 256
 AUTO = "/sys/devices/system/memory/auto_online_blocks"
 _KINDS = ("online_movable", "online_kernel")
 # The processor's own node has memory of its own, which the kernel takes for itself: on the other
@@ -31,8 +32,6 @@ _KINDS = ("online_movable", "online_kernel")
 NODES = 2
 _NODE = 1
 _AGAIN = 128  # MiB of the device that is plugged in the end
-_PAGES_IN_MIB = 256
-_EAT = "/tmp/eaten"
 
 
 class MemoryHotplug:
@@ -197,16 +196,9 @@ class _Drive:
     def _with_nowhere_to_go(self, block: offline.Block) -> None:
         """All memory is taken but for less than the block has: what is in it cannot all go
         elsewhere. A signal ends the attempt, and nothing is lost."""
-        guest = self.own.record.guest
-        free = re.search(r"^MemFree: +(\d{1,12}) kB$", self.own.record.text("/proc/meminfo"), re.M)
-        if free is None:
-            raise EvidenceError("/proc/meminfo has no line MemFree")
-        mib = max(0, int(free[1]) // 1024 - block.count // _PAGES_IN_MIB * 7 // 8)
-        guest.must(f"mkdir -p {_EAT} && mount -t tmpfs -o size=100% tmpfs {_EAT}")
-        guest.must(f"dd if=/dev/zero of={_EAT}/all bs=1M count={mib} status=none", timeout=120)
         pins = self.own.inside(block.first, block.count)
-        self._offline(block, "offline, nowhere to go", False, pins, ("alloc-failure",))
-        guest.must(f"umount {_EAT}", timeout=60)
+        with eaten(self.own.record.guest, block.count * 7 // 8):
+            self._offline(block, "offline, nowhere to go", False, pins, ("alloc-failure",))
 
     def _unplug(self, device: Device, group: str, expected: bool | None) -> None:
         guest = self.own.record.guest

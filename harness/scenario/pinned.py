@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from harness.errors import InputError
 from harness.model import JSON, ArmPlan, Guest
 from harness.parse.ledger import Pin
+from harness.scenario import kmemleak
 from harness.scenario.base import Default, Emit
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.tracing import Window
@@ -67,7 +68,8 @@ def pinned(
 ) -> Iterator[Pinned]:
     """Lay the pins out, have the arm driven, and see what has become of each.
 
-    values: the scenario's parameters, as evidence; ``lie`` is the treated owner's.
+    values: the scenario's parameters, as evidence; ``lie`` is the treated owner's, and so is
+    ``init_lru``, if not 0.
     """
     record = Recorder(guest, arm, emit)
     record.event("harness", "params", seed=seed, mode=arm.mode, **values)
@@ -75,7 +77,7 @@ def pinned(
     guest.run(f"[ ! -w {_DEBUG} ] || echo '{_DUMPS}' > {_DEBUG}")
     record.free("unloaded")
     settle(guest)
-    record.load(str(values.get("lie", "none")) if arm.role == "treated" else "none")
+    load(record, values)
     lay_out(record)
     window = Window(record)
     pins = record.ledger("before")
@@ -97,11 +99,22 @@ def pinned(
     was = {pin.handle: pin.pfn_now for pin in pins}
     record.holders(pin.pfn_now for pin in after if was.get(pin.handle) == pin.pfn_now)
     record.log()
+    known = kmemleak.noted(record)
     record.unload()
     record.free("removed")
+    kmemleak.look(record, known)
     # Another owner can come: nothing of the one that is gone is in the way, or is looked at.
     record.load()
     record.unload()
+
+
+def load(record: Recorder, values: Mapping[str, Default]) -> None:
+    """Load the arm's owner: the treated one lies, and initialises page->lru, as it is told."""
+    treated = record.arm.role == "treated"
+    record.load(
+        str(values.get("lie", "none")) if treated else "none",
+        more="init_lru=1" if treated and values.get("init_lru") else "",
+    )
 
 
 def settle(guest: Guest) -> None:

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest's program userpages, put where it is not there yet."""
+"""The guest's programs, put where they are not there yet."""
 
 from __future__ import annotations
 
 from harness.model import Guest
 
-_NAME = "userpages"
-_PATH = f"/modules/{_NAME}"
 
-
-def program(guest: Guest) -> str:
+def program(guest: Guest, name: str = "userpages") -> str:
     """Its path in the guest."""
-    local = guest.module(_NAME)
-    if guest.run(f"[ -x {_PATH} ]").status != 0:
-        guest.put(local, _PATH)
-        guest.must(f"chmod 755 {_PATH}")
-    return _PATH
+    local, path = guest.module(name), f"/modules/{name}"
+    if guest.run(f"[ -x {path} ]").status != 0:
+        guest.put(local, path)
+        guest.must(f"chmod 755 {path}")
+    return path

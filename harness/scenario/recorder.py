@@ -72,14 +72,19 @@ class Recorder:
 
     # The pinner ------------------------------------------------------------------------------
 
-    def load(self, lie: str = "none") -> None:
-        """Load the pinner in the arm's mode; CannotRun where the kernel has no such way."""
+    def load(self, lie: str = "none", *, more: str = "") -> None:
+        """Load the pinner in the arm's mode; CannotRun where the kernel has no such way.
+
+        more: further parameters of the module.
+        """
         local = self.guest.module("pinner")
         if self.guest.run(f"[ -e {_MODULE} ]").status != 0:
             self.guest.put(local, _MODULE)
         words = f"insmod {_MODULE} mode={self.arm.mode}"
         if lie != "none":
             words += f" lie={lie}"
+        if more:
+            words += f" {more}"
         result = self.guest.run(words, timeout=60)
         said = result.stderr.decode(errors="replace").strip()
         self.event("harness", "insmod", command=words, status=result.status, stderr=said)

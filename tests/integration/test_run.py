@@ -20,6 +20,7 @@ import pytest
 from rich.console import Console
 
 from harness import pipeline, report
+from harness.build.blame import Blame
 from harness.model import Outcome, RunSpec, Silent
 from harness.vm import machine
 
@@ -74,6 +75,8 @@ SMALL = {
     "memory_hotplug": ("size=128", "every=32", "seconds=2"),
     "numa": ("seconds=2",),
     "huge_pages": ("pages=2000", "seconds=30"),
+    "injection": ("calls=3", "ways=compaction"),
+    "leaks": ("pages=500", "every=16", "rounds=4"),
 }
 
 
@@ -125,10 +128,34 @@ def test_unpatched_kernel_has_the_control_arm_alone(tmp_path: Path) -> None:
     assert record["arms"]["control"]["migrated"] == 0
 
 
-def test_posted_series_crashes(tmp_path: Path) -> None:
+def test_posted_series_crashes(tmp_path: Path, spec_of: Callable[..., RunSpec]) -> None:
     code, record, _ = run(tmp_path, "--series", "posted")
     assert (code, record["verdict"]) == (3, "CRASH"), record["reason"]
-    assert any(s["title"].startswith("kernel BUG at mm/compaction.c") for s in record["splats"])
+    (crash,) = [
+        s for s in record["splats"] if s["title"].startswith("kernel BUG at mm/compaction.c")
+    ]
+    # The kernel names the line itself, and the build's symbols name the same one, and its patch.
+    where = crash["title"].removeprefix("kernel BUG at ").rstrip("!")
+    blame = crash["blame"]
+    assert f"{blame['file']}:{blame['line']}" == where and blame["brought"]
+    assert blame["said"] == f"0003 mm: migrate pinned page, {where}"
+    assert record["reason"].endswith(f"; blame: {blame['said']}")
+    frames = {frame["function"]: frame["places"] for frame in crash["frames"] if frame["sure"]}
+    assert [place["file"] for place in frames["compact_zone"]][-1] == "mm/compaction.c"
+    chosen = pipeline.choose(spec_of("posted"))
+    tree = Blame(pipeline.apply(chosen, pipeline.fetch(chosen, Silent()), Silent()))
+    for place in (each for places in frames.values() for each in places):
+        if place["file"].startswith("mm/"):
+            lines = tree.read(place["file"]).splitlines()
+            assert lines[place["line"] - 1].strip() not in ("", "}")
+            assert place["function"] in "\n".join(lines[: place["line"]])
+    junit = (tmp_path / "latest" / "junit.xml").read_text()
+    assert f"blame: {blame['said']}" in junit
+    # The same by hand, from the log and the build that it is of.
+    log = tmp_path / "latest" / "treated" / "console.log"
+    words = [*PINPAGE, "parse", str(log), "--build", record["digests"]["build"]]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 3 and f"blame: {blame['said']}" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("lie", ["nocopy", "ghost", "keep"])

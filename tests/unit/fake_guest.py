@@ -33,7 +33,11 @@ class FakeGuest:
 
     def __init__(self, *, moves: int = 0) -> None:
         self.moves = moves
-        self.absent: set[str] = {"/sys/kernel/debug/page_owner"}
+        self.absent: set[str] = {
+            "/sys/kernel/debug/page_owner",
+            "/sys/kernel/debug/kmemleak",
+        }
+        self.leaks = ""
         self.refusals: dict[str, str] = {}
         self.done: list[str] = []
         self.pages: list[list[int]] = []
@@ -74,6 +78,8 @@ class FakeGuest:
             return 0, f"{listed}\n".encode(), ""
         if words[0] == "cat":
             return 0, self.read(words[1]), ""
+        if words[0] == "grep" and words[-1] == "/proc/kallsyms":
+            return 0, self.read(words[-1]), ""
         if words[0] == "dd":
             held = {page[1] for page in self.pages}
             given = dict(word.split("=", 1) for word in words[1:] if "=" in word)
@@ -103,6 +109,9 @@ class FakeGuest:
             "extfrag_index": lambda: INDEX,
             "unusable_index": lambda: INDEX,
             "trace": lambda: "\n".join(["# tracer: nop", *self.traced, ""]),
+            "version": lambda: "Linux version 0 (pinpage@none)\n",
+            "kmemleak": lambda: self.leaks,
+            "kallsyms": lambda: "ffffffffc0001000 t pinner_store\t[pinner]\n",
             "stats": lambda: STATS.format(len(self.traced)),
         }
         return files[name]().encode()
@@ -124,7 +133,7 @@ class FakeGuest:
     def _counters(self) -> str:
         moved = sum(page[2] for page in self.pages)
         return (
-            f"mode {self.mode}\npinned {len(self.pages)}\nmigrated {moved}\n"
+            f"mode {self.mode}\npinned {len(self.pages)}\nmigrated {moved}\nrefused 0\n"
             f"verified {self.verified}\ncorrupt 0\nlost 0\nhuge_order 9\nhuge_got {self.huge}\n"
         )
 

@@ -80,8 +80,9 @@ def _vmstat(success: int, fail: int, scanned: int) -> Json:
     }
 
 
-def _counters(mode: str, migrated: int, verified: int) -> Json:
+def _counters(mode: str, migrated: int, verified: int, refused: int = 0) -> Json:
     counts = {"migrated": migrated, "verified": verified, "corrupt": 0, "lost": 0}
+    counts["refused"] = refused
     return {"mode": mode, "pinned": PAGES, **counts}
 
 
@@ -133,7 +134,7 @@ def _arm(plan: ArmPlan, moved: int, after9: int, refused: int) -> bytes:
     made.add("trace", "read", events=9, lost=0)
     made.add("dmesg", "read", bytes=1000)
     made.add("pinner", "ledger", when="after", rows=after)
-    made.add("pinner", "counters", when="after", values=_counters(plan.mode, moved, PAGES))
+    made.add("pinner", "counters", when="after", values=_counters(plan.mode, moved, PAGES, refused))
     _memory(made, "after", after9)
     frames = [[row[1], BUDDY if row[3] else 0] for row in after]
     frames += [[row[2], 0] for row in after if row[3]]

@@ -387,11 +387,11 @@ def test_a_fault_of_the_kernel_goes_on_top_of_the_series(
     asked: list[tuple[RunSpec, Path | None]],
 ) -> None:
     (found,) = catalogue.load("6.12", ("old-page-leaks",))
-    how = Try("defects", "debug", ("only=5",), (("smp", 2), ("memory", 2048)))
+    how = Try("defects", "lockdep", ("only=5",), (("smp", 2), ("memory", 2048)))
     tried = Runs(WORDS, Silent()).run(found, how)
     ((words, folder),) = asked
     assert (words.series, folder) == (("fixed", str(found.path)), None)
-    assert (words.scenario, words.profile, words.params) == ("defects", "debug", {"only": "5"})
+    assert (words.scenario, words.profile, words.params) == ("defects", "lockdep", {"only": "5"})
     assert (words.smp, words.memory_mib, words.seed) == (2, 2048, 7)
     assert (tried.outcome, tried.said) == (Outcome.FAIL, "3 pages are lost")
     assert (tried.settings, tried.seconds, tried.build_seconds) == (

@@ -9,7 +9,7 @@ import pytest
 
 from harness import arch, resources, spec
 from harness.build import kconfig, kconfig_tree
-from harness.errors import ConfigError, InputError
+from harness.errors import CannotRun, ConfigError, InputError
 from harness.model import Kernel, KernelConfig, Profile
 
 KERNEL = Kernel("toy", "6.12", (), "toy", ("x86_64",), fragments=("kernels/toy.config",))
@@ -263,13 +263,26 @@ def test_menu_and_if_end_where_they_end(tree: Path) -> None:
 
 def test_one_error_for_all_that_was_dropped(tree: Path) -> None:
     dropped = kconfig.verify({"SUB": "m", "SILENT": "y"}, DOT_CONFIG, tree)
-    error = kconfig.dropped_error(dropped)
+    asked = KernelConfig((), {}, "", needs=("KASAN",), profile="kasan")
+    error = kconfig.dropped_error(dropped, asked)
     assert isinstance(error, ConfigError)
     assert error.message == "CONFIG_SUB=m was asked for and Kconfig dropped it (and 1 more)"
     assert error.detail.splitlines() == [
         "CONFIG_SUB: wanted m, got n: its dependency is not met: DEEP (it is n)",
         "CONFIG_SILENT: wanted y, got n: it has no prompt: only other options set it",
     ]
+
+
+def test_a_profile_that_a_kernel_cannot_have_is_a_skip(tree: Path) -> None:
+    dropped = kconfig.verify({"SUB": "m", "SILENT": "y"}, DOT_CONFIG, tree)
+    asked = KernelConfig((), {}, "", needs=("SILENT",), profile="quiet")
+    error = kconfig.dropped_error(dropped, asked)
+    assert isinstance(error, CannotRun)
+    assert error.message == (
+        "this kernel cannot have profile quiet: CONFIG_SILENT cannot be y: it has no prompt: "
+        "only other options set it"
+    )
+    assert len(error.detail.splitlines()) == 2
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from fake_guest import FakeGuest
 from made_evidence import SPLAT, TREATED, Case
 
 from harness import pipeline, scenario
-from harness.errors import GuestCrash
-from harness.model import Event, Outcome, Silent, Splat, Verdict
+from harness.build import symbols
+from harness.build.origin import Origins
+from harness.errors import GuestCommandError, GuestCrash, ToolError
+from harness.model import (
+    BuildArtifacts,
+    Culprit,
+    Event,
+    Outcome,
+    Profile,
+    RunSpec,
+    Setting,
+    Silent,
+    Splat,
+    Verdict,
+)
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
 
 
 def judged(monkeypatch: pytest.MonkeyPatch, experiment: Any) -> Verdict:
@@ -46,3 +72,68 @@ def test_a_report_that_went_on_after_the_error_is_one_report(
     verdict = judged(monkeypatch, experiment)
     assert verdict.outcome is Outcome.CRASH
     assert verdict.splats == (SPLAT,) and "reports in all" not in verdict.reason
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_report_names_its_patch_and_is_a_crash_without_that_too(
+    works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    culprit = Culprit("0003-x.patch", "mm: x", "mm/migrate.c", 878, "f", brought=True)
+
+    def explain(splats: list[Splat], build: object, origins: object) -> list[Splat]:
+        if not works:
+            raise ToolError("addr2line failed")
+        return [replace(each, culprit=culprit) for each in splats]
+
+    def experiment(state: Any) -> None:
+        state.arms = (TREATED,)
+        state.kernels["treated"] = SimpleNamespace(artifacts=None, origins=Origins({}, {}, {}))
+        state.splats.append(replace(SPLAT, arm="treated"))
+        raise GuestCrash("the kernel crashed", splats=(SPLAT,))
+
+    monkeypatch.setattr(symbols, "explain", explain)
+    verdict = judged(monkeypatch, experiment)
+    assert verdict.outcome is Outcome.CRASH
+    said = "; blame: 0003 mm: x, mm/migrate.c:878"
+    assert verdict.reason.endswith(said) is works
+    assert verdict.splats[0].culprit == (culprit if works else None)
+
+
+def test_what_a_profile_has_written_to_a_guest() -> None:
+    guest, notes = FakeGuest(), Notes()
+    guest.refusals = {"no": "Invalid argument"}
+    own = (Setting("/sys/kernel/debug/kcsan", "on"), Setting("/sys/x", "no", optional=True))
+    pipeline._set(cast(Any, guest), Profile("keen", "", settings=own), notes)
+    assert [step for step in guest.done if step.startswith("write")] == [
+        "write /sys/kernel/debug/kcsan on",
+        "write /sys/x no",
+    ]
+    assert notes.said == ["profile keen: no 'no' in /sys/x"]
+    with pytest.raises(GuestCommandError):
+        pipeline._set(cast(Any, guest), Profile("keen", "", settings=(Setting("/x", "no"),)), notes)
+
+
+def test_a_guest_is_as_its_profile_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: dict[str, Any] = {}
+
+    @contextmanager
+    def boot(*parts: Any, **words: Any) -> Iterator[FakeGuest]:
+        given.update(words)
+        yield FakeGuest()
+
+    monkeypatch.setattr(pipeline.machine, "boot", boot)
+    monkeypatch.setattr(pipeline, "_check_identity", lambda said, artifacts: None)
+    chosen = pipeline.choose(RunSpec("compaction", "6.12", "x86_64", ("fixed",), "fast", 1))
+    keen = Profile("keen", "", slowdown=4.0, append=("a=1",), memory_mib=256, smp=2)
+    artifacts = BuildArtifacts(*(cast(Any, tmp_path),) * 4, {}, "k", *(cast(Any, None),) * 6)
+    words = replace(chosen.spec, memory_mib=512, append=("a=2",), snapshots=False)
+    ready = pipeline.Bootable(
+        replace(chosen, profile=keen), words, artifacts, cast(Any, None), cast(Any, None)
+    )
+    with pipeline.boot(ready, tmp_path, Silent()):
+        pass
+    assert (given["memory_mib"], given["smp"], given["profile_slowdown"]) == (768, 2, 4.0)
+    assert given["append"] == ("a=1", "a=2")  # the user's come last, and so win
+    with pipeline.boot(replace(ready, words=replace(words, smp=4)), tmp_path, Silent()):
+        pass
+    assert given["smp"] == 4

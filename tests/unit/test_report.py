@@ -24,7 +24,18 @@ from test_verdict import corrupt, keep, overrun
 
 from harness import report
 from harness.errors import GuestHang, InfraError, PinpageError
-from harness.model import Accelerator, Outcome, RunRecord, RunSpec, Verdict
+from harness.model import (
+    Accelerator,
+    Culprit,
+    Frame,
+    Outcome,
+    Place,
+    RunRecord,
+    RunSpec,
+    Splat,
+    Verdict,
+)
+from harness.report import frames
 from harness.report.junit import FAILURES, junit
 from harness.report.record import SCHEMA_FILE, as_json
 from harness.report.reproduce import words
@@ -356,3 +367,70 @@ def test_visible_leaves_ordinary_text_alone() -> None:
     ordinary = "tab\tnewline\n ü → 漢 \U0001f600"
     assert visible(ordinary) == ordinary
     assert visible("a\r\nb\rc\U0001ffff") == "a\nb\\x0dc\\U0001ffff"
+
+
+# Symbols
+
+_INLINE = (
+    Place("include/linux/page-flags.h", 511, "PagePin", "0001-flag.patch", "0001-flag.patch"),
+    Place("mm/compaction.c", 1089, "isolate", "0003-migrate.patch", "0003-migrate.patch"),
+)
+EXPLAINED = replace(
+    SPLAT,
+    frames=(
+        Frame(3, "isolate", 0x12, 0x34, exact=True, places=_INLINE),
+        Frame(5, "isolate", 0x12, 0x34, exact=True, places=_INLINE),
+        Frame(6, "doubtful", 0x1, 0x34, sure=False, places=(Place("mm/x.c", 2, "doubtful"),)),
+        Frame(7, "store", 0x1, 0x34, "pinner"),
+    ),
+    culprit=Culprit("0003-migrate.patch", "mm: migrate", "mm/compaction.c", 1089, "isolate", True),
+)
+LINES = [
+    "PagePin (inlined)  include/linux/page-flags.h:511  by 0001-flag",
+    "isolate            mm/compaction.c:1089  by 0003-migrate",
+    "? doubtful         mm/x.c:2",
+    "store [pinner]     -",
+]
+BLAME = "blame: 0003 mm: migrate, mm/compaction.c:1089"
+
+
+def explained(*splats: Splat) -> RunRecord:
+    verdict = Verdict(Outcome.CRASH, "it crashed", "read it", splats=splats or (EXPLAINED,))
+    return record(verdict)
+
+
+def test_a_reports_lines_and_whom_they_accuse() -> None:
+    assert frames.lines(EXPLAINED) == LINES
+    assert frames.lines(EXPLAINED, 2) == [*LINES[:2], "and 2 more lines"]
+    assert frames.blame(EXPLAINED) == BLAME
+    assert (frames.lines(SPLAT), frames.blame(SPLAT)) == ([], "")
+    unknown = replace(EXPLAINED, frames=EXPLAINED.frames[-1:])
+    assert frames.lines(unknown) == []
+
+
+def test_the_terminal_shows_them_once() -> None:
+    provoked = replace(EXPLAINED, provoked=True)
+    again = replace(EXPLAINED, first_line=50)
+    text = shown(explained(provoked, EXPLAINED, again), width=120)
+    for line in LINES:
+        assert text.count(line) == 1
+    assert text.count(BLAME) == 2
+
+
+def test_junit_has_them_below_the_report() -> None:
+    root = etree.fromstring(junit(explained()).encode())
+    (failure,) = root.iter("failure")
+    assert failure.text is not None
+    assert "\n".join([EXPLAINED.report, BLAME, *LINES]) in failure.text
+
+
+def test_run_json_has_them_whole() -> None:
+    (found,) = as_json(explained())["splats"]
+    assert found["blame"]["said"] == BLAME.removeprefix("blame: ")
+    assert [frame["line"] for frame in found["frames"]] == [3, 5, 6, 7]
+    assert [place["file"] for place in found["frames"][0]["places"]] == [
+        "include/linux/page-flags.h",
+        "mm/compaction.c",
+    ]
+    (plain,) = as_json(explained(SPLAT))["splats"]
+    assert (plain["blame"], plain["frames"]) == (None, [])

@@ -373,7 +373,7 @@ def test_parameters_and_what_cannot_be_run() -> None:
         DEFECTS.arms(False, {"only": "all"})
     arms = DEFECTS.arms(True, {"only": "2,i,l"})
     assert [(arm.mode, arm.profile, arm.append) for arm in arms] == [
-        ("2", "debug", ("slub_debug=FZ",))
+        ("2", "lockdep", ("slub_debug=FZ",))
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from harness import resources, spec
 from harness.errors import InputError
+from harness.model import Setting
 
 KERNEL = """
 name: "9.9"
@@ -88,3 +89,47 @@ def test_unknown_names_list_the_known(config_root: Path) -> None:
     assert "9.9" in caught.value.hint
     with pytest.raises(InputError):
         spec.load_profile("slow")
+
+
+PROFILE = """
+name: keen
+summary: sees much
+needs: [KASAN]
+append: a=1 b
+memory_mib: 256
+smp: 2
+extra: window
+settings:
+  - {file: /sys/kernel/debug/kcsan, text: "on"}
+  - {file: /proc/sys/vm/x, text: "1", optional: true}
+"""
+
+
+def test_profile_fields(config_root: Path) -> None:
+    (config_root / "profiles/keen.yaml").write_text(PROFILE)
+    profile = spec.load_profile("keen")
+    assert (profile.needs, profile.append) == (("KASAN",), ("a=1", "b"))
+    assert (profile.memory_mib, profile.smp, profile.extra) == (256, 2, "window")
+    assert profile.settings == (
+        Setting("/sys/kernel/debug/kcsan", "on"),
+        Setting("/proc/sys/vm/x", "1", optional=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("smp: 2", "smp: two"), "smp"),
+        (("memory_mib: 256", "memory_mib: -1"), "memory_mib"),
+        (('text: "on"', "text: on"), "settings[0].text"),
+        (("optional: true", "optional: perhaps"), "settings[1].optional"),
+        (("optional: true", "mode: 1"), "settings[1].mode"),
+    ],
+)
+def test_wrong_profile_names_the_field(
+    config_root: Path, change: tuple[str, str], named: str
+) -> None:
+    (config_root / "profiles/keen.yaml").write_text(PROFILE.replace(*change))
+    with pytest.raises(InputError) as caught:
+        spec.load_profile("keen")
+    assert named in caught.value.message

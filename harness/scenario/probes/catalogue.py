@@ -542,7 +542,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"kmalloc\(sizeof\(pinfo\)"),
         _drive_private,
         _private,
-        profile="debug",
+        profile="lockdep",
         append=("slub_debug=FZ",),
         fix="allocate-the-whole",
     ),
@@ -553,7 +553,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"radix_tree_insert\("),
         _drive_pin,
         _atomic_insert,
-        profile="debug",
+        profile="lockdep",
         fix="preload-the-nodes",
     ),
     Probe(
@@ -563,7 +563,7 @@ CATALOGUE = (
         (SUBSYSTEM, r"err = psys->migrate\("),
         _drive_sleep,
         _atomic_callback,
-        profile="debug",
+        profile="lockdep",
         fix="call-the-owner-without",
     ),
     Probe(
@@ -784,7 +784,7 @@ CATALOGUE = (
         ),
         _drive_soft,
         _soft,
-        profile="debug",
+        profile="lockdep",
         fix="cover-soft-offline",
     ),
     Probe(

@@ -19,6 +19,7 @@ SUCCESS = "cma_alloc_success"  # of /proc/vmstat, since v5.14
 _DEBUGFS = "/sys/kernel/debug/cma"
 _MODULE = "/modules/cma_alloc.ko"
 _OWN = "/sys/kernel/debug/cma_alloc"
+CONTROL = f"{_OWN}/control"
 _SECONDS = 120.0  # that one allocation may take
 
 
@@ -94,11 +95,16 @@ class Buffers:
     def free_all(self) -> None:
         self._control("free_all")
 
+    def forget(self) -> None:
+        """Give back all buffers, and look no more at what came of them, whoever asked."""
+        self.free_all()
+        self._results()
+
     def unload(self) -> None:
         self._guest.must("rmmod cma_alloc", timeout=120)
 
     def _control(self, command: str) -> None:
-        self._guest.write(f"{_OWN}/control", command.encode(), timeout=_SECONDS)
+        self._guest.write(CONTROL, command.encode(), timeout=_SECONDS)
 
     def _results(self) -> tuple[cma.Result, ...]:
         found = cma.results(self._record.text(f"{_OWN}/results"))[self._seen :]

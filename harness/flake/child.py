@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run as a program of its own: ``pinpage run``, its words those of the run's ``reproduce``."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from harness import cache, proc
+from harness.errors import InfraError
+from harness.flake import Job, Ran
+from harness.model import EXIT_USAGE, Outcome
+from harness.report.reproduce import words
+
+_ENDING = 20.0  # seconds that a run gets to end its guest when it is told to stop
+_TAIL = 20
+_STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+class Child:
+    """A run that goes on."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self._job, self._folder = job, folder
+        folder.mkdir(parents=True)
+        self._log = folder / "output.log"
+        argv = [sys.executable, "-m", "harness.cli", *words(job.spec)]
+        argv += ["--keep", str(folder), "--jobs", str(job.spec.jobs)]
+        self._process: subprocess.Popen[bytes] = proc.spawn(argv, log=self._log)
+
+    def poll(self) -> Ran | None:
+        """InfraError where it ended without having come to a verdict."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        own = [path for path in self._folder.glob("*/run.json") if not path.parent.is_symlink()]
+        record = cache.read_json(own[0]) if len(own) == 1 else None  # 'latest' is another name
+        if record is None or record["interrupted"]:
+            said = self._log.read_text(errors="replace").splitlines()[-_TAIL:]
+            how = "was stopped" if status in _STOPPED else f"ended with status {status}"
+            what = "its words are wrong" if status == EXIT_USAGE else "it left no record"
+            raise InfraError(
+                f"the run {self._job.name} {how}: {what}",
+                detail="\n".join(said),
+                hint="the measurement goes on from here when it is begun again",
+            )
+        builds = [key for name, key in record["digests"].items() if name.startswith("build")]
+        return Ran(
+            job=self._job.name,
+            verdict=Outcome(record["verdict"]),
+            reason=record["reason"],
+            seconds=record["seconds"],
+            guests=record["guests"],
+            builds=tuple(builds),
+        )
+
+    def stop(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ENDING)
+        proc.kill_group(self._process)

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Failures on the way of a page that is migrated, each provoked, and what comes of it.
+
+Allocations fail one after the other: the first call of the slab (or of the page allocator) that a
+compaction makes, in the next trial the second, and so on until none fails any more. Owners refuse,
+for a while or for ever; there is no room; a module goes while its pages are isolated; an offline is
+interrupted. After each trial all contents are whole, and the same without difficulties succeeds.
+"""
+
+from __future__ import annotations
+
+import errno as numbers
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
+from harness import verdict
+from harness.errors import CannotRun
+from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
+from harness.parse import census as parsed
+from harness.parse import injected
+from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.pinned import APPEND, Pinned, load, pinned
+from harness.scenario.recorder import PINNER, Recorder
+from harness.scenario.survival import ALWAYS, Site, asked, calls
+from harness.scenario.trigger import compact, contig, inject, offline
+from harness.scenario.trigger.attempt import Done, errno_of
+from harness.scenario.trigger.eat import eaten
+from harness.seen import calls as shown
+
+EXPECTED = verdict.Expectation(pinned=500, moved=0.25, huge=False, attempts=True)
+_AREA = 16  # MiB of the contiguous area
+_EVERY = 64  # pages of which a trial pins one
+_ROOM = 128  # MiB that are plugged, the smallest that x86 knows
+_PASSES = 10  # over the pages of one migrate_pages()
+_CALLS = 4  # of a stack that are shown
+_UNLOADS = 60  # seconds for a module to go
+_TURNS = 600  # tenths of a second that its first callback is waited for
+
+
+class Injection:
+    name = "injection"
+    summary = "allocations, owners, room and time that fail a migration, and what is left of it"
+    FEATURES = ("compaction", "cma", "hotplug", "injection", "owner")
+    MODULES = ("pinner", "cma_alloc", "failing", "userpages")
+    APART = False
+    PARAMS: Mapping[str, Param] = MappingProxyType(
+        {
+            "pages": Param(1000, "pinned pages in each arm", least=500, most=20_000),
+            "every": Param(64, "of so many neighbouring pages one is pinned", least=2, most=1024),
+            "pins": Param(8, "pinned pages of a trial", least=2, most=64),
+            "calls": Param(12, "calls that are failed, at most, one a trial", least=1, most=10_000),
+            "ways": Param(
+                "compaction,contig,offline",
+                "what has the kernel migrate",
+                pattern=r"(compaction|contig|offline)(,(compaction|contig|offline))*",
+            ),
+            "seconds": Param(4, "that a block may take to go offline", least=1, most=600),
+            "lie": Param(
+                "none",
+                "have the treated arm's owner lie, to see the harness notice",
+                choices=("none", "nocopy", "keep", "ghost"),
+            ),
+        }
+    )
+
+    def check(self, params: Params, memory_mib: int) -> None:
+        return
+
+    def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
+        append, room = (*APPEND, f"cma={_AREA}M"), ((_ROOM, 0),)
+        control = ArmPlan("control", "control", "plain", append=append, smp=2, room=room)
+        if not series_has_pinpage:
+            return (control,)
+        return (
+            control,
+            ArmPlan("treated", "treated", "pinpage", append=append, smp=2, room=room),
+        )
+
+    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
+        return ()
+
+    def drive(
+        self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
+    ) -> None:
+        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        compact.probe(guest)
+
+        def lay_out(record: Recorder) -> None:
+            record.layout(int(values["pages"]), int(values["every"]), seed)
+
+        with pinned(guest, arm, seed, values, emit, lay_out) as own, own.drive():
+            for kind in inject.KINDS:
+                inject.probe(guest, kind)
+            compact.everything(guest)
+        load(own.record, values)
+        strewn = Site(own, seed, None, int(values["pins"]), _EVERY)
+        trials = _Trials(own, values, seed, strewn)
+        trials.all()
+
+    def judge(
+        self,
+        arms: Sequence[ArmPlan],
+        events: Sequence[Event],
+        rows: Sequence[LedgerRow],
+        splats: Sequence[Splat],
+    ) -> Verdict:
+        return verdict.judge(arms, events, rows, splats, EXPECTED)
+
+
+def _times(errno: int, times: int) -> frozenset[int]:
+    """How often a page may be asked that answers so, in one compaction.
+
+    Source: mm/migrate.c. EAGAIN is tried again, up to ten times in all (v3.11: migrate_pages();
+    v6.12: NR_MAX_MIGRATE_PAGES_RETRY). Any other error is final, but v6.12 asks in a batch first
+    and then one by one (migrate_pages_sync()), so twice.
+    """
+    if errno == numbers.EAGAIN:
+        return frozenset({min(times, _PASSES)})
+    return frozenset({1, 2})
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way to have the kernel migrate: what is written where, and the same without a failure.
+
+    place: where pins are laid anew for each trial. goes_on: says what is wrong, "" if nothing.
+    after: in the end. seconds: after which it is interrupted, 0 for never. more: further trials.
+    """
+
+    name: str
+    path: str
+    text: str
+    place: Site
+    goes_on: Callable[[], str]
+    after: Callable[[], None] = lambda: None
+    seconds: float = 0
+    more: tuple[Callable[[_Way], None], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Trials:
+    own: Pinned
+    values: Mapping[str, Default]
+    seed: int
+    low: Site
+
+    @property
+    def guest(self) -> Guest:
+        return self.own.record.guest
+
+    def all(self) -> None:
+        injectors = [inject.Injector(self.own.record, kind) for kind in inject.KINDS]
+        ways = {
+            "compaction": self._compaction,
+            "contig": self._contig,
+            "offline": self._offline,
+        }
+        for name in dict.fromkeys(str(self.values["ways"]).split(",")):
+            self._part(name, ways[name], injectors)
+        self._unloaded()
+
+    def _compaction(self) -> _Way:
+        more = (self._refusals,)
+        return _Way("compaction", compact.COMPACT, "1", self.low, self.low.compacts, more=more)
+
+    def _part(
+        self, name: str, make: Callable[[], _Way], injectors: Sequence[inject.Injector]
+    ) -> None:
+        """What this kernel or machine has no means for is left out."""
+        try:
+            way = make()
+        except CannotRun as error:
+            self.own.record.event("harness", "left out", part=name, why=error.message)
+            return
+        for injector in injectors:
+            self._walk(way, injector)
+        for trial in way.more:
+            trial(way)
+
+    def _walk(self, way: _Way, injector: inject.Injector) -> None:
+        """Fail the first call, the second, … until nothing fails any more."""
+        # Nobody takes plain pins out of a block: one trial shows that, after its deadline.
+        least = way.seconds and not way.place.treated
+        for n in range(1, 2 if least else int(self.values["calls"]) + 1):
+            pins = way.place.fill()
+            done = self.own.attempts.make(
+                injector.kind,
+                f"{way.name}, call {n}",
+                partial(self._fail, way, injector, n),
+                group=f"{injector.kind} in {way.name}",
+                pins=pins,
+            )
+            self._survived(way, f"{way.name} with {injector.kind} {n}")
+            if done.errno:
+                return
+
+    def _fail(self, way: _Way, injector: inject.Injector, n: int) -> Done:
+        """Done where a call was failed; ENOENT: there were fewer."""
+        found = injector.nth(n, way.path, shlex.quote(way.text), seconds=way.seconds)
+        own = found.stacks[0] if found.stacks else ()
+        said = shown(own[:_CALLS]) or "without a word (__GFP_NOWARN)"
+        if own and not injected.while_moving(own):
+            said += ", not for a migration"
+        if found.errno:
+            said += f", write: {numbers.errorcode.get(found.errno, found.errno)}"
+        if not found.failed:
+            return Done(numbers.ENOENT, f"nothing failed: {n - 1} calls")
+        checks = {"dmesg FAULT_INJECTION": True} if found.stacks else {}
+        return Done(0, said, checks=checks)
+
+    def _survived(self, way: _Way, after: str) -> None:
+        def act() -> Done:
+            done = way.place.survived(way.goes_on)
+            way.after()
+            return done
+
+        self.own.attempts.make("recovery", after, act, expected=True)
+
+    # Ways --------------------------------------------------------------------------------------
+
+    def _contig(self) -> _Way:
+        area = contig.areas(self.guest)[0]
+        buffers = contig.Buffers(self.own.record, area)
+        # Pins lie in both halves, and one half is asked for.
+        pages, pins = area.count // 2, 2 * int(self.values["pins"])
+        place = Site(self.own, self.seed, area.first, area.count, area.count // pins)
+
+        def goes_on() -> str:
+            buffers.forget()
+            place.fill()
+            done = buffers.alloc(pages, 0)
+            if place.treated and done.errno:
+                return f"no buffer could be had: error {done.errno}"
+            return ""
+
+        text = f"alloc {pages} 0"
+        return _Way("contig", contig.CONTROL, text, place, goes_on, buffers.forget)
+
+    def _offline(self) -> _Way:
+        offline.probe(self.guest)
+        memory: PluggedMemory = self.guest.plug(_ROOM, 0)
+        (block,) = offline.blocks_of(self.guest, memory)
+        online = self._online
+        seconds = int(self.values["seconds"])
+        online(block)
+        every = block.count // int(self.values["pins"])
+        place = Site(self.own, self.seed, block.first, block.count, every)
+
+        def goes_on() -> str:
+            online(block)
+            place.fill()
+            done = offline.offline(self.own.record, block, seconds=seconds)
+            if place.treated and done.errno:
+                return f"the block did not go offline: error {done.errno}"
+            return ""
+
+        path = f"{offline.BLOCKS}/{block.name}/state"
+        more = (partial(self._no_room, block), partial(self._interrupted, block))
+        return _Way(
+            "offline",
+            path,
+            "offline",
+            place,
+            goes_on,
+            lambda: online(block),
+            float(seconds),
+            more if place.treated else (),
+        )
+
+    def _online(self, block: offline.Block) -> None:
+        if offline.state(self.guest, block) != "online":
+            offline.online(self.guest, block, "online_movable")
+
+    # Owners that refuse ------------------------------------------------------------------------
+
+    def _refusals(self, way: _Way) -> None:
+        for errno in (numbers.EAGAIN, numbers.EBUSY, numbers.ENOMEM):
+            self._refusal(way, errno, ALWAYS)
+        self._refusal(way, numbers.EAGAIN, 3)
+
+    def _refusal(self, way: _Way, errno: int, times: int) -> None:
+        name = numbers.errorcode[errno]
+        target = f"{name} for ever" if times == ALWAYS else f"{name} {times} times"
+        pins = self.low.fill()
+        self.own.record.control(f"refuse {errno} {times} 1")
+
+        def act() -> Done:
+            last, before = self.own.record.calls_so_far(), self.low.counter("refused")
+            compact.everything(self.guest)
+            each, moved = asked(calls(self.own.record, last), errno), self.low.moved()
+            counts = sorted(set(each.values()))
+            said = f"{len(each)} of {pins} pages asked, each {counts} times, {moved} moved"
+            due = len(each) if times < _PASSES else 0
+            right = (
+                set(counts) <= _times(errno, times) and moved >= due and bool(due) is bool(moved)
+            )
+            if bool(each) is not self.low.treated:
+                right = False
+            also = {"pinner counter refused": self.low.counter("refused") - before}
+            errno_now = 0 if right else numbers.EPROTO
+            most = len(each) * max(_times(errno, times))
+            return Done(errno_now, said, asked=most, got=sum(each.values()), also=also)
+
+        self.own.attempts.make(
+            "refuse", target, act, group=f"refused: {target}", expected=True, pins=pins
+        )
+        self.own.record.control(f"refuse {errno} 0 1")
+        self._survived(way, f"compaction with {target}")
+
+    # No room, no time, no module -----------------------------------------------------------------
+
+    def _no_room(self, block: offline.Block, way: _Way) -> None:
+        """What lies in the block, others' pages among it, has nowhere to go to."""
+        way.place.fill()
+        with eaten(self.guest, block.count * 7 // 8):
+            self._refused_offline(block, way, "without room", ("alloc-failure",))
+        self._survived(way, "offline without room")
+
+    def _interrupted(self, block: offline.Block, way: _Way) -> None:
+        """Its owner always says to try again, so it is tried until a signal comes."""
+        way.place.fill()
+        self.own.record.control(f"refuse {numbers.EAGAIN} {ALWAYS} 1")
+        self._refused_offline(block, way, "interrupted")
+        self.own.record.control(f"refuse {numbers.EAGAIN} 0 1")
+        self._survived(way, "offline interrupted")
+
+    def _refused_offline(
+        self, block: offline.Block, way: _Way, how: str, provokes: Sequence[str] = ()
+    ) -> None:
+        self.own.attempts.make(
+            "offline",
+            f"{block.name} {how}",
+            lambda: offline.offline(self.own.record, block, seconds=way.seconds),
+            group=f"offline {how}",
+            expected=False,
+            pins=len(way.place.pins),
+            provokes=provokes,
+        )
+
+    def _unloaded(self) -> None:
+        """The module goes while a compaction has its pages."""
+        self.own.record.layout(int(self.values["pages"]), int(self.values["every"]), self.seed)
+        asked_of = f"grep -q '^callbacks [1-9]' {PINNER}/counters"
+        wait = f"i=0; while ! {asked_of} && [ $i -lt {_TURNS} ]; do i=$((i+1)); usleep 1000; done"
+        again = f"while :; do echo 1 > {compact.COMPACT}; done"
+
+        def act() -> Done:
+            done = self.guest.run(
+                f"({again}) >/dev/null 2>&1 </dev/null & p=$!; "
+                f"{wait if self.low.treated else ':'}; "
+                f"timeout {_UNLOADS} rmmod pinner; s=$?; kill $p; wait $p 2>/dev/null; exit $s",
+                timeout=4 * _UNLOADS,
+            )
+            errno, said = errno_of(done)
+            left = parsed.modules(self.own.record.text("/proc/modules"))
+            return Done(errno, said, checks={"modules": "pinner" not in left})
+
+        self.own.attempts.make("unload", "beside a compaction", act, expected=True)
+        with suppress(CannotRun):
+            load(self.own.record, self.values)
+        self.own.record.unload()
+
+
+SCENARIO = Injection()

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Failed allocations: which call it was, and that the n-th call is the n-th of its trial."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import scenario
+from harness.errors import CannotRun, EvidenceError
+from harness.model import ArmPlan, Caller, CommandResult, Event
+from harness.parse import injected
+from harness.scenario.recorder import Recorder
+from harness.scenario.trigger import inject
+
+NEW = """\
+[    9.1] pinpage: attempt 3 begins: failslab of compaction, call 1
+[    9.2] FAULT_INJECTION: forcing a failure.
+[    9.2] name failslab, interval 3, probability 100, space 0, times 1
+[    9.2] CPU: 0 UID: 0 PID: 94 Comm: failing Tainted: G           O       6.12.117 #1
+[    9.2] Call Trace:
+[    9.2]  <TASK>
+[    9.2]  dump_stack_lvl+0x3c/0x50
+[    9.2]  should_fail_ex+0xf3/0x100
+[    9.2]  should_failslab+0x2d/0x40
+[    9.2]  __kmalloc_cache_noprof+0x41/0x200
+[    9.2]  ? __pfx_nothing+0x10/0x10
+[    9.2]  general_dup_page+0x3a/0xc0
+[    9.2]  migrate_pages_batch+0x3a/0xc0
+[    9.2]  </TASK>
+[    9.3] FAULT_INJECTION: forcing a failure.
+[    9.3] no stack
+"""
+OLD = """\
+[    9.2] FAULT_INJECTION: forcing a failure
+[    9.2] CPU: 0 PID: 94 Comm: failing Tainted: G           O 3.11.0 #1
+[    9.2]  0000000000000000 ffff88003e0a1b58 ffffffff81377a1b
+[    9.2] Call Trace:
+[    9.2]  [<ffffffff81377a1b>] dump_stack+0x19/0x1b
+[    9.2]  [<ffffffff811b2a43>] should_fail+0x113/0x120
+[    9.2]  [<ffffffff810f2a43>] should_failslab+0x33/0x40
+[    9.2]  [<ffffffff810f1a43>] kmem_cache_alloc_trace+0x33/0xd0
+[    9.2]  [<ffffffff810f3a43>] general_dup_page+0x33/0xd0
+[    9.2]  [<ffffffff810f4a43>] ? unlikely+0x33/0xd0
+[    9.2]  [<ffffffff810f5a43>] migrate_pages+0x33/0xd0
+"""
+
+
+def test_a_report_names_the_call_that_failed() -> None:
+    first, second = injected.reports(NEW.splitlines())
+    assert [each.function for each in first] == [
+        "__kmalloc_cache_noprof",
+        "general_dup_page",
+        "migrate_pages_batch",
+    ]
+    assert injected.while_moving(first) and second == ()
+    (old,) = injected.reports(OLD.splitlines())
+    assert [each.function for each in old] == [
+        "kmem_cache_alloc_trace",
+        "general_dup_page",
+        "migrate_pages",
+    ]
+    assert not injected.while_moving([Caller("do_sys_open"), Caller("x64_sys_call")])
+    assert injected.reports(["nothing", " foo+0x1/0x2"]) == []
+
+
+class FaultyKernel:
+    """should_fail() of lib/fault-inject.c, for a task that makes ``calls`` calls with each write
+    and four with each drain."""
+
+    arch = "x86_64"
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+        self.count = self.interval = self.times = 0
+        self.log = "pinpage: attempt 1 begins\n"
+        self.failed: list[int] = []  # which call of a write it was
+        self.absent = False
+
+    def module(self, name: str) -> Path:
+        return Path(f"/modules/{name}")
+
+    def put(self, local: Path, remote: str) -> None: ...
+
+    def _should_fail(self) -> bool:
+        if self.times == 0:
+            return False
+        if self.interval > 1:
+            self.count += 1
+            if self.count % self.interval:
+                return False
+        self.times -= 1
+        return True
+
+    def run(self, command: str, **_: Any) -> CommandResult:
+        out = b""
+        if " write " in command:
+            self.interval = int(re.findall(r"echo (\d+) > \S+/interval", command)[0])
+            self.times = 1
+            self.log += "pinpage: attempt 9 begins\n"
+            for call in range(1, self.calls + 1):
+                if self._should_fail():
+                    self.failed.append(call)
+                    self.log += NEW.partition("\n")[2]
+            out = f"errno 0000\nstatus 0\n{self.times}\n".encode()
+        elif " drain " in command:
+            self.log += "pinpage: drained\n"
+            while self.times:
+                self._should_fail()
+                self.log += "FAULT_INJECTION: forcing a failure\n" * (not self.times)
+        elif command.startswith("dmesg"):
+            out = self.log.encode()
+        status = int(self.absent and "make-it-fail" in command)
+        return CommandResult(command, status, out, b"", 0.01)
+
+    def must(self, command: str, **options: Any) -> str:
+        return self.run(command, **options).stdout.decode()
+
+
+def recorder(guest: Any) -> Recorder:
+    events: list[Event] = []
+    return Recorder(guest, ArmPlan("treated", "treated", "pinpage"), events.append)
+
+
+def test_the_nth_call_of_each_trial_fails_whatever_was_counted_before() -> None:
+    guest = FaultyKernel(calls=3)
+    injector = inject.Injector(recorder(guest), "failslab")
+    for _ in range(3):  # three walks on one count
+        found = [injector.nth(n, "/x", "1") for n in (1, 2, 3, 4)]
+        assert [each.failed for each in found] == [True, True, True, False]
+        assert found[-1].stacks == [] and len(found[0].stacks) == 2 and found[0].errno == 0
+    assert guest.failed == [1, 2, 3] * 3
+
+
+def test_nothing_is_failed_before_only_those_who_ask_are_meant() -> None:
+    guest = FaultyKernel(calls=0)
+    asked: list[str] = []
+    guest.must = lambda command, **_: asked.append(command) or ""  # type: ignore
+    inject.Injector(recorder(guest), "failslab")
+    order = [re.findall(r"> \S+/([\w-]+)$", each)[0] for each in asked if "> /sys" in each]
+    assert order.index("times") < order.index("probability") == len(order) - 1
+    assert order.index("task-filter") < order.index("probability")
+
+
+def test_with_no_calls_the_first_finds_that() -> None:
+    guest = FaultyKernel(calls=0)
+    injector = inject.Injector(recorder(guest), "fail_page_alloc")
+    assert not injector.nth(1, "/x", "1").failed
+    guest.calls = 2
+    assert injector.nth(2, "/x", "1").failed and guest.failed == [2]
+
+
+def test_a_kernel_without_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = FaultyKernel(calls=0)
+    guest.absent = True
+    with pytest.raises(CannotRun, match="failslab"):
+        inject.Injector(recorder(guest), "failslab")
+
+
+def test_times_that_are_no_number_are_no_evidence() -> None:
+    guest = FaultyKernel(calls=1)
+    injector = inject.Injector(recorder(guest), "failslab")
+    guest.run = lambda command, **_: CommandResult(command, 0, b"", b"gone", 0.1)  # type: ignore
+    with pytest.raises(EvidenceError, match="neither 0 nor 1"):
+        injector.nth(1, "/x", "1")
+
+
+def test_arms() -> None:
+    own = scenario.get("injection")
+    assert [arm.role for arm in own.arms(True, {})] == ["control", "treated"]
+    assert len(own.arms(False, {})) == 1
+    assert "injection" in own.FEATURES and "failing" in own.MODULES
