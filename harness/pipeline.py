@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import __version__, arch, report, resources, scenario, spec, verdict
+from harness import __version__, arch, cache, report, resources, scenario, spec, verdict
 from harness.build import artifacts as builds
 from harness.build import image, kconfig, kernel, series, source, symbols
 from harness.build.blame import Blame
@@ -39,6 +39,7 @@ from harness.model import (
     Event,
     GuestImage,
     Kernel,
+    KernelConfig,
     LedgerRow,
     Outcome,
     PatchedTree,
@@ -62,20 +63,25 @@ _CPU = re.compile(r"(?:model name|stepping|microcode|flags|CPU \w+|Features)\s*:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A RunSpec with its names looked up."""
+    """A RunSpec with its names looked up. modules: folder of the guest modules' folders."""
 
     spec: RunSpec
     kernel: Kernel
     arch: Arch
     profile: Profile
+    modules: Path
 
 
-def choose(wanted: RunSpec) -> Chosen:
-    """Look the spec's names up; InputError for an unknown one, before any work is done."""
+def choose(wanted: RunSpec, modules: Path | None = None) -> Chosen:
+    """Look the spec's names up; InputError for an unknown one, before any work is done.
+
+    modules: a folder to build the guest modules from instead of our own.
+    """
     kernel, machine = spec.load_kernel(wanted.kernel), arch.get(wanted.arch)
     if machine.name in kernel.machines:
         machine = replace(machine, machine=kernel.machines[machine.name])
-    return Chosen(wanted, kernel, machine, spec.load_profile(wanted.profile))
+    folder = modules if modules is not None else resources.guest_modules()
+    return Chosen(wanted, kernel, machine, spec.load_profile(wanted.profile), folder)
 
 
 def series_names(kernel: Kernel) -> list[str]:
@@ -150,20 +156,31 @@ def _features(tree: PatchedTree) -> tuple[str, ...]:
     return tuple(sorted(wanted))
 
 
-def _modules() -> Mapping[str, Path]:
+def _modules(folder: Path) -> Mapping[str, Path]:
     names = {name for each in scenario.names() for name in scenario.get(each).MODULES}
-    return {name: resources.guest_modules() / name for name in sorted(names)}
+    return {name: folder / name for name in sorted(names)}
 
 
-def build(chosen: Chosen, tree: PatchedTree, progress: Progress) -> BuildArtifacts:
-    progress.stage("config")
-    config = kconfig.compose(
+def _config(chosen: Chosen, tree: PatchedTree) -> KernelConfig:
+    return kconfig.compose(
         chosen.kernel,
         chosen.arch,
         chosen.profile,
         _features(tree),
         resources.kernel_config(),
     )
+
+
+def digest(chosen: Chosen, tree: PatchedTree) -> str:
+    """A digest of what goes into a build: tree, configuration, architecture, compiler, modules."""
+    modules = [kernel.content(path) for path in _modules(chosen.modules).values()]
+    words = (tree.digest, _config(chosen, tree).digest, chosen.arch.name, chosen.spec.toolchain)
+    return cache.key(*words, *modules)
+
+
+def build(chosen: Chosen, tree: PatchedTree, progress: Progress) -> BuildArtifacts:
+    progress.stage("config")
+    config = _config(chosen, tree)
     progress.stage("build")
     return kernel.build(
         tree,
@@ -171,7 +188,7 @@ def build(chosen: Chosen, tree: PatchedTree, progress: Progress) -> BuildArtifac
         chosen.arch,
         chosen.kernel,
         chosen.spec.toolchain,
-        _modules(),
+        _modules(chosen.modules),
         jobs=chosen.spec.jobs,
         cache=resources.cache(),
         progress=progress,
@@ -392,13 +409,14 @@ def _plain(word: str) -> bool:
     return word.replace("-", "").replace("_", "").isalnum()
 
 
-def run(wanted: RunSpec, progress: Progress) -> tuple[RunRecord, Path]:
+def run(wanted: RunSpec, progress: Progress, modules: Path | None = None) -> tuple[RunRecord, Path]:
     """Do a whole run and leave its folder; whatever goes wrong is in the record.
 
+    modules: a folder to build the guest modules from instead of our own.
     Only InputError (no guest was booted, no folder is left) and an interruption come out as
     exceptions; the folder of an interrupted run says so. Returns the record and its folder.
     """
-    chosen = choose(wanted)
+    chosen = choose(wanted, modules)
     plan = scenario.get(wanted.scenario)
     plan.check(wanted.params, wanted.memory_mib)
     state = _new_run(chosen)

@@ -15,10 +15,11 @@ from harness.errors import InfraError
 _HERE = Path(__file__).resolve().parent
 
 
-def _folder(name: str) -> Path:
-    for top in (_HERE / "data", _HERE.parent):
-        if (top / name).is_dir():
-            return top / name
+def _folder(name: str, here: str = "") -> Path:
+    """here: its place in a checkout, where that is another one."""
+    for path in (_HERE / "data" / name, _HERE.parent / (here or name)):
+        if path.is_dir():
+            return path
     raise InfraError(
         f"the folder {name}/ is missing from this installation of pinpage",
         hint="install the package again, or run from a checkout",
@@ -35,6 +36,11 @@ def kernel_config() -> Path:
 
 def guest_modules() -> Path:
     return _folder("guest-modules")
+
+
+def faults() -> Path:
+    """The seeded faults, a folder for each kernel."""
+    return _folder("faults", "tests/faults")
 
 
 def cache() -> Path:

@@ -94,6 +94,7 @@ class Seen:
     owners: dict[int, tuple[Caller, ...]] = field(default_factory=dict)  # pfn → stack
     dumped: dict[int, list[str]] = field(default_factory=dict)  # attempt → pages in its way
     layout: dict[str, tuple[Run, ...]] = field(default_factory=dict)  # pageblocks
+    task_flags: list[int] = field(default_factory=list)  # of who compacted, after each time
     areas: list[tuple[int, int]] = field(default_factory=list)  # contiguous: first frame, frames
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
     leaks: list[Leak] = field(default_factory=list)
@@ -343,7 +344,11 @@ def _area(seen: Seen, data: Data) -> None:
 
 
 def _refs(seen: Seen, data: Data) -> None:
-    seen.refs = {handle: (_number(pfn), _number(count)) for handle, pfn, count in data["rows"]}
+    """Of several readings the fewest references: others take one in passing."""
+    for handle, pfn, count in data["rows"]:
+        was, before = seen.refs.get(handle, (pfn, count))
+        fewest = _number(count) if was != pfn else min(before, _number(count))
+        seen.refs[handle] = (_number(pfn), fewest)
 
 
 def _mapcounts(seen: Seen, data: Data) -> None:
@@ -385,6 +390,10 @@ def _compaction(seen: Seen, data: Data) -> None:
     seen.compactions += 1
 
 
+def _compacted(seen: Seen, data: Data) -> None:
+    seen.task_flags.append(_number(data["flags"]))
+
+
 def _page_free(seen: Seen, data: Data) -> None:
     _traced(seen).freed.update(frame for frame, order in data["frames"] if order == 0)
 
@@ -407,7 +416,10 @@ def _trace_missing(seen: Seen, data: Data) -> None:
 
 
 def _flags(seen: Seen, data: Data) -> None:
-    seen.flags[data["when"]] = dict(data["frames"])
+    """Of several readings at one moment what they have in common."""
+    found, when = dict(data["frames"]), data["when"]
+    before = seen.flags.get(when, found)
+    seen.flags[when] = {frame: flags & before.get(frame, flags) for frame, flags in found.items()}
 
 
 def _free(seen: Seen, data: Data) -> None:
@@ -498,6 +510,7 @@ _TAKE = {
     ("trigger", "attempt"): _attempt,
     ("trace", "mm_compaction_begin"): _compaction,
     ("trace", "mm_page_free"): _page_free,
+    ("harness", "compacted"): _compacted,
     ("trace", "stats"): _trace_stats,
     ("trace", "read"): _trace_read,
     ("trace", "missing"): _trace_missing,

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 
 from harness.model import LedgerRow, PageState, Witness
 from harness.parse.ledger import Move
-from harness.parse.pageflags import FOREIGN, FREE
+from harness.parse.pageflags import FOREIGN, FREE, HANDLED
 from harness.seen import Seen
 
 KERNEL = frozenset(
     {
         *("trace mm_page_free", "vmstat pgmigrate_success", "vmstat pgmigrate_fail"),
-        *("pageflags", "buddyinfo"),
+        *("pageflags", "buddyinfo", "vmstat nr_isolated", "task flags"),
         *(
             "sysfs state",
             "sysfs gone",
@@ -44,6 +44,11 @@ _FIGURES = frozenset(
     }
 )
 SLACK = 64  # huge pages that two readings may differ by
+# Pages that others may have isolated when nr_isolated is read: a batch of compaction in the
+# background and one of reclaim's (32 each), and what the counters of processors keep back where
+# nothing folds them (mm/vmstat.c: stat_threshold, 125 at most).
+ISOLATED = 512
+_NOIO = 0x80000  # PF_MEMALLOC_NOIO, v3.9 to v6.12: memory that a task asks for waits for no I/O
 
 
 def examine(seen: Seen, rows: tuple[LedgerRow, ...]) -> tuple[Witness, ...]:
@@ -310,6 +315,39 @@ def _held(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     yield claim.says("pageflags", used, used == len(frames), detail)
 
 
+def _left_over(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
+    """When all is over no page of the owner's is in anybody else's hands any more.
+
+    Compaction goes on in the background: a page counts if it is so each time that it was looked at.
+    """
+    claim = _Claim("left over", seen.plan.name)
+    yield claim.says("drive", 0, True, "it is over")
+    held = [row for row in rows if row.state is not PageState.LOST]
+    if not seen.refs:
+        yield claim.absent("pinner refs", "not read")
+    else:
+        known = (row for row in held if seen.refs.get(row.handle, (-1, 0))[0] == row.pfn_after)
+        more = sum(seen.refs[row.handle][1] != 1 for row in known)
+        yield claim.says("pinner refs", more, not more, "pages have other references than one")
+    flags = seen.flags.get("released")
+    if flags is None:
+        yield claim.absent("pageflags", "not read")
+    else:
+        stuck = sum(1 for row in held if flags.get(row.pfn_after, 0) & HANDLED)
+        yield claim.says("pageflags", stuck, not stuck, "pages are locked or isolated")
+    if not seen.task_flags:
+        yield claim.absent("task flags", "nobody compacted on demand")
+    else:
+        left = sum(bool(flags & _NOIO) for flags in seen.task_flags)
+        yield claim.says("task flags", left, not left, "compactions left their task without I/O")
+    grown = [seen.delta(f"nr_isolated_{kind}", "outer") for kind in ("anon", "file")]
+    if any(each is None for each in grown):
+        yield claim.absent("vmstat nr_isolated", "not read")
+    else:
+        more = sum(each for each in grown if each is not None)
+        yield claim.says("vmstat nr_isolated", more, abs(more) <= ISOLATED, "it grew by so many")
+
+
 def _contents(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     for name in ("lost", "corrupt"):
         claim = _Claim(name, seen.plan.name)
@@ -408,6 +446,7 @@ _CLAIMS = (
         _failed,
         _refused,
         _held,
+        _left_over,
         _contents,
         _huge,
         _kernel,

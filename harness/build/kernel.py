@@ -87,7 +87,7 @@ class _Job:
         self._toolchain = toolchain.find(wanted, arch, arches.host())
         self._variables = toolchain.variables(self._toolchain, kernel, arch)
         tools = _tools_key(self._toolchain, self._variables)
-        sources = [part for name in sorted(modules) for part in (name, _content(modules[name]))]
+        sources = [part for name in sorted(modules) for part in (name, content(modules[name]))]
         self.key = cache.key(_FORMAT, tree.digest, config.digest, arch.name, tools, *sources)
         self.workspace = cache.key(
             _FORMAT,
@@ -273,7 +273,7 @@ def _tools_key(found: Toolchain, variables: Mapping[str, str]) -> str:
     return cache.key(found.name, found.version, *sorted(words))
 
 
-def _content(module: Path) -> str:
+def content(module: Path) -> str:
     """A digest of a module's sources, the headers beside its folder included."""
     if not module.is_dir():
         raise InputError(f"there is no module source folder {module}")

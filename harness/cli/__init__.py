@@ -19,6 +19,7 @@ from harness.cli.guests import boot, shell
 from harness.cli.host import completion, doctor_command
 from harness.cli.logs import parse
 from harness.cli.options import EXIT_HELP, err, tell
+from harness.cli.planted import faults
 from harness.cli.trees import apply, build, fetch, kernels
 from harness.errors import PinpageError
 from harness.model import EXIT_CODES, Outcome
@@ -73,6 +74,7 @@ for _each in (
     build,
     completion,
     doctor_command,
+    faults,
     fetch,
     fixes,
     kernels,

@@ -63,62 +63,62 @@ def host_arch() -> str:
     return arch.host().name
 
 
-TREE_OPTIONS = (
-    click.option(
-        "--kernel",
-        default="6.12",
-        show_default=True,
-        help="Kernel, as 'pinpage kernels' lists them.",
-        shell_complete=complete(lambda: [k.name for k in spec.kernels()]),
-    ),
-    click.option(
-        "--tree",
-        metavar="DIR|TARBALL|GIT[@REF]",
-        help="Your own tree instead of the kernel's source; it is never written to.",
-    ),
-    click.option(
-        "--series",
-        "series",
-        multiple=True,
-        default=("fixed",),
-        show_default=True,
-        metavar="NAME|FILE...|DIR|MBOX|GITRANGE",
-        help="Patches to apply: none, posted, fixed, or your own; several go one on the other.",
-        shell_complete=complete(
-            lambda: sorted({name for k in spec.kernels() for name in pipeline.series_names(k)})
-        ),
-    ),
-    click.option(
-        "--without",
-        multiple=True,
-        metavar="PATCH",
-        help="Leave this patch of the series out; the begin of its name will do.",
+KERNEL_OPTION = click.option(
+    "--kernel",
+    default="6.12",
+    show_default=True,
+    help="Kernel, as 'pinpage kernels' lists them.",
+    shell_complete=complete(lambda: [k.name for k in spec.kernels()]),
+)
+TREE_OPTION = click.option(
+    "--tree",
+    metavar="DIR|TARBALL|GIT[@REF]",
+    help="Your own tree instead of the kernel's source; it is never written to.",
+)
+SERIES_OPTION = click.option(
+    "--series",
+    "series",
+    multiple=True,
+    default=("fixed",),
+    show_default=True,
+    metavar="NAME|FILE...|DIR|MBOX|GITRANGE",
+    help="Patches to apply: none, posted, fixed, or your own; several go one on the other.",
+    shell_complete=complete(
+        lambda: sorted({name for k in spec.kernels() for name in pipeline.series_names(k)})
     ),
 )
-BUILD_OPTIONS = (
-    click.option(
-        "--arch",
-        "arch_name",
-        default=host_arch,
-        show_default="this machine's",
-        help="Architecture of the guest, or 'all': each in turn.",
-        shell_complete=complete(lambda: [*arch.all_arches(), ALL]),
-    ),
-    click.option(
-        "--profile",
-        default="fast",
-        show_default=True,
-        help="What the kernel is built to notice.",
-        shell_complete=complete(lambda: [p.name for p in spec.profiles()]),
-    ),
-    click.option("--jobs", "-j", type=click.IntRange(1), help="make -j [default: the cores]"),
-    click.option(
-        "--toolchain",
-        default="gcc",
-        show_default=True,
-        help="gcc, gcc-12, llvm, llvm-15 and so on.",
-    ),
+WITHOUT_OPTION = click.option(
+    "--without",
+    multiple=True,
+    metavar="PATCH",
+    help="Leave this patch of the series out; the begin of its name will do.",
 )
+ARCH_OPTION = click.option(
+    "--arch",
+    "arch_name",
+    default=host_arch,
+    show_default="this machine's",
+    help="Architecture of the guest, or 'all': each in turn.",
+    shell_complete=complete(lambda: [*arch.all_arches(), ALL]),
+)
+PROFILE_OPTION = click.option(
+    "--profile",
+    default="fast",
+    show_default=True,
+    help="What the kernel is built to notice.",
+    shell_complete=complete(lambda: [p.name for p in spec.profiles()]),
+)
+JOBS_OPTION = click.option(
+    "--jobs", "-j", type=click.IntRange(1), help="make -j [default: the cores]"
+)
+TOOLCHAIN_OPTION = click.option(
+    "--toolchain",
+    default="gcc",
+    show_default=True,
+    help="gcc, gcc-12, llvm, llvm-15 and so on.",
+)
+TREE_OPTIONS = (KERNEL_OPTION, TREE_OPTION, SERIES_OPTION, WITHOUT_OPTION)
+BUILD_OPTIONS = (ARCH_OPTION, PROFILE_OPTION, JOBS_OPTION, TOOLCHAIN_OPTION)
 GUEST_OPTIONS = (
     click.option(
         "--accel",

@@ -49,6 +49,10 @@ FREE = (1 << BITS["BUDDY"]) | (1 << BITS["NOPAGE"]) | (1 << BITS["OFFLINE"])
 # What a page of an owner's never is, but one that was freed and given to another may be.
 FOREIGN = sum(1 << BITS[name] for name in ("LRU", "SLAB", "ANON", "HUGE", "THP", "KSM", "PGTABLE"))
 
+# A page in somebody's hands. PG_isolated of pages that are not on the LRU is PG_reclaim
+# (include/linux/page-flags.h), which the pages of an owner have no other use for.
+HANDLED = sum(1 << BITS[name] for name in ("LOCKED", "RECLAIM"))
+
 
 def pageflags(data: bytes, first: int) -> dict[int, int]:
     """pfn → flags of a piece of the file that begins at page frame ``first``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +23,7 @@ from harness.scenario.probes.prober import Prober
 from harness.scenario.recorder import Recorder
 
 _ALL = "all"
+_GUEST = (Outcome.CRASH, Outcome.HANG, Outcome.LOST)  # ends of a guest that are the kernel's doing
 _FUNCTION = re.compile(r"^(?:[a-z]\w*[ *]+)*([a-z_]\w*)\(")
 _LABEL = re.compile(r"^\w+:")
 
@@ -117,7 +119,27 @@ class Defects:
             for each in CATALOGUE
             if _arm_name(each) in wanted
         )
-        return verdict.from_findings(findings)
+        answer = verdict.from_findings(findings)
+        if answer.outcome is not Outcome.INFRA:
+            return answer
+        return _complaint(answer, findings, events) or answer
+
+
+def _complaint(
+    answer: Verdict, findings: Sequence[Finding], events: Sequence[Event]
+) -> Verdict | None:
+    """A probe that could not tell since its guest crashed, hung or complained has told enough:
+    something is wrong with the kernel, though not what was looked for."""
+    for each in findings:
+        if not each.probed or each.shown is not None:
+            continue
+        facts = _facts(each.arm, [event for event in events if event.arm == each.arm])
+        crashed = Outcome.CRASH if facts.reports else None
+        ended = next((o for o in _GUEST if facts.outcome == o), crashed)
+        if ended is not None:
+            said = f"the probe of defect {each.defect} ended otherwise: {each.evidence}"
+            return replace(answer, outcome=ended, reason=said, next_step=verdict.NEXT[ended])
+    return None
 
 
 def _place(probe: Probe, tree: Tree) -> dict[str, Any] | None:

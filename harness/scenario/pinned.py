@@ -95,6 +95,7 @@ def pinned(
     frames = {pin.pfn_now for pin in pins} | {pin.pfn_now for pin in after}
     record.pageflags("after", frames)
     record.blocks("after")
+    record.released()
     was = {pin.handle: pin.pfn_now for pin in pins}
     record.holders(pin.pfn_now for pin in after if was.get(pin.handle) == pin.pfn_now)
     record.log()
@@ -102,6 +103,9 @@ def pinned(
     record.unload()
     record.free("removed")
     kmemleak.look(record, known)
+    # Another owner can come: nothing of the one that is gone is in the way, or is looked at.
+    record.load()
+    record.unload()
 
 
 def load(record: Recorder, values: Mapping[str, Default]) -> None:

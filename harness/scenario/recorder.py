@@ -33,6 +33,7 @@ EXTFRAG = "/sys/kernel/debug/extfrag"
 _MODULE = "/modules/pinner.ko"
 _UNSUPPORTED = re.compile(r"not supported", re.IGNORECASE)
 _PIECE = 4096  # bytes of /proc/kpageflags read at once
+_LOOKS = 4  # at who has pages in hand, a second after the other
 _LOGGED = 2000  # lines of the pinner in the log that are kept as evidence
 
 
@@ -200,14 +201,16 @@ class Recorder:
             rows = [{"node": i.node, "zone": i.zone, "orders": [*i.values]} for i in found]
             self.event("buddyinfo", name, when=when, zones=rows)
 
-    def pageflags(self, when: str, frames: Iterable[int]) -> None:
+    def pageflags(self, when: str, frames: Iterable[int]) -> dict[int, int]:
         """What the kernel says of some page frames; only the range they span is read."""
         wanted = sorted(set(frames))
         if not wanted or self.guest.run("[ -r /proc/kpageflags ]").status != 0:
-            return
+            return {}
         flags = self.flags(wanted[0], wanted[-1])
-        rows: list[JSON] = [[frame, flags[frame]] for frame in wanted if frame in flags]
+        found = {frame: flags[frame] for frame in wanted if frame in flags}
+        rows: list[JSON] = [[frame, value] for frame, value in found.items()]
         self.event("pageflags", "flags", when=when, frames=rows, asked=len(wanted))
+        return found
 
     def blocks(self, when: str) -> None:
         """What each pageblock of the machine is full of, for the picture of it."""
@@ -226,13 +229,25 @@ class Recorder:
         )
         return pageflags.pageflags(data, begin * entries)
 
+    def released(self) -> None:
+        """Whether anybody but the owner has its pages in hand. Some may have in passing: it is
+        looked at again until nobody has, for a few times."""
+        for _ in range(_LOOKS):
+            refs = self.optional(f"{PINNER}/refs")
+            if refs is None:
+                return
+            found = pinner.refs(refs)
+            rows: list[JSON] = [[*row] for row in found]
+            self.event("pinner", "refs", rows=rows)
+            flags = self.pageflags("released", (pfn for _, pfn, _ in found))
+            busy = any(count != 1 for _, _, count in found)
+            if not busy and not any(value & pageflags.HANDLED for value in flags.values()):
+                return
+            self.guest.run("sleep 1")
+
     def holders(self, frames: Iterable[int]) -> None:
-        """Who holds some page frames: references, mappings, and page_owner's stacks, of what of
-        that this kernel has."""
-        refs = self.optional(f"{PINNER}/refs")
-        if refs is not None:
-            counts: list[JSON] = [[*row] for row in pinner.refs(refs)]
-            self.event("pinner", "refs", rows=counts)
+        """Who holds some page frames: mappings, and page_owner's stacks, of what of that this
+        kernel has."""
         wanted = sorted(set(frames))
         if wanted and self.guest.run("[ -r /proc/kpagecount ]").status == 0:
             mapped = self.flags(wanted[0], wanted[-1], "/proc/kpagecount")

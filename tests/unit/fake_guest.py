@@ -63,6 +63,9 @@ class FakeGuest:
             status, out, err = self._answer(inner)
             return status, gzip.compress(out), err
         words = command.split()
+        if "compact_memory &&" in command:
+            self.write(words[3], b"1")
+            return 0, b"9 (sh) R 1 9 9 0 -1 4194560 1 0\n", ""
         for key, err in self.refusals.items():
             if command.startswith(key):
                 return 1, b"", err
@@ -99,7 +102,7 @@ class FakeGuest:
         files: dict[str, Callable[[], str]] = {
             "ledger": self._ledger,
             "moves": lambda: "\n".join(["pinner-moves 1", *self.calls, "dropped 0", ""]),
-            "refs": lambda: "pinner-refs 1\n",
+            "refs": self._refs,
             "counters": self._counters,
             "vmstat": self._vmstat,
             "buddyinfo": lambda: f"Node 0, zone DMA32 9 8 7 6 5 4 3 2 1 {self.huge} 0\n",
@@ -116,12 +119,16 @@ class FakeGuest:
     def _vmstat(self) -> str:
         return (
             f"pgmigrate_success {self.migrated}\npgmigrate_fail 0\n"
-            f"compact_migrate_scanned {self.scanned}\n"
+            f"compact_migrate_scanned {self.scanned}\nnr_isolated_anon 0\nnr_isolated_file 0\n"
         )
 
     def _ledger(self) -> str:
         rows = [f"{h} {p[0]} {p[1]} {p[2]} 0 stored" for h, p in enumerate(self.pages)]
         return "\n".join(["pinner-ledger 1", *rows, ""])
+
+    def _refs(self) -> str:
+        rows = [f"{h} {page[1]} 1" for h, page in enumerate(self.pages)]
+        return "\n".join(["pinner-refs 1", *rows, ""])
 
     def _counters(self) -> str:
         moved = sum(page[2] for page in self.pages)

@@ -75,6 +75,8 @@ def _vmstat(success: int, fail: int, scanned: int) -> Json:
         "pgmigrate_success": success,
         "pgmigrate_fail": fail,
         "compact_migrate_scanned": scanned,
+        "nr_isolated_anon": 3,
+        "nr_isolated_file": 0,
     }
 
 
@@ -137,7 +139,11 @@ def _arm(plan: ArmPlan, moved: int, after9: int, refused: int) -> bytes:
     frames = [[row[1], BUDDY if row[3] else 0] for row in after]
     frames += [[row[2], 0] for row in after if row[3]]
     made.add("pageflags", "flags", when="after", frames=frames, asked=len(frames))
+    frames = [[row[2], 0] for row in after]
+    made.add("pageflags", "flags", when="released", frames=frames, asked=len(frames))
+    made.add("pinner", "refs", rows=[[row[0], row[2], 1] for row in after])
     made.add("pinner", "verify", ok=True)
+    made.add("harness", "compacted", flags=4194560)
     made.add("harness", "drive", seconds=2.5, rounds=2, nodes=[])
     made.add("harness", "rmmod")
     return pickle.dumps(made)

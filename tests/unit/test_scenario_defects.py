@@ -288,6 +288,31 @@ def test_what_a_kernel_lacks_is_no_doubt() -> None:
     assert found.evidence == "it has no memory blocks"
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reports", "seen"),
+    [
+        ("", True, Outcome.CRASH),  # it complained of something else than what was looked for
+        ("HANG", False, Outcome.HANG),
+        ("CRASH", True, Outcome.CRASH),
+        ("INFRA", False, Outcome.INFRA),
+        ("FAIL", False, Outcome.INFRA),
+    ],
+)
+def test_a_guest_that_ends_otherwise_is_the_kernels_doing(
+    outcome: str, reports: bool, seen: Outcome
+) -> None:
+    events = evidence(PROBES["c"], facts={"result": -16}, commands={"gone": 0}, driven=not outcome)
+    ended = next(event for event in events if event.name == "ended")
+    data = {"outcome": outcome, "message": "it ended"}
+    events[events.index(ended)] = Event(ended.arm, ended.source, ended.name, data)
+    if reports:
+        report = {"kind": "WARN", "title": "WARNING: lock held", "report": "…", "line": 7}
+        events.append(Event(ended.arm, "console", "splat", report))
+    answer = DEFECTS.judge((), events, (), ())
+    assert answer.outcome is seen, answer.reason
+    assert seen is Outcome.INFRA or "probe of defect c" in answer.reason
+
+
 def test_every_probe_is_tried_here_in_both_ways() -> None:
     driven = {probe.defect for probe in CATALOGUE if probe.drive is not None}
     assert {defect for defect, _ in SHOWN} == {defect for defect, _ in HEALTHY} == driven

@@ -326,7 +326,28 @@ def backwards(case: Case) -> None:
     case.treated.get("vmstat", "vmstat", "inner-before")["values"]["pgmigrate_success"] = 10
 
 
+def still_shared(case: Case) -> None:
+    """Whoever isolated a page still has a reference on it."""
+    case.treated.get("pinner", "refs")["rows"][7][2] = 2
+
+
+def still_isolated(case: Case) -> None:
+    case.treated.get("pageflags", "flags", "released")["frames"][7][1] = 1 << BITS["RECLAIM"]
+
+
+def isolation_adrift(case: Case) -> None:
+    case.treated.get("vmstat", "vmstat", "outer-after")["values"]["nr_isolated_file"] = 600
+
+
+def task_without_io(case: Case) -> None:
+    case.treated.get("harness", "compacted")["flags"] |= 0x80000
+
+
 DISAGREEMENTS = [
+    (task_without_io, "left over", "task flags"),
+    (still_shared, "left over", "pinner refs"),
+    (still_isolated, "left over", "pageflags"),
+    (isolation_adrift, "left over", "vmstat nr_isolated"),
     (nowhere, "held", "pinner moves"),
     (moves_of_another, "migrated", "pinner moves"),
     (one_frame_pinned_twice, "pinned", "distinct frames"),
@@ -367,6 +388,18 @@ def test_each_disagreement_is_inconsistent_with_both_figures(
     first = next(w for w in verdict.witnesses if (w.arm, w.claim) == (liars[0].arm, liars[0].claim))
     for word in (first.source, str(first.count), liars[0].source, str(liars[0].count)):
         assert word in verdict.reason
+
+
+def test_a_page_in_other_hands_in_passing_is_no_disagreement() -> None:
+    def passing(case: Case) -> None:
+        refs = case.treated.get("pinner", "refs")["rows"]
+        flags = case.treated.get("pageflags", "flags", "released")["frames"]
+        case.treated.add("pinner", "refs", rows=[[*row[:2], row[2] + 1] for row in refs])
+        locked = [[frame, 1 << BITS["LOCKED"]] for frame, _ in flags]
+        case.treated.add("pageflags", "flags", when="released", frames=locked, asked=len(locked))
+
+    verdict = spoiled(passing)
+    assert verdict.outcome is Outcome.PASS, verdict.reason
 
 
 def overrun(case: Case) -> None:

@@ -12,6 +12,7 @@ import pytest
 from made_evidence import BUDDY, FIRST, MOVED, PAGES, TARGET, Case, Spoil
 
 from harness.model import ArmPlan, Event, Outcome, Verdict
+from harness.parse.pageflags import BITS
 from harness.verdict import Expectation, judge, ledger
 from harness.witness import KERNEL, disagreements
 
@@ -174,6 +175,18 @@ def blocks(by: int) -> Spoil:
     return spoil
 
 
+def shared(case: Case) -> None:
+    case.treated.get("pinner", "refs")["rows"][7][2] = 2
+
+
+def isolated(case: Case) -> None:
+    case.treated.get("pageflags", "flags", "released")["frames"][7][1] = 1 << BITS["RECLAIM"]
+
+
+def without_io(case: Case) -> None:
+    case.treated.get("harness", "compacted")["flags"] |= 0x80000
+
+
 def is_moved(case: Case) -> None:
     row(LAST, frame=TARGET + 9, moves=1)(case)
 
@@ -221,6 +234,14 @@ TAMPERED: dict[tuple[str, str], tuple[Spoil | None, Spoil | None]] = {
     ("held", "distinct frames"): (CANNOT, same_frame("after")),
     ("held", "pinner moves"): (CANNOT, call_leads_astray),
     ("held", "pageflags"): (CANNOT, is_free(TARGET - 3)),
+    ("left over", "drive"): (CANNOT, CANNOT),
+    ("left over", "pinner refs"): (shared, CANNOT),
+    ("left over", "pageflags"): (isolated, CANNOT),
+    ("left over", "vmstat nr_isolated"): (
+        vmstat("nr_isolated_file", 600),
+        vmstat("nr_isolated_file", -600),
+    ),
+    ("left over", "task flags"): (without_io, CANNOT),
     ("lost", "pinner ledger"): (row(0, state="lost"), counter("lost", 1)),
     ("lost", "pinner counter lost"): (counter("lost", 1), row(0, state="lost")),
     ("corrupt", "pinner ledger"): (row(0, state="corrupt"), counter("corrupt", 1)),
@@ -348,6 +369,10 @@ MISSED: dict[str, Callable[[str], Spoil]] = {
     "pinner counter refused": lambda _: uncounted("refused"),
     "pinner counter lost": lambda _: uncounted("lost"),
     "pinner counter corrupt": lambda _: uncounted("corrupt"),
+    "drive": lambda _: drop("harness", "drive"),
+    "pinner refs": lambda _: drop("pinner", "refs"),
+    "vmstat nr_isolated": lambda _: no_vmstat("nr_isolated_file"),
+    "task flags": lambda _: drop("harness", "compacted"),
     "pageflags": lambda _: drop("pageflags", "flags"),
     "pinner moves": lambda _: no_moves,
     "pinner calls": lambda _: no_moves,

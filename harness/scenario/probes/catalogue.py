@@ -191,7 +191,7 @@ def _once(facts: Facts) -> Answer:
     )
     if moved < MANY:
         return _open(said)
-    return _no(said) if flagged == known == moved else _yes(said)
+    return _no(said) if flagged == known == moved and not old else _yes(said)
 
 
 def _drive_keep(prober: Prober) -> None:
@@ -374,11 +374,16 @@ def _returned(command: str, what: str, healthy: int) -> Callable[[Facts], Answer
     return answer
 
 
-def _drive_one(command: str, *before: str) -> Callable[[Prober], None]:
+def _drive_one(command: str, *before: str, after: str = "") -> Callable[[Prober], None]:
+    """after: what has to go on when the command has been refused; it waits for ever where the
+    refusal has left something locked."""
+
     def drive(prober: Prober) -> None:
         for each in (*before, command):
             prober.do(each)
         prober.facts()
+        if after:
+            prober.offered(after)
         prober.end()
 
     return drive
@@ -640,7 +645,7 @@ CATALOGUE = (
         "a system may go while its pages are pinned",
         "unregister_pinpage",
         (SUBSYSTEM, r"return psys->destroy_subsys\(psys\);"),
-        _drive_one("gone", "pin 100 1"),
+        _drive_one("gone", "pin 100 1", after="gone"),
         _returned("gone", "unregister_pinpage() with 100 pages pinned", -EBUSY),
         fix="refuse-to-unregister",
     ),

@@ -62,6 +62,8 @@ class Prober:
         The latter change places with the others all the time: both are from one reading.
         """
         self.settle()
+        # Counters that are negative read 0: this has them told in the kernel log, where it can.
+        self.guest.run("[ ! -w /proc/sys/vm/stat_refresh ] || echo 1 > /proc/sys/vm/stat_refresh")
         values: dict[str, JSON] = {**vmstat.vmstat(self.record.text("/proc/vmstat"))}
         counts = _FREE.findall(self.record.text("/proc/zoneinfo"))
         values["free"] = sum(map(int, counts))

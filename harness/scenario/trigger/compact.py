@@ -7,7 +7,9 @@ Documentation/ABI/stable/sysfs-devices-node (node<N>/compact).
 
 from __future__ import annotations
 
-from harness.errors import CannotRun
+import re
+
+from harness.errors import CannotRun, EvidenceError
 from harness.model import Guest
 
 COMPACT = "/proc/sys/vm/compact_memory"
@@ -29,8 +31,16 @@ def nodes(guest: Guest) -> list[str]:
     return guest.run(f"ls -d {_NODES} 2>/dev/null").stdout.decode().split()
 
 
-def everything(guest: Guest) -> None:
-    guest.write(COMPACT, b"1", timeout=_SECONDS)
+def everything(guest: Guest) -> int:
+    """Compact all zones; the flags of the task that did it, afterwards.
+
+    Source: proc_pid_stat(5), the ninth field; include/linux/sched.h, PF_*.
+    """
+    said = guest.must(f"echo 1 > {COMPACT} && cat /proc/$$/stat", timeout=_SECONDS)
+    flags = re.fullmatch(r"\d+ \(.*\) \S(?: -?\d+){5} (\d+) .*", said.strip())
+    if flags is None:
+        raise EvidenceError(f"/proc/PID/stat of the shell that compacted is {said[:200]!r}")
+    return int(flags[1])
 
 
 def node(guest: Guest, path: str) -> None:

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The table of the seeded faults: what caught each of them, by which words, after how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harness.report.text import visible
+
+_STYLES = {"caught": "green", "equivalent": "green", "missed": "bold red", "untold": "yellow"}
+_SAID = 300  # characters of a sentence that a terminal is shown; JSON has all
+
+
+def baseline(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """What each try says of the series without a fault."""
+    table = _table("without a fault", "verdict", "seconds")
+    for row in rows:
+        said = f"\n{visible(row['said'])}" if row["outcome"] != "PASS" else ""
+        what = Text(visible(_how(row))).append(said[:_SAID], style="dim")
+        table.add_row(what, row["outcome"], _seconds(row))
+    return table
+
+
+def faults(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """A row for each fault; below its title stands what was said, or why it was not caught."""
+    table = _table("fault", "", "by", "verdict", "seconds")
+    for row in rows:
+        found = row["tried"][-1] if row["caught"] else None
+        text = Text(visible(row["name"]))
+        text.append(f"\n{visible(row['title'])}", style="dim")
+        text.append(f"\n{visible(_why(row))[:_SAID]}")
+        table.add_row(
+            text,
+            Text(row["state"], style=_STYLES[row["state"]]),
+            visible(_how(found)) if found else "",
+            found["outcome"] if found else "",
+            _seconds(found) if found else "",
+        )
+    return Group(table, Padding(Text(tally(rows)), (1, 0, 0, 0)))
+
+
+def tally(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many of each kind, as a sentence."""
+    counts = {state: sum(row["state"] == state for row in rows) for state in _STYLES}
+    said = f"{counts['caught']} of {len(rows)} seeded faults are caught"
+    if counts["equivalent"]:
+        said += f", {counts['equivalent']} change nothing that could be seen"
+    for state, words in (("missed", "are missed"), ("untold", "could not be told")):
+        names = ", ".join(row["name"] for row in rows if row["state"] == state)
+        if names:
+            said += f", {counts[state]} {words}: {names}"
+    return said
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold", justify="right" if name == "seconds" else "left")
+    return table
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    if row["caught"]:
+        return str(row["tried"][-1]["said"])
+    if row["error"]:
+        return str(row["error"])
+    if row["state"] == "equivalent":
+        return str(row["equivalent"])
+    return "; ".join(
+        f"{_how(each)}: {each['outcome']}"
+        + (f" ({each['said']})" if each["outcome"] != "PASS" else "")
+        for each in row["tried"]
+    )
+
+
+def _how(row: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (row["scenario"], row["profile"], row["settings"])))
+
+
+def _seconds(row: Mapping[str, Any]) -> str:
+    return f"{row['seconds']:.0f}"
