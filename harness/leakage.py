@@ -104,7 +104,7 @@ def _moving(seen: Seen) -> list[Leak]:
         return []
     first, last = seen.census[0].stacks or {}, seen.census[-1].stacks or {}
     more = {stack: last.get(stack, 0) - first.get(stack, 0) for stack in own}
-    by_most = sorted((stack for stack in own if more[stack] > 0), key=lambda s: -more[s])
+    by_most = sorted((s for s in own if more[s] > 0), key=lambda s: (-more[s], calls(s)))
     named = ", and from ".join(f"{calls(stack)} ({more[stack]})" for stack in by_most[:_NAMED])
     return [Leak(PAGES, f"from {named}", grown)]
 

@@ -161,7 +161,7 @@ def test_a_leak_that_goes_from_one_stack_to_another_is_told_by_the_sum() -> None
     (leak,) = leakage.leaks(gather(ARM, events))
     assert leak.growth.steps == (1,) * 6
     assert leak.what == (
-        "from pinner_plan_drain [pinner] (3), and from compaction_alloc ← migrate_pages_batch (3)"
+        "from compaction_alloc ← migrate_pages_batch (3), and from pinner_plan_drain [pinner] (3)"
     )
 
 
