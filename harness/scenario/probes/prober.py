@@ -18,6 +18,8 @@ _SLAB = "/sys/kernel/slab"
 _CACHE = re.compile(r"/kmalloc-(\d{1,6})$")
 _ERRNO = {"Operation not supported": 95, "Invalid argument": 22, "No such file or directory": 2}
 _FREE = re.compile(r"^ *(?:pages free|count:) +(\d{1,12})$", re.MULTILINE)
+_COMPACTIONS = 5  # at most
+_ENOUGH = 1000  # pages: a quarter of what a probe pins
 _OFFLINE = 20  # seconds for one block: the kernel would try for ever
 
 
@@ -70,9 +72,21 @@ class Prober:
         self.record.event("vmstat", "vmstat", when=when, values=values)
 
     def compact(self) -> None:
+        """Compact memory, and again where the kernel gave up before it had isolated much.
+
+        It does where more is isolated than half of the LRU's pages, of which a guest this small has
+        few (mm/compaction.c: too_many_isolated(), COMPACT_CONTENDED).
+        """
         if self.guest.run(f"[ -w {COMPACT} ]").status != 0:
             raise CannotRun(f"this kernel cannot compact memory on demand: there is no {COMPACT}")
-        self.guest.write(COMPACT, b"1", timeout=300)
+        for _ in range(_COMPACTIONS):
+            before = self._isolated()
+            self.guest.write(COMPACT, b"1", timeout=300)
+            if self._isolated() - before >= _ENOUGH:
+                break
+
+    def _isolated(self) -> int:
+        return vmstat.vmstat(self.record.text("/proc/vmstat")).get("compact_isolated", 0)
 
     def compact_or_wait(self, seconds: int) -> None:
         """Compact beside us, and say whether that has ended in time, and where it waits if not."""
