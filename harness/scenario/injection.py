@@ -21,7 +21,7 @@ from harness import verdict
 from harness.errors import CannotRun
 from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
 from harness.parse import census as parsed
-from harness.parse import injected
+from harness.parse import injected, vmstat
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
@@ -314,16 +314,19 @@ class _Trials:
     # No room, no time, no module -----------------------------------------------------------------
 
     def _no_room(self, block: offline.Block, way: _Way) -> None:
-        """No page that is to be the new place of one in the block can be had."""
+        """No page can be had: neither as the new place of one in the block, nor by anything else
+        that the offline does; which of them ends it is told in what is said."""
         pins = way.place.fill()
         injector = inject.Injector(self.own.record, "fail_page_alloc")
         write = injector.write(way.path, way.text)
         command = injector.every(f"timeout -s INT {way.seconds:g} {write}")
 
         def act() -> Done:
+            before = _failed(self.own.record)
             self.guest.run(command, timeout=_GRACE + way.seconds)
             gone = offline.state(self.guest, block) == "offline"
-            return Done(0 if gone else numbers.ENOMEM, checks={"sysfs state": gone})
+            said = f"{_failed(self.own.record) - before} pages failed to migrate"
+            return Done(0 if gone else numbers.ENOMEM, said, checks={"sysfs state": gone})
 
         self.own.attempts.make(
             "offline",
@@ -332,6 +335,7 @@ class _Trials:
             group="offline without room",
             expected=False,
             pins=pins,
+            provokes=("alloc-failure",),
         )
         self._survived(way, "offline without room")
 
@@ -372,6 +376,10 @@ class _Trials:
         with suppress(CannotRun):
             load(self.own.record, self.values)
         self.own.record.unload()
+
+
+def _failed(record: Recorder) -> int:
+    return vmstat.vmstat(record.text("/proc/vmstat")).get("pgmigrate_fail", 0)
 
 
 SCENARIO = Injection()
