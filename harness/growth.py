@@ -12,6 +12,10 @@ the work. Of a count that is read after each, ``LEAKS`` says that it leaks where
 Noise that goes up and down fails the first in one round of two. What fills up, as a cache does or
 the stacks that page_owner remembers, fails it once it is full. What drifts by itself drifts in the
 idle rounds. What is kept while there is work, and given back after it, fails the third.
+
+A count that nothing but the work can change, and that is as it was once all is freed, has no noise.
+For such a one it is enough that it ``sticks``: it never falls, idle rounds leave it alone, and at
+least ``OFTEN`` working rounds added to it. In some rounds nothing may have failed that leaks.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from itertools import pairwise
 
 WORKING = 4  # rounds of work that are needed to tell, and IDLE others
 IDLE = 2
+OFTEN = 2
 ALIKE = 2.0
 # Pages that the system itself may take or give back from one round to the next, at least: what
 # the idle rounds show may be less by chance.
@@ -60,6 +65,13 @@ class Growth:
             return False
         each = [step / own.ops for step, own in zip(self.steps, self.rounds, strict=True)]
         return any(max(some) <= ALIKE * min(some) for some in (self.steps, each))
+
+    @property
+    def sticks(self) -> bool:
+        if len(self.steps) < WORKING or len(self.idle) < IDLE:
+            return False
+        grew = sum(step > 0 for step in self.steps)
+        return grew >= OFTEN and min(self.steps) >= 0 and not any(self.idle)
 
     @property
     def noise(self) -> int:

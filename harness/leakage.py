@@ -83,16 +83,16 @@ def _counts(seen: Seen, part: str) -> bool:
 
 
 def _stacks(seen: Seen) -> list[Leak]:
-    found: list[Leak] = []
     if not _counts(seen, "stacks"):
-        return found
+        return []
+    found = _moving(seen)
     for stack in {stack for each in seen.census for stack in each.stacks or ()}:
-        if any(caller.function.startswith(_INSTRUMENT) for caller in stack):
+        if _of_a_move(stack) or any(call.function.startswith(_INSTRUMENT) for call in stack):
             continue
         grown = _growth(seen, partial(_of_stack, stack))
         if grown.leaks:
             found.append(Leak(PAGES, f"from {calls(stack)}", grown))
-    return found or _moving(seen)
+    return found
 
 
 def _moving(seen: Seen) -> list[Leak]:
@@ -100,12 +100,13 @@ def _moving(seen: Seen) -> list[Leak]:
     page: it may be the one in one round and the other in the next, and is told by the sum."""
     own = {stack for each in seen.census for stack in each.stacks or () if _of_a_move(stack)}
     grown = _growth(seen, lambda each: sum((each.stacks or {}).get(stack, 0) for stack in own))
-    if not grown.leaks:
+    if not (grown.leaks or grown.sticks):
         return []
     first, last = seen.census[0].stacks or {}, seen.census[-1].stacks or {}
     more = {stack: last.get(stack, 0) - first.get(stack, 0) for stack in own}
     by_most = sorted((s for s in own if more[s] > 0), key=lambda s: (-more[s], calls(s)))
-    named = ", and from ".join(f"{calls(stack)} ({more[stack]})" for stack in by_most[:_NAMED])
+    names = [f"{calls(s)} ({more[s]})" if len(by_most) > 1 else calls(s) for s in by_most]
+    named = ", and from ".join(names[:_NAMED])
     return [Leak(PAGES, f"from {named}", grown)]
 
 

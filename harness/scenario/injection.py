@@ -21,14 +21,13 @@ from harness import verdict
 from harness.errors import CannotRun
 from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
 from harness.parse import census as parsed
-from harness.parse import injected
+from harness.parse import injected, vmstat
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.survival import ALWAYS, Site, asked, calls
 from harness.scenario.trigger import compact, contig, inject, offline
 from harness.scenario.trigger.attempt import Done, errno_of
-from harness.scenario.trigger.eat import eaten
 from harness.seen import calls as shown
 
 EXPECTED = verdict.Expectation(pinned=500, moved=0.25, huge=False, attempts=True)
@@ -37,6 +36,7 @@ _EVERY = 64  # pages of which a trial pins one
 _ROOM = 128  # MiB that are plugged, the smallest that x86 knows
 _PASSES = 10  # over the pages of one migrate_pages()
 _CALLS = 4  # of a stack that are shown
+_GRACE = 60.0  # seconds for a command beyond its deadline
 _UNLOADS = 60  # seconds for a module to go
 _TURNS = 600  # tenths of a second that its first callback is waited for
 
@@ -314,32 +314,45 @@ class _Trials:
     # No room, no time, no module -----------------------------------------------------------------
 
     def _no_room(self, block: offline.Block, way: _Way) -> None:
-        """What lies in the block, others' pages among it, has nowhere to go to."""
-        way.place.fill()
-        with eaten(self.guest, block.count * 7 // 8):
-            self._refused_offline(block, way, "without room", ("alloc-failure",))
+        """No page can be had: neither as the new place of one in the block, nor by anything else
+        that the offline does; which of them ends it is told in what is said."""
+        pins = way.place.fill()
+        injector = inject.Injector(self.own.record, "fail_page_alloc")
+        write = injector.write(way.path, way.text)
+        command = injector.every(f"timeout -s INT {way.seconds:g} {write}")
+
+        def act() -> Done:
+            before = _failed(self.own.record)
+            self.guest.run(command, timeout=_GRACE + way.seconds)
+            gone = offline.state(self.guest, block) == "offline"
+            said = f"{_failed(self.own.record) - before} pages failed to migrate"
+            return Done(0 if gone else numbers.ENOMEM, said, checks={"sysfs state": gone})
+
+        self.own.attempts.make(
+            "offline",
+            f"{block.name} without room",
+            act,
+            group="offline without room",
+            expected=False,
+            pins=pins,
+            provokes=("alloc-failure",),
+        )
         self._survived(way, "offline without room")
 
     def _interrupted(self, block: offline.Block, way: _Way) -> None:
         """Its owner always says to try again, so it is tried until a signal comes."""
         way.place.fill()
         self.own.record.control(f"refuse {numbers.EAGAIN} {ALWAYS} 1")
-        self._refused_offline(block, way, "interrupted")
-        self.own.record.control(f"refuse {numbers.EAGAIN} 0 1")
-        self._survived(way, "offline interrupted")
-
-    def _refused_offline(
-        self, block: offline.Block, way: _Way, how: str, provokes: Sequence[str] = ()
-    ) -> None:
         self.own.attempts.make(
             "offline",
-            f"{block.name} {how}",
+            f"{block.name} interrupted",
             lambda: offline.offline(self.own.record, block, seconds=way.seconds),
-            group=f"offline {how}",
+            group="offline interrupted",
             expected=False,
             pins=len(way.place.pins),
-            provokes=provokes,
         )
+        self.own.record.control(f"refuse {numbers.EAGAIN} 0 1")
+        self._survived(way, "offline interrupted")
 
     def _unloaded(self) -> None:
         """The module goes while a compaction has its pages."""
@@ -363,6 +376,10 @@ class _Trials:
         with suppress(CannotRun):
             load(self.own.record, self.values)
         self.own.record.unload()
+
+
+def _failed(record: Recorder) -> int:
+    return vmstat.vmstat(record.text("/proc/vmstat")).get("pgmigrate_fail", 0)
 
 
 SCENARIO = Injection()

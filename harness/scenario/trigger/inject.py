@@ -78,7 +78,7 @@ class Injector:
         seconds: after which it gets a SIGINT, 0 for never.
         """
         interval = self._count + n
-        command = f"{self._program} write {path} {text}"
+        command = self.write(path, text)
         if seconds:
             command = f"timeout -s INT {seconds:g} {command}"
         done = self._guest.run(
@@ -97,6 +97,18 @@ class Injector:
             self._count = interval
         found = _ERRNO.search(said)
         return Injected(failed, int(found[1]) if found else None, self._reports())
+
+    def every(self, command: str) -> str:
+        """A shell's command by which all its own calls fail: with it nobody gets any memory."""
+        return (
+            f"echo 1 > {self._folder}/interval; echo 0 > {self._folder}/verbose; "
+            f"echo -1 > {self._folder}/times; {command}; s=$?; "
+            f"echo 0 > {self._folder}/times; echo 2 > {self._folder}/verbose; (exit $s)"
+        )
+
+    def write(self, path: str, text: str) -> str:
+        """The shell's command that writes to a file, its allocations counted or failed."""
+        return f"{self._program} write {path} {text}"
 
     def _reports(self) -> Sequence[tuple[Caller, ...]]:
         """Of the attempt whose mark came last; the drain's own calls come behind its word."""
