@@ -31,7 +31,7 @@ from harness.scenario.trigger.attempt import Done, errno_of
 from harness.seen import calls as shown
 
 EXPECTED = verdict.Expectation(pinned=500, moved=0.25, huge=False, attempts=True)
-_AREA = 16  # MiB of the contiguous area
+_AREA = 64  # MiB of the contiguous area: more than what is left alone when pins are laid
 _EVERY = 64  # pages of which a trial pins one
 _ROOM = 128  # MiB that are plugged, the smallest that x86 knows
 _PASSES = 10  # over the pages of one migrate_pages()
