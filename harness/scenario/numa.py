@@ -14,7 +14,7 @@ from functools import partial
 from types import MappingProxyType
 
 from harness import verdict
-from harness.errors import CannotRun, InputError
+from harness.errors import CannotRun, GuestCommandError, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.memory_hotplug import AUTO, Device
@@ -88,7 +88,14 @@ class Numa:
         device = Device(guest.plug(int(values["size"]), AWAY), "online_movable")
 
         def lay_out(record: Recorder) -> None:
-            device.bring_online(record)
+            try:
+                device.bring_online(record)
+            except GuestCommandError as error:
+                raise CannotRun(
+                    f"a node without memory of its own gets none that is movable: {error.message}",
+                    hint="before v4.14 that needs CONFIG_MOVABLE_NODE "
+                    "(mm/memory_hotplug.c: can_online_high_movable)",
+                ) from error
             if AWAY not in user.nodes(guest):
                 raise CannotRun(
                     "the memory that was plugged did not come up on a node of its own",
