@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno as numbers
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from harness.parse import injected, vmstat
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
-from harness.scenario.survival import ALWAYS, Site, asked, calls
+from harness.scenario.survival import ALWAYS, MORE, Site, asked, calls
 from harness.scenario.trigger import compact, contig, inject, offline
 from harness.scenario.trigger.attempt import Done, errno_of
 from harness.seen import calls as shown
@@ -286,21 +287,33 @@ class _Trials:
         name = numbers.errorcode[errno]
         target = f"{name} for ever" if times == ALWAYS else f"{name} {times} times"
         pins = self.low.fill()
-        self.own.record.control(f"refuse {errno} {times} 1")
+
+        def provoked() -> tuple[int, int, Counter[int]]:
+            """Compact more pins until one is asked: pins, refusals, and how often each was."""
+            laid, refused, each = pins, 0, Counter[int]()
+            for more in MORE:
+                laid = self.low.fill(more) if more > 1 else laid
+                self.own.record.control(f"refuse {errno} {times} 1")
+                last, before = self.own.record.calls_so_far(), self.low.counter("refused")
+                compact.everything(self.guest)
+                each = asked(calls(self.own.record, last), errno)
+                refused = self.low.counter("refused") - before
+                if each or not self.low.treated:
+                    break
+            return laid, refused, each
 
         def act() -> Done:
-            last, before = self.own.record.calls_so_far(), self.low.counter("refused")
-            compact.everything(self.guest)
-            each, moved = asked(calls(self.own.record, last), errno), self.low.moved()
+            laid, refused, each = provoked()
+            moved = self.low.moved()
             counts = sorted(set(each.values()))
-            said = f"{len(each)} of {pins} pages asked, each {counts} times, {moved} moved"
+            said = f"{len(each)} of {laid} pages asked, each {counts} times, {moved} moved"
             due = len(each) if times < _PASSES else 0
             right = (
                 set(counts) <= _times(errno, times) and moved >= due and bool(due) is bool(moved)
             )
             if bool(each) is not self.low.treated:
                 right = False
-            also = {"pinner counter refused": self.low.counter("refused") - before}
+            also = {"pinner counter refused": refused}
             errno_now = 0 if right else numbers.EPROTO
             most = len(each) * max(_times(errno, times))
             return Done(errno_now, said, asked=most, got=sum(each.values()), also=also)

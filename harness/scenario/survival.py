@@ -16,7 +16,7 @@ from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact
 from harness.scenario.trigger.attempt import Done
 
-_MORE = (1, 4, 16)  # times the pins that have to move: few may all lie where they would go
+MORE = (1, 4, 16)  # times the pins that have to move: few may all lie where they would go
 ALWAYS = 2**32 - 1  # times
 
 
@@ -102,7 +102,7 @@ class Site:
     def compacts(self) -> str:
         """Whether new pins move with a compaction, as they must where somebody can move them."""
         before, moved = _migrated(self.record), 0
-        for times in _MORE:
+        for times in MORE:
             self.fill(times)
             compact.everything(self.record.guest)
             moved = self.moved()
