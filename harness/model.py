@@ -602,7 +602,8 @@ class ArmPlan:
     command line. smp: its CPUs, 0 for the run's own. extra: a folder below the kernel's patches,
     of which the one that applies goes on top of the series. room: what is plugged as memory
     while it runs, (MiB, node) each. nodes: NUMA nodes that its memory is spread over; empty_nodes:
-    further ones, whose memory is all plugged.
+    further ones, whose memory is all plugged. huge: huge pages are counted before and after its
+    drive, by allocating all that can be had.
     """
 
     name: str
@@ -615,6 +616,7 @@ class ArmPlan:
     room: tuple[tuple[int, int], ...] = ()
     nodes: int = 1
     empty_nodes: int = 0
+    huge: bool = True
 
 
 @dataclass(frozen=True)

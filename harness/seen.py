@@ -176,7 +176,7 @@ class Seen:
                 f"contents of {checked or 0} pages were verified, of {len(self.after)}",
             ),
             (
-                not {"before", "after"} <= set(self.huge),
+                self.plan.huge and not {"before", "after"} <= set(self.huge),
                 "no huge page allocation was tried before and after",
             ),
             (not self.unloaded, "its pinner was not unloaded, so it did not come to its end"),

@@ -27,6 +27,7 @@ KERNEL = frozenset(
             "debugfs used",
             "trace cma_alloc_finish",
             "vmstat cma_alloc_success",
+            "vmstat nr_free_cma",
             "module references",
             "modules",
             "dmesg FAULT_INJECTION",

@@ -196,11 +196,13 @@ def _side_by_side(arms: tuple[ArmResult, ...]) -> RenderableType:
     reasons = dict.fromkeys(reason for arm in arms for reason in arm.reasons)
     for reason in list(reasons)[:_REASONS]:
         label = Text(f"  {visible(reason)}", style="dim")
-        cells = (Text(_count(arm.reasons.get(reason, 0)), style="dim") for arm in arms)
-        table.add_row(label, *cells)
+        counts = (Text(_count(arm.reasons.get(reason, 0)), style="dim") for arm in arms)
+        table.add_row(label, *counts)
     table.add_section()
     for name, cell in _MEMORY:
-        table.add_row(name, *(cell(arm) for arm in arms))
+        cells = [cell(arm) for arm in arms]
+        if any(each != "-" for each in cells):
+            table.add_row(name, *cells)
     groups = dict.fromkeys(each.group for arm in arms for each in arm.attempts)
     if groups:
         table.add_section()

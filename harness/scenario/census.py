@@ -70,7 +70,9 @@ class Census:
     def _read(self) -> dict[str, str]:
         self._record.guest.must(f"{_SETTLE}; true", timeout=120)
         reads = [
-            f"echo '{_MARK}{name}'; cat {path}" for name, path in _PARTS.items() if self._has[name]
+            f"echo '{_MARK}{name}'; dd bs=64k status=none if={path}"
+            for name, path in _PARTS.items()
+            if self._has[name]
         ]
         said = self._record.bulk("; ".join([_REFRESH, *reads])).decode(errors="replace")
         parts = dict[str, str]()

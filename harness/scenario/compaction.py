@@ -14,7 +14,7 @@ from harness import verdict
 from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import APPEND, pinned
+from harness.scenario.pinned import APPEND, beside, pinned
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import compact
 from harness.verdict import PINNED
@@ -59,9 +59,7 @@ class Compaction:
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         control = ArmPlan("control", "control", "plain", append=APPEND)
-        if not series_has_pinpage:
-            return (control,)
-        return (control, ArmPlan("treated", "treated", "pinpage", append=APPEND))
+        return beside(control, series_has_pinpage)
 
     def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
         return ()

@@ -17,10 +17,11 @@ from types import MappingProxyType
 from harness import verdict
 from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
+from harness.parse import vmstat
 from harness.parse.cma import Area
 from harness.parse.pageflags import BITS
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import APPEND, Pinned, check_room, pinned
+from harness.scenario.pinned import APPEND, Pinned, beside, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import contig, huge, user
 from harness.scenario.trigger.attempt import Done
@@ -74,10 +75,8 @@ class ContigRange:
             *APPEND,
             f"cma={params.get('area', self.PARAMS['area'].default)}M",
         )
-        control = ArmPlan("control", "control", "plain", append=words)
-        if not series_has_pinpage:
-            return (control,)
-        return (control, ArmPlan("treated", "treated", "pinpage", append=words))
+        control = ArmPlan("control", "control", "plain", append=words, huge=False)
+        return beside(control, series_has_pinpage)
 
     def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
         return ()
@@ -90,6 +89,9 @@ class ContigRange:
         area = contig.areas(guest)[0]
 
         def lay_out(record: Recorder) -> None:
+            # Huge pages have the kernel keep more than is left outside of a small area
+            # (mm/khugepaged.c: set_recommended_min_free_kbytes): no more of it would be lent.
+            guest.write("/proc/sys/vm/min_free_kbytes", f"{_RESERVE}".encode())
             record.event("harness", "area", name=area.name, first=area.first, count=area.count)
             record.event("harness", "emptied", pages=_emptied(record, area))
             record.fill(area.first, area.count, int(values["every"]), seed)
@@ -157,24 +159,31 @@ class _Drive:
         half of what is free lies in it (mm/page_alloc.c: __rmqueue), so that of the one and of the
         other as much is left. Its pages move out of a buffer's way, and are whole."""
         guest = self.own.record.guest
-        # Huge pages have the kernel keep more than is left outside of a small area
-        # (mm/khugepaged.c: set_recommended_min_free_kbytes): the process would be killed.
-        guest.write("/proc/sys/vm/min_free_kbytes", f"{_RESERVE}".encode())
+        free = self._free_of_areas()
         mib = huge.meminfo(guest)["MemFree"] // 1024 - self.area.count * 5 // 4 // _PAGES_IN_MIB
         with user.holder(guest, mib, way="small") as held:
             make = self.own.attempts.make
-            make("lend", self.area.name, self._lent, group="area used again", expected=True)
+            lent = partial(self._lent, free)
+            make("lend", self.area.name, lent, group="area used again", expected=True)
             self._kept(pages, f"{pages} pages, area in use")
             self.buffers.free_all()
             whole = partial(user.contents, held)
             make("contents", "the process", whole, group="contents of the process", expected=True)
 
-    def _lent(self) -> Done:
-        """How much of the area is a process's, by its page flags."""
+    def _free_of_areas(self) -> int:
+        return vmstat.vmstat(self.own.record.text("/proc/vmstat"))["nr_free_cma"]
+
+    def _lent(self, free: int) -> Done:
+        """How much of the area is a process's, by its page flags; and by how much less of the
+        areas is free than so many pages."""
         flags = self.own.record.flags(self.area.first, self.area.first + self.area.count - 1)
         last = self.area.first + self.area.count
         own = sum(bool(flags[f] & _ANON) for f in flags if self.area.first <= f < last)
-        return Done(0 if own > self.area.count // 8 else numbers.ENOSPC, f"{own} pages")
+        enough = self.area.count // 8
+        fewer = free - self._free_of_areas()
+        said = f"{own} pages, and {fewer} fewer are free"
+        checks = {"vmstat nr_free_cma": fewer > enough}
+        return Done(0 if own > enough else numbers.ENOSPC, said, None, None, checks)
 
     def _expected(self, pages: int) -> bool | None:
         """Whether a buffer must be had: with an owner that moves its pages, yes; with none, no

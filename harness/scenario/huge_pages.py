@@ -16,9 +16,10 @@ from harness.scenario import compaction
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import pinned
 from harness.scenario.recorder import Recorder
-from harness.scenario.trigger import huge
+from harness.scenario.trigger import compact, huge
 
-EXPECTED = verdict.Expectation(compacts=False, huge=False, more=0.1)
+# As many pins move as huge pages need: with v3.11, which soon defers compactions, a seventh.
+EXPECTED = verdict.Expectation(compacts=False, huge=False, more=0.1, moved=0.05)
 _MIB = 2
 _ALL = 0.7  # of what is available: the rest is for small pages, and for the guest itself
 
@@ -68,6 +69,7 @@ class HugePages:
                         "huge pages by khugepaged",
                     ),
                 ):
+                    compact.forget(guest, compacted=False)
                     make(trigger, group, act, group=group)
 
     def judge(

@@ -24,7 +24,7 @@ from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat
 from harness.parse import census as parsed
 from harness.parse import injected, vmstat
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import APPEND, Pinned, load, pinned
+from harness.scenario.pinned import APPEND, Pinned, beside, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.survival import ALWAYS, MORE, Site, asked, calls
 from harness.scenario.trigger import compact, contig, inject, offline
@@ -73,13 +73,10 @@ class Injection:
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         append, room = (*APPEND, f"cma={_AREA}M"), ((_ROOM, 0),)
-        control = ArmPlan("control", "control", "plain", append=append, smp=2, room=room)
-        if not series_has_pinpage:
-            return (control,)
-        return (
-            control,
-            ArmPlan("treated", "treated", "pinpage", append=append, smp=2, room=room),
+        control = ArmPlan(
+            "control", "control", "plain", append=append, smp=2, room=room, huge=False
         )
+        return beside(control, series_has_pinpage)
 
     def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
         return ()
@@ -290,17 +287,19 @@ class _Trials:
 
         def provoked() -> tuple[int, int, Counter[int]]:
             """Compact more pins until one is asked: pins, refusals, and how often each was."""
-            laid, refused, each = pins, 0, Counter[int]()
+            laid, each = pins, Counter[int]()
+            last, before = self.own.record.calls_so_far(), self.low.counter("refused")
+
+            def enough() -> bool:
+                each.update(asked(calls(self.own.record, last), errno))
+                return bool(each) or not self.low.treated
+
             for more in MORE:
                 laid = self.low.fill(more) if more > 1 else laid
                 self.own.record.control(f"refuse {errno} {times} 1")
-                last, before = self.own.record.calls_so_far(), self.low.counter("refused")
-                compact.everything(self.guest)
-                each = asked(calls(self.own.record, last), errno)
-                refused = self.low.counter("refused") - before
-                if each or not self.low.treated:
+                if compact.until(self.guest, enough):
                     break
-            return laid, refused, each
+            return laid, self.low.counter("refused") - before, each
 
         def act() -> Done:
             laid, refused, each = provoked()

@@ -21,7 +21,7 @@ from harness.parse import ledger as pinner
 from harness.parse import vmstat
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.census import Census
-from harness.scenario.pinned import APPEND, Pinned, load, pinned
+from harness.scenario.pinned import APPEND, Pinned, beside, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact
 from harness.scenario.trigger.attempt import Done, errno_of
@@ -74,10 +74,8 @@ class Leaks:
             )
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
-        control = ArmPlan("control", "control", "plain", append=APPEND)
-        if not series_has_pinpage:
-            return (control,)
-        return (control, ArmPlan("treated", "treated", "pinpage", append=APPEND))
+        control = ArmPlan("control", "control", "plain", append=APPEND, huge=False)
+        return beside(control, series_has_pinpage)
 
     def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
         return ()
@@ -155,8 +153,11 @@ class _Rounds:
         self._compact(numbers.EBUSY, _ALWAYS)  # some never move: what is put back
         self._compact(numbers.EAGAIN, 1)  # some at the second try: what is tried again
         self._compact(numbers.EAGAIN, 0)
+        treated = record.arm.role == "treated"
+        if treated and not self._moved():
+            compact.until(record.guest, lambda: self._moved() > 0)
         moved = self._moved()
-        if record.arm.role != "treated":
+        if not treated:
             return Done(numbers.EPERM if moved else 0, f"{moved} pages moved")
         moves = _migrated(record) - before
         checks = {"vmstat pgmigrate_success": moves >= max(moved, 1)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno as numbers
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from harness import verdict
@@ -18,7 +18,7 @@ from harness.errors import GuestCommandError, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
 from harness.parse import vmstat
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import APPEND, Pinned, check_room, pinned
+from harness.scenario.pinned import APPEND, Pinned, beside, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import offline
 from harness.scenario.trigger.attempt import Done
@@ -70,10 +70,10 @@ class MemoryHotplug:
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         size = int(params.get("size", self.PARAMS["size"].default))
         room = ((size, _NODE), (size, _NODE), (_AGAIN, _NODE))
-        own = ArmPlan("control", "control", "plain", append=APPEND, room=room, nodes=NODES)
-        if not series_has_pinpage:
-            return (own,)
-        return (own, replace(own, name="treated", role="treated", mode="pinpage"))
+        control = ArmPlan(
+            "control", "control", "plain", append=APPEND, room=room, nodes=NODES, huge=False
+        )
+        return beside(control, series_has_pinpage)
 
     def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
         return ()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno as numbers
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
@@ -18,7 +17,7 @@ from harness.errors import CannotRun, GuestCommandError, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.memory_hotplug import AUTO, Device
-from harness.scenario.pinned import APPEND, Pinned, check_room, pinned
+from harness.scenario.pinned import APPEND, Pinned, beside, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import compact, offline, user
 from harness.scenario.trigger.attempt import Done
@@ -67,10 +66,10 @@ class Numa:
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         room = ((int(params.get("size", self.PARAMS["size"].default)), AWAY),)
-        own = ArmPlan("control", "control", "plain", append=APPEND, room=room, empty_nodes=1)
-        if not series_has_pinpage:
-            return (own,)
-        return (own, replace(own, name="treated", role="treated", mode="pinpage"))
+        control = ArmPlan(
+            "control", "control", "plain", append=APPEND, room=room, empty_nodes=1, huge=False
+        )
+        return beside(control, series_has_pinpage)
 
     def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
         return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.errors import InputError
 from harness.model import JSON, ArmPlan, Guest
@@ -37,6 +37,14 @@ def check_room(frames: int, every: int, needed: int) -> None:
             f"{frames // every} pins, and a verdict needs {needed} and a tenth more",
             hint=f"give --set every={max(1, frames * 9 // 10 // needed)}, or more memory for them",
         )
+
+
+def beside(control: ArmPlan, series_has_pinpage: bool) -> tuple[ArmPlan, ...]:
+    """A control arm and, where the series brings the subsystem, the treated one: the same with an
+    owner that is registered."""
+    if not series_has_pinpage:
+        return (control,)
+    return (control, replace(control, name="treated", role="treated", mode="pinpage"))
 
 
 @dataclass(frozen=True)
@@ -84,11 +92,13 @@ def pinned(
     record.pageflags("before", (pin.pfn_now for pin in pins))
     record.blocks("before")
     record.counters("before")
-    record.huge("before", ORDER, _ALL)
+    if arm.huge:
+        record.huge("before", ORDER, _ALL)
     record.free("before")
     yield Pinned(record, window, Attempts(record, window), pins)
     record.free("after")
-    record.huge("after", ORDER, _ALL)
+    if arm.huge:
+        record.huge("after", ORDER, _ALL)
     record.verify()
     after = record.ledger("after")
     record.counters("after")

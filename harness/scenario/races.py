@@ -25,7 +25,7 @@ from harness.model import JSON, ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import APPEND, Pinned, load, pinned
+from harness.scenario.pinned import APPEND, Pinned, beside, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact, contig, offline
 from harness.scenario.trigger.attempt import Done, errno_of
@@ -129,10 +129,10 @@ class Races:
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         append, room = (*APPEND, f"cma={AREA}M"), ((ROOM, NODE),)
-        own = ArmPlan("control", "control", "plain", append=append, smp=_SMP, room=room)
-        if not series_has_pinpage:
-            return (own,)
-        return (own, replace(own, name="treated", role="treated", mode="pinpage"))
+        control = ArmPlan(
+            "control", "control", "plain", append=append, smp=_SMP, room=room, huge=False
+        )
+        return beside(control, series_has_pinpage)
 
     def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
         return ()

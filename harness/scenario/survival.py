@@ -48,6 +48,7 @@ class Site:
         """Give up all pins and lay new ones; how many. times: so many times more than usual,
         where they are strewn over memory and not over a range."""
         self.record.control("free_all", timeout=120)
+        compact.forget(self.record.guest)
         self._filled += 1
         seed = self.seed + self._filled
         if self.first is None:
@@ -101,15 +102,17 @@ class Site:
 
     def compacts(self) -> str:
         """Whether new pins move with a compaction, as they must where somebody can move them."""
-        before, moved = _migrated(self.record), 0
+        before = _migrated(self.record)
         for times in MORE:
             self.fill(times)
-            compact.everything(self.record.guest)
-            moved = self.moved()
-            if moved or not self.treated:
+            if not self.treated:
+                compact.everything(self.record.guest)
+                return ""
+            if compact.until(self.record.guest, lambda: self.moved() > 0):
                 break
-        if self.treated and not moved:
+        else:
             return "a compaction moved no page any more"
+        moved = self.moved()
         if moved > _migrated(self.record) - before:
             return f"{moved} pages moved, and pgmigrate_success grew by less"
         return ""

@@ -80,7 +80,9 @@ class Window:
         if self._place is None:
             return
         self._stats()
-        said = self._record.bulk(f"cat {self._place}/trace").decode(errors="replace")
+        said = self._record.bulk(f"dd bs=64k status=none if={self._place}/trace").decode(
+            errors="replace"
+        )
         seen = trace.trace(said.splitlines())
         freed: list[JSON] = []
         summed = {"events": 0, "nr_scanned": 0, "nr_taken": 0}

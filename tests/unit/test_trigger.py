@@ -348,3 +348,45 @@ def test_a_kernel_that_cannot_compact_is_skipped() -> None:
     guest.says("compact_memory", (1, "", ""))
     with pytest.raises(CannotRun, match="compact_memory"):
         compact.probe(guest)  # type: ignore[arg-type]
+
+
+class Compacting(Scripted):
+    """A guest each of whose compactions looks at so many pages of 1,000,000."""
+
+    def __init__(self, looks_at: int, *, newer: bool) -> None:
+        super().__init__()
+        self.scanned, self.looks_at, self.naps = 0, looks_at, 0
+        self.says(r"^\[ -e .*unevictable", (0 if newer else 1, "", ""))
+        self.says("MemTotal", (0, "4000000 kB\n", ""))
+        self.says("compact_memory &&", (0, "9 (sh) R 1 9 9 0 -1 4194560 1 0\n", ""))
+
+    def run(self, command: str, *, timeout: float = 30, stdin: bytes = b"") -> CommandResult:
+        self.scanned += self.looks_at if "compact_memory &&" in command else 0
+        self.naps += "kswapd" in command
+        return super().run(command, timeout=timeout, stdin=stdin)
+
+    def read(self, path: str, *, timeout: float = 30) -> bytes:
+        return f"compact_migrate_scanned {self.scanned}\n".encode()
+
+
+@pytest.mark.parametrize(("enough_at", "done"), [(1, True), (3, True), (9, False)])
+def test_compaction_is_asked_again_a_few_times(enough_at: int, done: bool) -> None:
+    guest = Compacting(900_000, newer=False)
+    asked = iter(range(1, 9))
+    assert compact.until(guest, lambda: next(asked) >= enough_at) is done  # type: ignore[arg-type]
+    assert guest.naps == guest.scanned // 900_000 == (enough_at if done else 4)
+
+
+@pytest.mark.parametrize(
+    ("looks_at", "newer", "skipped"),
+    [(4_608, False, True), (4_608, True, False), (260_000, False, False)],
+)
+def test_a_compaction_at_a_standstill_is_no_failure_of_a_series(
+    looks_at: int, newer: bool, skipped: bool
+) -> None:
+    guest = Compacting(looks_at, newer=newer)
+    if skipped:
+        with pytest.raises(CannotRun, match="looked at 4608 of 1000000 pages at most"):
+            compact.until(guest, lambda: False)  # type: ignore[arg-type]
+    else:
+        assert not compact.until(guest, lambda: False)  # type: ignore[arg-type]

@@ -8,13 +8,43 @@ Documentation/ABI/stable/sysfs-devices-node (node<N>/compact).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from harness.errors import CannotRun, EvidenceError
 from harness.model import Guest
+from harness.parse import vmstat
 
 COMPACT = "/proc/sys/vm/compact_memory"
 _NODES = "/sys/devices/system/node/node*/compact"
+_TRIES = 4
 _SECONDS = 300.0  # that one compaction of everything may take
+# It came in v4.1, and is there on no kernel that needs what follows.
+_NEWER = "/proc/sys/vm/compact_unevictable_allowed"
+# Kswapd is awake while the low watermark, five quarters of what is kept, is more than is free; an
+# allocation has to come past it. It sleeps twice then, a moment and for good, and is done once it
+# no longer wakes.
+_FORGET = r"""(
+[ -e {newer} ] && exit 0
+echo 1 > {first}
+keep=/proc/sys/vm/min_free_kbytes over=/proc/sys/vm/overcommit_memory
+was=$(cat $keep) heuristic=$(cat $over)
+runs() {{ sed -n 's/^pageoutrun //p' /proc/vmstat; }}
+naps() {{
+	for each in $(grep -sl '^kswapd' /proc/[0-9]*/comm); do
+		grep 'State\|voluntary' "${{each%comm}}status"
+	done
+}}
+before=$(runs)
+free=$(sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+echo 1 > $over  # what is kept is not to be had (mm/mmap.c: __vm_enough_memory)
+echo $((free * 9 / 10)) > $keep
+tries=0
+while [ $(runs) = $before ] && [ $tries -lt 50 ]; do tries=$((tries + 1)); sleep 0.02; done
+echo $was > $keep
+echo $heuristic > $over
+[ $tries -lt 50 ] || {{ echo 'kswapd did not wake' >&2; exit 1; }}
+while [ "$seen" != "$(naps)" ]; do seen=$(naps); sleep 0.3; done
+)"""
 
 
 def probe(guest: Guest) -> None:
@@ -31,11 +61,26 @@ def nodes(guest: Guest) -> list[str]:
     return guest.run(f"ls -d {_NODES} 2>/dev/null").stdout.decode().split()
 
 
+def forget(guest: Guest, *, compacted: bool = True) -> None:
+    """Have old kernels look again at blocks in which a compaction had nothing to isolate.
+
+    compacted: one that ended early is brought to its end first, as it does not count as one.
+
+    Until v3.16 they are passed over by a write to compact_memory too, and the next one begins
+    where the last ended, until kswapd goes to sleep (mm/compaction.c: isolation_suitable,
+    mm/vmscan.c: kswapd_try_to_sleep): so it is woken. Newer kernels look anyway.
+    """
+    guest.must(
+        _FORGET.format(first=COMPACT if compacted else "/dev/null", newer=_NEWER), timeout=_SECONDS
+    )
+
+
 def everything(guest: Guest) -> int:
-    """Compact all zones; the flags of the task that did it, afterwards.
+    """Compact all zones, looking everywhere; the flags of the task that did it, afterwards.
 
     Source: proc_pid_stat(5), the ninth field; include/linux/sched.h, PF_*.
     """
+    forget(guest)
     said = guest.must(f"echo 1 > {COMPACT} && cat /proc/$$/stat", timeout=_SECONDS)
     flags = re.fullmatch(r"\d+ \(.*\) \S(?: -?\d+){5} (\d+) .*", said.strip())
     if flags is None:
@@ -43,5 +88,43 @@ def everything(guest: Guest) -> int:
     return int(flags[1])
 
 
+def until(guest: Guest, enough: Callable[[], bool]) -> bool:
+    """Compact until it is enough, a few times: a compaction may give up early, where others have
+    pages isolated.
+
+    CannotRun where this kernel's compaction has come to a standstill. Before v3.14 it ends as soon
+    as its free scanner is at the end, which nobody takes note of, so that every further one begins
+    and ends there (mm/compaction.c; 7ed695e069c3, "mm: compaction: detect when scanners meet in
+    isolate_freepages"). Seen by what is scanned: less than a quarter of memory, once and again.
+    """
+    most = 0
+    for _ in range(_TRIES):
+        before = _scanned(guest)
+        everything(guest)
+        most = max(most, _scanned(guest) - before)
+        if enough():
+            return True
+    total = _total(guest)
+    if most < total // 4 and guest.run(f"[ -e {_NEWER} ]").status != 0:
+        raise CannotRun(
+            f"this kernel's compaction is at a standstill: {_TRIES} of them looked at {most} of "
+            f"{total} pages at most",
+            hint="it is mended by 7ed695e069c3 (v3.14); no more than a first compaction works",
+        )
+    return False
+
+
+def _scanned(guest: Guest) -> int:
+    said = vmstat.vmstat(guest.read("/proc/vmstat").decode(errors="replace"))
+    return said.get("compact_migrate_scanned", 0)
+
+
+def _total(guest: Guest) -> int:
+    """Pages of memory."""
+    said = guest.must("sed -n 's/^MemTotal: *//p' /proc/meminfo").split()
+    return int(said[0]) // 4 if said and said[0].isdigit() else 0
+
+
 def node(guest: Guest, path: str) -> None:
+    forget(guest)
     guest.write(path, b"1", timeout=_SECONDS)
