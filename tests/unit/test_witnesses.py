@@ -443,6 +443,35 @@ def test_what_is_had_in_part_and_who_counts_it() -> None:
         assert "offline says 5" in lied.reason and f"smaps says {count}" in lied.reason
 
 
+@pytest.mark.parametrize(
+    ("control", "treated", "migrated", "says"),
+    [
+        ((20, 50), (23, 50), (9, 0), None),  # nothing was migrated for the second
+        ((20, 50), (22, 50), (9, 0), "of pool the treated arm had 22"),
+        ((20, 50), (23, 50), (9, 1), "of fault the treated arm had 50"),
+        ((20, 50), (23, 90), (0, 0), "tried to migrate nothing for fault, pool"),
+    ],
+)
+def test_more_is_due_where_the_kernel_migrated(
+    control: tuple[int, int], treated: tuple[int, int], migrated: tuple[int, int], says: str | None
+) -> None:
+    def tried(arm: str, got: tuple[int, int]) -> list[Event]:
+        return [
+            attempt(
+                arm, group=group, number=at, got=got[at], asked=99, also={"smaps": got[at]},
+                migrated=migrated[at], failed=0, expected=None, checks={}, frames=None,
+            )
+            for at, group in enumerate(("pool", "fault"))
+        ]  # fmt: skip
+
+    case = Case()
+    every = [*case.events(), *tried("control", control), *tried("treated", treated)]
+    found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1))
+    assert found.outcome is (Outcome.FAIL if says else Outcome.PASS), found.reason
+    said = says or "for fault the kernel tried to migrate nothing"
+    assert said in found.reason
+
+
 def test_arms_that_are_not_whole_have_no_witnesses() -> None:
     case = Case()
     plan = ArmPlan("third", "control", "plain")
