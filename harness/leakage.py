@@ -85,9 +85,13 @@ def _counts(seen: Seen, part: str) -> bool:
 def _stacks(seen: Seen) -> list[Leak]:
     if not _counts(seen, "stacks"):
         return []
-    found = _moving(seen)
+    found, cached = _moving(seen), _counts(seen, "slabs")
     for stack in {stack for each in seen.census for stack in each.stacks or ()}:
         if _of_a_move(stack) or any(call.function.startswith(_INSTRUMENT) for call in stack):
+            continue
+        # A slab stays as long as one object does, so there are more or fewer of the same objects;
+        # what leaks is told by those.
+        if cached and any(call.function in _SLAB for call in stack):
             continue
         grown = _growth(seen, partial(_of_stack, stack))
         if grown.leaks:

@@ -236,6 +236,7 @@ class _Race:
 
     def _raced(self) -> Done:
         before, migrated = self._counters(), self._migrated()
+        scanned = compact.scanned(self.record.guest)
         self.record.control(f"churn {self.plan.ops} {self.plan.seed} {self.plan.threads}")
         text = f"{begin(self.plan, self.commands)}\nwait\ncat {_DIR}/*"
         done = self.record.guest.must(text, timeout=_ROUND)
@@ -247,6 +248,9 @@ class _Race:
         self.record.event("pinner", "raced", counters={**after}, actors=said)
         grown = {name: after[name] - before.get(name, 0) for name in after}
         wrong = damage(rows, after, grown, self.plan, self.record.arm.role)
+        if self.record.arm.role == "treated" and not grown["migrated"]:
+            compact.standstill(self.record.guest, compact.scanned(self.record.guest) - scanned)
+            return Done(numbers.EIO, wrong)
         checks = {
             "pinner counter pinned": len(rows) == after["pinned"],
             "distinct frames": len({row.pfn_now for row in rows}) == len(rows),

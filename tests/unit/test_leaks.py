@@ -213,6 +213,18 @@ def test_objects_and_the_pages_of_slab() -> None:
     assert counts(many)["leaked objects", "pages of slab"][1:] == (True, True)
 
 
+@pytest.mark.parametrize("slabinfo", [True, False])
+def test_slabs_that_are_kept_are_no_leak_while_objects_are_counted(slabinfo: bool) -> None:
+    events = censuses(QUIET, QUIET)
+    for data, pages in zip((each.data for each in events), values(TENTH, 0), strict=True):
+        data["stacks"] += [[2, pages]]
+        if not data["number"]:
+            data["new"] += [[2, [["alloc_slab_page", ""], ["__alloc_object", ""]]]]
+        if not slabinfo:
+            del data["slabs"]
+    assert bool(leakage.leaks(gather(ARM, events))) is not slabinfo
+
+
 def test_pages_that_stay_isolated_are_leaked() -> None:
     (leak,) = leakage.leaks(seen(QUIET, QUIET, nr_isolated_file=3))
     assert (leak.claim, leak.growth.total) == ("isolated pages", 3)

@@ -92,29 +92,36 @@ def until(guest: Guest, enough: Callable[[], bool]) -> bool:
     """Compact until it is enough, a few times: a compaction may give up early, where others have
     pages isolated.
 
-    CannotRun where this kernel's compaction has come to a standstill. Before v3.14 it ends as soon
-    as its free scanner is at the end, which nobody takes note of, so that every further one begins
-    and ends there (mm/compaction.c; 7ed695e069c3, "mm: compaction: detect when scanners meet in
-    isolate_freepages"). Seen by what is scanned: less than a quarter of memory, once and again.
+    CannotRun where compaction is at a standstill, see there.
     """
     most = 0
     for _ in range(_TRIES):
-        before = _scanned(guest)
+        before = scanned(guest)
         everything(guest)
-        most = max(most, _scanned(guest) - before)
+        most = max(most, scanned(guest) - before)
         if enough():
             return True
-    total = _total(guest)
-    if most < total // 4 and guest.run(f"[ -e {_NEWER} ]").status != 0:
-        raise CannotRun(
-            f"this kernel's compaction is at a standstill: {_TRIES} of them looked at {most} of "
-            f"{total} pages at most",
-            hint="it is mended by 7ed695e069c3 (v3.14); no more than a first compaction works",
-        )
+    standstill(guest, most)
     return False
 
 
-def _scanned(guest: Guest) -> int:
+def standstill(guest: Guest, most: int) -> None:
+    """CannotRun where this kernel's compaction has come to a standstill; nothing if it has not.
+
+    Before v3.14 it ends as soon as its free scanner is at the end, which nobody takes note of, so
+    that every further one begins and ends there (mm/compaction.c; 7ed695e069c3, "mm: compaction:
+    detect when scanners meet in isolate_freepages"). most: pages that compactions of everything,
+    of which nothing came, looked at: less than a quarter of memory.
+    """
+    total = _total(guest)
+    if most < total // 4 and guest.run(f"[ -e {_NEWER} ]").status != 0:
+        raise CannotRun(
+            f"this kernel's compaction is at a standstill: it looked at {most} of {total} pages",
+            hint="it is mended by 7ed695e069c3 (v3.14); no more than a first compaction works",
+        )
+
+
+def scanned(guest: Guest) -> int:
     said = vmstat.vmstat(guest.read("/proc/vmstat").decode(errors="replace"))
     return said.get("compact_migrate_scanned", 0)
 
