@@ -21,6 +21,7 @@ from harness.scenario.trigger import compact, huge
 # As many pins move as huge pages need: with v3.11, which soon defers compactions, a seventh.
 EXPECTED = verdict.Expectation(compacts=False, huge=False, more=0.1, moved=0.05)
 _MIB = 2
+_POOL = 0.8  # of all memory, for the pool: a guest that gives more may let nobody in any more
 _ALL = 0.7  # of what is available: the rest is for small pages, and for the guest itself
 
 
@@ -61,7 +62,11 @@ class HugePages:
             make = own.attempts.make
             with own.drive():
                 for act, trigger, group in (
-                    (lambda: huge.pool(guest, memory // _MIB), "hugetlb", "hugetlb pages"),
+                    (
+                        lambda: huge.pool(guest, int(memory * _POOL) // _MIB),
+                        "hugetlb",
+                        "hugetlb pages",
+                    ),
                     (lambda: huge.at_fault(guest, some), "fault", "huge pages at a fault"),
                     (
                         lambda: huge.by_khugepaged(guest, some, seconds=int(values["seconds"])),
