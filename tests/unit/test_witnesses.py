@@ -450,10 +450,14 @@ def test_what_is_had_in_part_and_who_counts_it() -> None:
         ((20, 50), (22, 50), (9, 0), "of pool the treated arm had 22"),
         ((20, 50), (23, 50), (9, 1), "of fault the treated arm had 50"),
         ((20, 50), (23, 90), (0, 0), "tried to migrate nothing for fault, pool"),
+        ((20, 50), (23, 50), (9, None), "of fault the treated arm had 50"),  # nobody counted
     ],
 )
 def test_more_is_due_where_the_kernel_migrated(
-    control: tuple[int, int], treated: tuple[int, int], migrated: tuple[int, int], says: str | None
+    control: tuple[int, int],
+    treated: tuple[int, int],
+    migrated: tuple[int, int | None],
+    says: str | None,
 ) -> None:
     def tried(arm: str, got: tuple[int, int]) -> list[Event]:
         return [

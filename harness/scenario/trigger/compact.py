@@ -13,6 +13,7 @@ from collections.abc import Callable
 from harness.errors import CannotRun, EvidenceError
 from harness.model import Guest
 from harness.parse import vmstat
+from harness.scenario.trigger import huge
 
 COMPACT = "/proc/sys/vm/compact_memory"
 _NODES = "/sys/devices/system/node/node*/compact"
@@ -113,7 +114,7 @@ def standstill(guest: Guest, most: int) -> None:
     detect when scanners meet in isolate_freepages"). most: pages that compactions of everything,
     of which nothing came, looked at: less than a quarter of memory.
     """
-    total = _total(guest)
+    total = huge.meminfo(guest)["MemTotal"] // 4  # pages
     if most < total // 4 and guest.run(f"[ -e {_NEWER} ]").status != 0:
         raise CannotRun(
             f"this kernel's compaction is at a standstill: it looked at {most} of {total} pages",
@@ -124,12 +125,6 @@ def standstill(guest: Guest, most: int) -> None:
 def scanned(guest: Guest) -> int:
     said = vmstat.vmstat(guest.read("/proc/vmstat").decode(errors="replace"))
     return said.get("compact_migrate_scanned", 0)
-
-
-def _total(guest: Guest) -> int:
-    """Pages of memory."""
-    said = guest.must("sed -n 's/^MemTotal: *//p' /proc/meminfo").split()
-    return int(said[0]) // 4 if said and said[0].isdigit() else 0
 
 
 def node(guest: Guest, path: str) -> None:
