@@ -52,6 +52,13 @@ class Param:
         raise InputError(f"parameter {name} is a number from {self.range}, not {text!r}")
 
 
+LIE = Param(
+    "none",
+    "have the treated arm's owner lie, to see the harness notice",
+    choices=("none", "nocopy", "keep", "ghost"),
+)
+
+
 class Tree(Protocol):
     """The source under test, its series applied."""
 

@@ -8,6 +8,7 @@ __kmem_cache_do_shrink, count_partial).
 
 from __future__ import annotations
 
+from harness import busybox
 from harness.errors import EvidenceError
 from harness.model import JSON
 from harness.parse import census, vmstat
@@ -70,7 +71,7 @@ class Census:
     def _read(self) -> dict[str, str]:
         self._record.guest.must(f"{_SETTLE}; true", timeout=120)
         reads = [
-            f"echo '{_MARK}{name}'; dd bs=64k status=none if={path}"
+            f"echo '{_MARK}{name}'; {busybox.cat(path)}"
             for name, path in _PARTS.items()
             if self._has[name]
         ]

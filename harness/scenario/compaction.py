@@ -13,7 +13,7 @@ from types import MappingProxyType
 from harness import verdict
 from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest
-from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, beside, pinned
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import compact
@@ -39,11 +39,7 @@ class Compaction:
                 most=1024,
             ),
             "rounds": Param(2, "writes to compact_memory", least=1, most=100),
-            "lie": Param(
-                "none",
-                "have the treated arm's owner lie, to see the harness notice",
-                choices=("none", "nocopy", "keep", "ghost"),
-            ),
+            "lie": LIE,
         }
     )
 

@@ -20,7 +20,7 @@ from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.parse import vmstat
 from harness.parse.cma import Area
 from harness.parse.pageflags import BITS
-from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, beside, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import contig, huge, user
@@ -47,11 +47,7 @@ class ContigRange:
             "pages": Param("64,256,1024", "sizes of buffers, pages", pattern=r"\d{1,6}(,\d{1,6})*"),
             "tries": Param(8, "buffers of each size, kept until the end", least=1, most=256),
             "threads": Param(4, "threads that allocate side by side", least=1, most=64),
-            "lie": Param(
-                "none",
-                "have the treated arm's owner lie, to see the harness notice",
-                choices=("none", "nocopy", "keep", "ghost"),
-            ),
+            "lie": LIE,
         }
     )
 

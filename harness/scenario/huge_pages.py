@@ -18,8 +18,9 @@ from harness.scenario.pinned import pinned
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import compact, huge
 
-# As many pins move as huge pages need: with v3.11, which soon defers compactions, a seventh.
-EXPECTED = verdict.Expectation(compacts=False, huge=False, more=0.1, moved=0.05)
+# As many pins move as huge pages need: most of them, where the kernel compacts for each of the
+# three; with v3.11, which compacts nothing for hugetlb and soon defers the others, a seventh.
+EXPECTED = verdict.Expectation(compacts=False, huge=False, more=0.1, barely=0.05)
 _MIB = 2
 _POOL = 0.8  # of all memory, for the pool: a guest that gives more may let nobody in any more
 _ALL = 0.7  # of what is available: the rest is for small pages, and for the guest itself

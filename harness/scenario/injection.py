@@ -23,7 +23,7 @@ from harness.errors import CannotRun
 from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
 from harness.parse import census as parsed
 from harness.parse import injected, vmstat
-from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, beside, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.survival import ALWAYS, MORE, Site, asked, calls
@@ -60,11 +60,7 @@ class Injection:
                 pattern=r"(compaction|contig|offline)(,(compaction|contig|offline))*",
             ),
             "seconds": Param(4, "that a block may take to go offline", least=1, most=600),
-            "lie": Param(
-                "none",
-                "have the treated arm's owner lie, to see the harness notice",
-                choices=("none", "nocopy", "keep", "ghost"),
-            ),
+            "lie": LIE,
         }
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno as numbers
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from harness import growth, verdict
@@ -19,7 +19,7 @@ from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.parse import census as parsed
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
-from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
 from harness.scenario.census import Census
 from harness.scenario.pinned import APPEND, Pinned, beside, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
@@ -56,11 +56,7 @@ class Leaks:
             ),
             "rounds": Param(6, "rounds that count", least=growth.WORKING, most=1000),
             "init_lru": Param(0, "1: the treated owner initialises page->lru", most=1),
-            "lie": Param(
-                "none",
-                "have the treated arm's owner lie, to see the harness notice",
-                choices=("none", "nocopy", "keep", "ghost", "leak"),
-            ),
+            "lie": replace(LIE, choices=(*LIE.choices, "leak")),
         }
     )
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from harness import verdict
 from harness.errors import CannotRun, GuestCommandError, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
-from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
 from harness.scenario.memory_hotplug import AUTO, Device
 from harness.scenario.pinned import APPEND, Pinned, beside, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
@@ -45,11 +45,7 @@ class Numa:
                 least=1,
                 most=600,
             ),
-            "lie": Param(
-                "none",
-                "have the treated arm's owner lie, to see the harness notice",
-                choices=("none", "nocopy", "keep", "ghost"),
-            ),
+            "lie": LIE,
         }
     )
 

@@ -24,7 +24,7 @@ from harness.errors import CannotRun, InputError
 from harness.model import JSON, ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
-from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, beside, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact, contig, offline
@@ -110,11 +110,7 @@ class Races:
             "rounds": Param(4, "rounds", least=1, most=1000),
             "ops": Param(3000, "operations of each thread of the owner, at most", least=100),
             "threads": Param(3, "threads of the owner, at most", least=1, most=16),
-            "lie": Param(
-                "none",
-                "have the treated arm's owner lie, to see the harness notice",
-                choices=("none", "nocopy", "keep", "ghost"),
-            ),
+            "lie": LIE,
         }
     )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from harness import busybox
 from harness.model import JSON, Guest
 from harness.parse import trace
 from harness.scenario.recorder import Recorder
@@ -80,9 +81,7 @@ class Window:
         if self._place is None:
             return
         self._stats()
-        said = self._record.bulk(f"dd bs=64k status=none if={self._place}/trace").decode(
-            errors="replace"
-        )
+        said = self._record.bulk(busybox.cat(f"{self._place}/trace")).decode(errors="replace")
         seen = trace.trace(said.splitlines())
         freed: list[JSON] = []
         summed = {"events": 0, "nr_scanned": 0, "nr_taken": 0}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness import cpio, proc
+from harness import busybox, cpio, proc
 from harness.errors import (
     CannotRun,
     GuestCommandError,
@@ -146,9 +146,7 @@ class Machine:
         )
 
     def read(self, path: str, *, timeout: float = 30) -> bytes:
-        # Not by cat: busybox's uses sendfile(), which reads a long file of v3.11's tracefs all over
-        # again for each piece of it (21,000 events: 5 s for 0.2 s; fs/splice.c, fs/seq_file.c).
-        command = f"dd bs=64k status=none if={shlex.quote(path)}"
+        command = busybox.cat(path)
         return self._check(command, self.run(command, timeout=timeout)).stdout
 
     def write(self, path: str, data: bytes, *, timeout: float = 30) -> None:

@@ -8,6 +8,7 @@ says proves nothing but that the scenario asks for the right things in the right
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ PINNER = "/sys/kernel/debug/pinner"
 TRACING = "/sys/kernel/tracing"
 NODE = "/sys/devices/system/node/node0/compact"
 STATS = "entries: {}\noverrun: 0\ncommit overrun: 0\ndropped events: 0\n"
+COMPACTS = re.compile(r" && echo 1 > (\S+)")
 INDEX = "Node 0, zone    DMA32 " + "-1.000 " * 11 + "\n"
 
 
@@ -63,8 +65,8 @@ class FakeGuest:
             status, out, err = self._answer(inner)
             return status, gzip.compress(out), err
         words = command.split()
-        if "compact_memory &&" in command:
-            self.write(words[3], b"1")
+        if match := COMPACTS.search(command):
+            self.write(match[1], b"1")
             return 0, b"9 (sh) R 1 9 9 0 -1 4194560 1 0\n", ""
         for key, err in self.refusals.items():
             if command.startswith(key):

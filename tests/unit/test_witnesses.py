@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_evidence import BUDDY, FIRST, MOVED, PAGES, TARGET, Case, Spoil
+from made_evidence import BUDDY, FIRST, MOVED, PAGES, TARGET, TREATED, Case, Spoil, arm
 
 from harness.model import ArmPlan, Event, Outcome, Verdict
 from harness.parse.pageflags import BITS
@@ -443,6 +443,17 @@ def test_what_is_had_in_part_and_who_counts_it() -> None:
         assert "offline says 5" in lied.reason and f"smaps says {count}" in lied.reason
 
 
+def in_part(arm: str, got: tuple[int, int], migrated: tuple[int, int | None]) -> list[Event]:
+    """Two groups of attempts: what was had in each, and what the kernel migrated for it."""
+    return [
+        attempt(
+            arm, group=group, number=at, got=got[at], asked=99, also={"smaps": got[at]},
+            migrated=migrated[at], failed=0, expected=None, checks={}, frames=None,
+        )
+        for at, group in enumerate(("pool", "fault"))
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("control", "treated", "migrated", "says"),
     [
@@ -459,21 +470,41 @@ def test_more_is_due_where_the_kernel_migrated(
     migrated: tuple[int, int | None],
     says: str | None,
 ) -> None:
-    def tried(arm: str, got: tuple[int, int]) -> list[Event]:
-        return [
-            attempt(
-                arm, group=group, number=at, got=got[at], asked=99, also={"smaps": got[at]},
-                migrated=migrated[at], failed=0, expected=None, checks={}, frames=None,
-            )
-            for at, group in enumerate(("pool", "fault"))
-        ]  # fmt: skip
-
     case = Case()
-    every = [*case.events(), *tried("control", control), *tried("treated", treated)]
+    every = [
+        *case.events(),
+        *in_part("control", control, migrated),
+        *in_part("treated", treated, migrated),
+    ]
     found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1))
     assert found.outcome is (Outcome.FAIL if says else Outcome.PASS), found.reason
     said = says or "for fault the kernel tried to migrate nothing"
     assert said in found.reason
+
+
+@pytest.mark.parametrize(
+    ("moved", "idle", "barely", "share"),
+    [
+        (200, True, 0.05, None),
+        (99, True, 0.05, "5%"),
+        (200, False, 0.05, "25%"),  # the kernel compacted for each of the two
+        (499, False, 0.05, "25%"),
+        (500, False, 0.05, None),
+        (200, True, None, "25%"),
+    ],
+)
+def test_fewer_have_to_move_where_the_kernel_compacts_for_less(
+    moved: int, idle: bool, barely: float | None, share: str | None
+) -> None:
+    case = Case()
+    case.treated = arm(TREATED, moved=moved, after9=440)
+    some = (9, 0 if idle else 9)
+    tried = [*in_part("control", (20, 50), some), *in_part("treated", (40, 90), some)]
+    every = [*case.events(), *tried]
+    found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1, barely=barely))
+    assert found.outcome is (Outcome.FAIL if share else Outcome.PASS), found.reason
+    if share:
+        assert f"{moved} of 2000 pinned pages migrated, at least {share} had to" in found.reason
 
 
 def test_arms_that_are_not_whole_have_no_witnesses() -> None:

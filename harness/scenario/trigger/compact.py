@@ -71,9 +71,12 @@ def forget(guest: Guest, *, compacted: bool = True) -> None:
     where the last ended, until kswapd goes to sleep (mm/compaction.c: isolation_suitable,
     mm/vmscan.c: kswapd_try_to_sleep): so it is woken. Newer kernels look anyway.
     """
-    guest.must(
-        _FORGET.format(first=COMPACT if compacted else "/dev/null", newer=_NEWER), timeout=_SECONDS
-    )
+    guest.must(_forgetting(COMPACT if compacted else "/dev/null"), timeout=_SECONDS)
+
+
+def _forgetting(first: str = COMPACT) -> str:
+    """A shell's command for it, which does nothing on a newer kernel."""
+    return _FORGET.format(first=first, newer=_NEWER)
 
 
 def everything(guest: Guest) -> int:
@@ -81,8 +84,9 @@ def everything(guest: Guest) -> int:
 
     Source: proc_pid_stat(5), the ninth field; include/linux/sched.h, PF_*.
     """
-    forget(guest)
-    said = guest.must(f"echo 1 > {COMPACT} && cat /proc/$$/stat", timeout=_SECONDS)
+    said = guest.must(
+        f"{_forgetting()} && echo 1 > {COMPACT} && cat /proc/$$/stat", timeout=_SECONDS
+    )
     flags = re.fullmatch(r"\d+ \(.*\) \S(?: -?\d+){5} (\d+) .*", said.strip())
     if flags is None:
         raise EvidenceError(f"/proc/PID/stat of the shell that compacted is {said[:200]!r}")
@@ -128,5 +132,4 @@ def scanned(guest: Guest) -> int:
 
 
 def node(guest: Guest, path: str) -> None:
-    forget(guest)
-    guest.write(path, b"1", timeout=_SECONDS)
+    guest.must(f"{_forgetting()} && echo 1 > {path}", timeout=_SECONDS)
