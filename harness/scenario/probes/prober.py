@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from harness.errors import CannotRun, EvidenceError, GuestCommandError
 from harness.model import JSON
@@ -51,8 +52,10 @@ class Prober:
         return True
 
     def facts(self, when: str = "after") -> None:
-        values: dict[str, JSON] = {**vmstat.vmstat(self.record.text(f"{PROBER}/facts"))}
-        self.record.event("prober", "facts", when=when, values=values)
+        self.record.event("prober", "facts", when=when, values={**self._facts()})
+
+    def _facts(self) -> dict[str, int]:
+        return vmstat.vmstat(self.record.text(f"{PROBER}/facts"))
 
     def settle(self) -> None:
         """Have all that can be freed freed, and what can move do so, before pages are counted."""
@@ -71,10 +74,11 @@ class Prober:
         values["free"] = sum(map(int, counts))
         self.record.event("vmstat", "vmstat", when=when, values=values)
 
-    def compact(self) -> None:
+    def compact(self, *, enough: Callable[[Mapping[str, int]], bool] = lambda _: False) -> None:
         """Compact memory, and again where the kernel gave up before it had isolated much.
 
-        It does where more is isolated than half of the LRU's pages, of which a guest this small has
+        enough: whether by the prober's facts nothing more has to be isolated. The kernel gives up
+        where more is isolated than half of the LRU's pages, of which a guest this small has
         few (mm/compaction.c: too_many_isolated(), COMPACT_CONTENDED).
         """
         if self.guest.run(f"[ -w {COMPACT} ]").status != 0:
@@ -82,7 +86,7 @@ class Prober:
         for _ in range(_COMPACTIONS):
             before = self._isolated()
             self.guest.write(COMPACT, b"1", timeout=300)
-            if self._isolated() - before >= _ENOUGH:
+            if self._isolated() - before >= _ENOUGH or enough(self._facts()):
                 break
 
     def _isolated(self) -> int:
