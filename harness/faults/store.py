@@ -19,7 +19,15 @@ CAUGHT = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.INCONSIST
 _FORMAT = "1"
 _TOP = Path(__file__).resolve().parents[1]
 _JUDGES = ("scenario", "parse", "vm")  # folders of what looks and judges, beside these files
-_FILES = ("seen.py", "witness.py", "verdict.py")
+_FILES = (
+    "busybox.py",
+    "growth.py",
+    "leakage.py",
+    "seen.py",
+    "unreferenced.py",
+    "verdict.py",
+    "witness.py",
+)
 
 
 @dataclass(frozen=True)

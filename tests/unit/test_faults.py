@@ -444,3 +444,17 @@ def test_a_build_is_told_from_others_by_its_modules(tmp_path: Path) -> None:
     assert first != pipeline.digest(chosen, replace(tree, digest="patched:2"))
     other = next(each for each in spec.profiles() if each.fragments != chosen.profile.fragments)
     assert first != pipeline.digest(replace(chosen, profile=other), tree)
+
+
+def test_records_hold_for_all_code_that_judges() -> None:
+    top = Path(store.__file__).parents[1]
+    seen, left = set[str](), ["verdict"]
+    while left:
+        name = left.pop()
+        if name not in seen:
+            seen.add(name)
+            text = (top / f"{name}.py").read_text()
+            for line in re.findall(r"^from harness(?:\.(\w+))? import (.+)$", text, re.MULTILINE):
+                names = [line[0]] if line[0] else line[1].split(", ")
+                left += [each for each in names if (top / f"{each}.py").is_file()]
+    assert {f"{name}.py" for name in seen} - {"errors.py", "model.py"} <= set(store._FILES)
