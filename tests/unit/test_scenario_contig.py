@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The contig_range scenario's steps, on a guest that is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from fake_guest import PINNER, FakeGuest
+
+from harness import scenario
+from harness.model import Event
+from harness.scenario.trigger import contig, user
+from harness.scenario.trigger.attempt import Done
+
+CONTIG = scenario.get("contig_range")
+CONTROL, TREATED = CONTIG.arms(True, {})
+FIRST, COUNT = 0x3C000, 8192
+RESERVED = f"cma: CMA: reserved {COUNT >> 8} MiB at {FIRST << 12:x}\n"
+SMALL = {"area": 32, "every": 6, "tries": 2, "threads": 2, "pages": "64,256"}
+
+
+class Lender(FakeGuest):
+    """A guest with an area that it tells of at boot alone, in a log that forgets with the drive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log, self.results = RESERVED, list[str]()
+
+    def _answer(self, command: str) -> tuple[int, bytes, str]:
+        if "> /dev/kmsg" in command:
+            self.log = ""
+            return 0, self._vmstat().encode(), ""
+        if command.startswith(("ls /sys/kernel/debug/cma ", "[ -d /sys/kernel/debug/cma ]")):
+            return 1, b"", ""
+        if command == "dmesg":
+            return 0, self.log.encode(), ""
+        if command.startswith("insmod") and "cma_alloc" in command:
+            self.results = []
+            return 0, b"", ""
+        return super()._answer(command)
+
+    def _vmstat(self) -> str:
+        return f"{super()._vmstat()}nr_free_cma {COUNT - len(self.pages)}\n"
+
+    def read(self, path: str, *, timeout: float = 30) -> bytes:
+        if path.endswith("cma_alloc/results"):
+            return "\n".join(["cma_alloc-results 1", *self.results, "dropped 0", ""]).encode()
+        if path == "/proc/meminfo":
+            return b"MemTotal: 1000000 kB\nMemFree: 900000 kB\n"
+        return super().read(path, timeout=timeout)
+
+    def write(self, path: str, data: bytes, *, timeout: float = 30) -> None:
+        super().write(path, data, timeout=timeout)
+        words = data.decode().split()
+        if path == f"{PINNER}/control" and words[0] == "fill":
+            first, count, every = map(int, words[1:4])
+            self.pages = [[at, at, 0] for at in range(first, first + count, every)]
+        elif path == contig.CONTROL and words[0] in ("alloc", "storm"):
+            threads, tries = map(int, words[1:3]) if words[0] == "storm" else (1, 1)
+            pages, align = words[-2:]
+            for _ in range(threads * tries):
+                self.results.append(f"{len(self.results)} 0 {pages} {align} 0 -12 5000")
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process takes part."""
+
+    @contextmanager
+    def holder(*_: Any, **__: Any) -> Iterator[None]:
+        yield
+
+    monkeypatch.setattr(user, "holder", holder)
+    monkeypatch.setattr(user, "contents", lambda _: Done(0))
+
+
+def test_areas_are_known_before_the_log_forgets_them(nobody: None) -> None:
+    guest, events = Lender(), list[Event]()
+    CONTIG.drive(guest, CONTROL, 7, SMALL, events.append)
+    (area,) = [event.data for event in events if event.name == "area"]
+    assert (area["first"], area["count"]) == (FIRST, COUNT)
+    assert guest.log == "" and guest.done.count("dmesg") >= 1
+    lent = next(e.data for e in events if e.data.get("trigger") == "lend")
+    assert "vmstat nr_free_cma" in lent["checks"]
+
+
+def test_what_is_kept_free_is_lowered_before_pins_are_laid(nobody: None) -> None:
+    guest = Lender()
+    CONTIG.drive(guest, TREATED, 7, SMALL, lambda _: None)
+    kept = guest.done.index("write /proc/sys/vm/min_free_kbytes 4096")
+    laid = next(at for at, step in enumerate(guest.done) if f"{PINNER}/control fill" in step)
+    assert kept < laid
