@@ -571,9 +571,10 @@ def _said(log: Path) -> str:
 
 
 def _short(command: str) -> str:
-    """A command as a message names it."""
-    line = command.strip().splitlines()[0] if command.strip() else command
-    return line if len(line) <= 80 and line == command.strip() else f"{line[:80]}…"
+    """A command as a message names it: of several lines the first and the last."""
+    first, *rest = command.strip().splitlines() or [""]
+    line = f"{first[:20]} … {rest[-1]}" if rest else first
+    return line if len(line) <= 80 else f"{line[:80]}…"
 
 
 def _last(text: str) -> str:

@@ -137,6 +137,8 @@ def test_commands_over_the_console(tmp_path: Path) -> None:
         assert "no network" in notes.notes[0]
         done = guest.run("echo out; echo err >&2; cat; exit 3", stdin=b"\0binary\xff\n")
         assert (done.status, done.stdout, done.stderr) == (3, b"out\n\0binary\xff\n", b"err\n")
+        with pytest.raises(GuestCommandError, match=r"`\( … \) && exit 3` exited 3"):
+            guest.must("(\ntrue\n) && exit 3")
         with pytest.raises(GuestCommandError, match=r"`echo no >&2; exit 4` exited 4.*: no"):
             guest.must("echo no >&2; exit 4")
         target = str(tmp_path / "a file")
