@@ -87,7 +87,7 @@ def _stacks(seen: Seen) -> list[Leak]:
         return []
     found, cached = _moving(seen), _counts(seen, "slabs")
     for stack in {stack for each in seen.census for stack in each.stacks or ()}:
-        if _of_a_move(stack) or any(call.function.startswith(_INSTRUMENT) for call in stack):
+        if of_a_move(stack) or any(call.function.startswith(_INSTRUMENT) for call in stack):
             continue
         # A slab stays as long as one object does, so there are more or fewer of the same objects;
         # what leaks is told by those.
@@ -102,7 +102,7 @@ def _stacks(seen: Seen) -> list[Leak]:
 def _moving(seen: Seen) -> list[Leak]:
     """What an owner leaks has the stack of its own allocation, or of the migration that gave it the
     page: it may be the one in one round and the other in the next, and is told by the sum."""
-    own = {stack for each in seen.census for stack in each.stacks or () if _of_a_move(stack)}
+    own = {stack for each in seen.census for stack in each.stacks or () if of_a_move(stack)}
     grown = _growth(seen, lambda each: sum((each.stacks or {}).get(stack, 0) for stack in own))
     if not (grown.leaks or grown.sticks):
         return []
@@ -114,7 +114,7 @@ def _moving(seen: Seen) -> list[Leak]:
     return [Leak(PAGES, f"from {named}", grown)]
 
 
-def _of_a_move(stack: tuple[Caller, ...]) -> bool:
+def of_a_move(stack: tuple[Caller, ...]) -> bool:
     """Whether a page is an owner's or a migration's; pages of slab are counted by their objects."""
     if any(caller.function in _SLAB for caller in stack):
         return False

@@ -8,7 +8,9 @@ __kmem_cache_do_shrink, count_partial).
 
 from __future__ import annotations
 
-from harness import busybox
+from collections import Counter
+
+from harness import busybox, leakage
 from harness.errors import EvidenceError
 from harness.model import JSON
 from harness.parse import census, vmstat
@@ -48,6 +50,13 @@ class Census:
         for name, there in self._has.items():
             if not there:
                 record.event("census", "absent", part=name, why=f"there is no {_PARTS[name]}")
+
+    def moving(self) -> Counter[census.Stack] | None:
+        """Pages that an owner or a migration has allocated, by stack; None where nobody counts."""
+        if not self._has["stacks"]:
+            return None
+        found = census.stacks(self._record.text(_STACKS, timeout=120), self._symbols)
+        return Counter({s: n for s, n in found.items() if n and leakage.of_a_move(s)})
 
     def learn(self) -> None:
         """Remember where the functions of modules are, for when those have been unloaded."""

@@ -26,7 +26,7 @@ from harness.parse import injected, vmstat
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, beside, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
-from harness.scenario.survival import ALWAYS, MORE, Site, asked, calls
+from harness.scenario.survival import ALWAYS, MORE, Leftovers, Site, asked, calls
 from harness.scenario.trigger import compact, contig, inject, offline
 from harness.scenario.trigger.attempt import Done, errno_of
 from harness.seen import calls as shown
@@ -92,8 +92,8 @@ class Injection:
             compact.everything(guest)
         load(own.record, values)
         strewn = Site(own, seed, None, int(values["pins"]), _EVERY)
-        trials = _Trials(own, values, seed, strewn)
-        trials.all()
+        strewn.free()
+        _Trials(own, values, seed, strewn, Leftovers(own.record)).all()
 
     def judge(
         self,
@@ -141,6 +141,7 @@ class _Trials:
     values: Mapping[str, Default]
     seed: int
     low: Site
+    left: Leftovers
 
     @property
     def guest(self) -> Guest:
@@ -210,7 +211,10 @@ class _Trials:
         def act() -> Done:
             done = way.place.survived(way.goes_on)
             way.after()
-            return done
+            way.place.free()
+            left = self.left.more()
+            wrong = "; ".join(filter(None, (done.said, left)))
+            return Done(numbers.EIO, wrong) if done.errno or left else done
 
         self.own.attempts.make("recovery", after, act, expected=True)
 

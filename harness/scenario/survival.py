@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from harness.model import JSON
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
+from harness.scenario.census import Census
 from harness.scenario.pinned import Pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact
 from harness.scenario.trigger.attempt import Done
+from harness.seen import calls as calls_of
 
 MORE = (1, 4, 16)  # times the pins that have to move: few may all lie where they would go
 ALWAYS = 2**32 - 1  # times
+_NAMED = 3  # stacks of what is left
 
 
 @dataclass
@@ -44,10 +47,14 @@ class Site:
     def treated(self) -> bool:
         return self.record.arm.role == "treated"
 
+    def free(self) -> None:
+        """Give up all pins."""
+        self.record.control("free_all", timeout=120)
+
     def fill(self, times: int = 1) -> int:
         """Give up all pins and lay new ones; how many. times: so many times more than usual,
         where they are strewn over memory and not over a range."""
-        self.record.control("free_all", timeout=120)
+        self.free()
         compact.forget(self.record.guest)
         self._filled += 1
         seed = self.seed + self._filled
@@ -116,6 +123,35 @@ class Site:
         if moved > _migrated(self.record) - before:
             return f"{moved} pages moved, and pgmigrate_success grew by less"
         return ""
+
+
+class Leftovers:
+    """What is left of a trial: pages that an owner or a migration has allocated and nobody freed.
+
+    With all pins given up there are as many as before the first trial, to the page. By page_owner's
+    stacks (since v6.9); without them an event says that nobody counts.
+    """
+
+    def __init__(self, record: Recorder) -> None:
+        self._record = record
+        self._census = Census(record)
+        self._before = self._census.moving()
+
+    def more(self) -> str:
+        """What is left beyond what was, with its stacks, "" if nothing. All pins are given up."""
+        now = self._census.moving()
+        if now is None or self._before is None:
+            return ""
+        more = now - self._before
+        self._record.event(
+            "census", "leftovers", pages=now.total(), before=self._before.total(), more=more.total()
+        )
+        if now.total() <= self._before.total():
+            return ""
+        named = ", and from ".join(f"{calls_of(s)} ({n})" for s, n in more.most_common(_NAMED))
+        left = now.total() - self._before.total()
+        self._before = now  # it is this trial's, and no later one's
+        return f"{left} pages are left with all pins given up, from {named}"
 
 
 def asked(calls: Sequence[pinner.Move], errno: int) -> Counter[int]:

@@ -13,6 +13,7 @@ from harness import scenario
 from harness.errors import CannotRun, EvidenceError
 from harness.model import ArmPlan, Caller, CommandResult, Event
 from harness.parse import injected
+from harness.scenario import survival
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import inject
 
@@ -173,3 +174,40 @@ def test_arms() -> None:
     assert [arm.role for arm in own.arms(True, {})] == ["control", "treated"]
     assert len(own.arms(False, {})) == 1
     assert "injection" in own.FEATURES and "failing" in own.MODULES
+
+
+class Stacks:
+    """A guest of which page_owner counts pages by stack, where it does."""
+
+    arch = "x86_64"
+
+    def __init__(self, *, counts: bool = True) -> None:
+        self.counts = counts
+        self.pages = {"do_anonymous_page": 90, "compaction_alloc": 4, "pinner_store": 0}
+
+    def run(self, command: str, **_: Any) -> CommandResult:
+        there = self.counts or "page_owner" not in command
+        return CommandResult(command, 0 if there else 1, b"", b"", 0.01)
+
+    def read(self, path: str, **_: Any) -> bytes:
+        assert self.counts and path.endswith("show_stacks")
+        return "".join(
+            f" {name}+0x1/0x2{' [pinner]' if name == 'pinner_store' else ''}\n"
+            f" x64_sys_call+0x1/0x2\nnr_base_pages: {pages}\n\n"
+            for name, pages in self.pages.items()
+        ).encode()
+
+
+def test_what_a_trial_leaves_behind_is_told_once_by_its_stack() -> None:
+    guest = Stacks()
+    left = survival.Leftovers(recorder(guest))
+    assert left.more() == ""
+    guest.pages["do_anonymous_page"] = 500  # of a process, and no owner's
+    guest.pages["compaction_alloc"] = 3
+    assert left.more() == ""
+    guest.pages |= {"compaction_alloc": 5, "pinner_store": 2}
+    said = left.more()
+    assert said.startswith("3 pages are left with all pins given up")
+    assert "pinner_store [pinner] (2)" in said and "compaction_alloc" in said
+    assert left.more() == ""
+    assert survival.Leftovers(recorder(Stacks(counts=False))).more() == ""
