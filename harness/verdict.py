@@ -44,6 +44,7 @@ HELD_BACK = (PageState.STAYED, PageState.FAILED)
 _HOLDERS = 8  # ways of being held that a record keeps, the commonest
 PINNED = 2000  # pages that an arm needs for a verdict
 _NAMED = 3  # failed attempts that a sentence names
+_ROOM = 160  # characters of what one of them said
 _ARM_WORDS = frozenset({"mode"})  # the parameters in which arms differ
 MOVED = 0.25  # share of its pinned pages that the treated arm has to migrate
 
@@ -361,8 +362,14 @@ def _unmet(result: ArmResult) -> str:
     way = "had to succeed" if wrong[0].expected else "had to fail"
     return (
         f"{len(wrong)} of {should} attempts in the {result.name} arm went wrong: "
-        f"{', '.join(named)}{more}, which {way}"
+        f"{', '.join(named)}{more}, which {way}{_told(wrong[0].said)}"
     )
+
+
+def _told(said: str) -> str:
+    """What the first of them said, as far as a sentence has room."""
+    text = " ".join(said.split())
+    return f"; the first: {text[:_ROOM]}{'…' if len(text) > _ROOM else ''}" if text else ""
 
 
 def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -431,6 +432,16 @@ def test_attempts_and_what_is_asked_beside() -> None:
         assert "commands says 0" in hidden.reason and f"{source} says 1" in hidden.reason
     alone = judged(attempt(checks={}))
     assert alone.outcome is Outcome.INCONSISTENT and "no independent witness" in alone.reason
+
+
+def test_an_attempt_that_went_wrong_is_quoted() -> None:
+    lost = attempt(ok=False, errno=5, said=f"3 pages are\n left {'x' * 300}", checks={})
+    found = judged(
+        attempt(checks={"sysfs state": True}), replace(lost, data={**lost.data, "number": 2})
+    )
+    assert found.outcome is Outcome.FAIL
+    assert "which had to succeed; the first: 3 pages are left xxx" in found.reason
+    assert found.reason.endswith("…") and len(found.reason) < 300
 
 
 def test_what_is_had_in_part_and_who_counts_it() -> None:
