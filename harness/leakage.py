@@ -24,7 +24,9 @@ from harness.seen import Census, Seen, calls
 
 PAGES, OBJECTS, ISOLATED = "leaked pages", "leaked objects", "isolated pages"
 CLAIMS = (PAGES, OBJECTS, ISOLATED)
-_INSTRUMENT = "stack_depot_save_flags"  # memory in which page_owner keeps its stacks
+# What is there to look at a guest: memory in which page_owner keeps its stacks, and what comes in
+# by the network, over which the guest is asked.
+_INSTRUMENTS = ("stack_depot_save_flags", "net_rx_action")
 _PAGE = 4096
 _SLAB = frozenset({"alloc_slab_page", "allocate_slab", "new_slab"})
 _NAMED = 3  # stacks of one leak
@@ -87,7 +89,7 @@ def _stacks(seen: Seen) -> list[Leak]:
         return []
     found, cached = _moving(seen), _counts(seen, "slabs")
     for stack in {stack for each in seen.census for stack in each.stacks or ()}:
-        if of_a_move(stack) or any(call.function.startswith(_INSTRUMENT) for call in stack):
+        if of_a_move(stack) or _looks_on(stack):
             continue
         # A slab stays as long as one object does, so there are more or fewer of the same objects;
         # what leaks is told by those.
@@ -97,6 +99,11 @@ def _stacks(seen: Seen) -> list[Leak]:
         if grown.leaks:
             found.append(Leak(PAGES, f"from {calls(stack)}", grown))
     return found
+
+
+def _looks_on(stack: tuple[Caller, ...]) -> bool:
+    """Whether it is a page of what looks at the guest, which comes and goes with that."""
+    return any(call.function.startswith(_INSTRUMENTS) for call in stack)
 
 
 def _moving(seen: Seen) -> list[Leak]:
@@ -149,7 +156,13 @@ def _isolated(seen: Seen) -> Iterator[Leak]:
 
 
 def _lost(seen: Seen) -> Growth:
-    return _growth(seen, lambda each: -each.free)
+    """By how much fewer pages are free, or held by what looks at the guest."""
+
+    def gone(each: Census) -> int:
+        stacks = each.stacks or {}
+        return -each.free - sum(pages for stack, pages in stacks.items() if _looks_on(stack))
+
+    return _growth(seen, gone)
 
 
 def _free(seen: Seen) -> Iterator[Leak]:

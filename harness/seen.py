@@ -19,6 +19,7 @@ from harness.parse.pageblocks import Content, Run
 
 ORDER = 9
 _CALLS = 6  # of a stack that are shown
+_SOFTIRQ = frozenset({"handle_softirqs", "__do_softirq"})
 _BLOCKERS = 16  # pages that an attempt is remembered to have met
 
 
@@ -447,7 +448,9 @@ def _census(seen: Seen, data: Data) -> None:
         seen.stacks[_number(number)] = tuple(Caller(function, module) for function, module in stack)
     stacks = slabs = None
     if "stacks" in data:
-        stacks = {seen.stacks[number]: _number(pages) for number, pages in data["stacks"]}
+        stacks = Counter[tuple[Caller, ...]]()
+        for number, pages in data["stacks"]:
+            stacks[_uninterrupted(seen.stacks[number])] += _number(pages)
     if "slabs" in data:
         slabs = {name: (_number(n), _number(size)) for name, (n, size) in data["slabs"].items()}
     seen.census.append(
@@ -461,6 +464,15 @@ def _census(seen: Seen, data: Data) -> None:
             slabs,
         )
     )
+
+
+def _uninterrupted(stack: tuple[Caller, ...]) -> tuple[Caller, ...]:
+    """A stack without those whom a soft interrupt came upon, who have nothing to do with it.
+
+    Source: kernel/softirq.c, handle_softirqs() since v6.10, __do_softirq() before.
+    """
+    ends = (at for at, caller in enumerate(stack, 1) if caller.function in _SOFTIRQ)
+    return stack[: next(ends, len(stack))]
 
 
 def _uncounted(seen: Seen, data: Data) -> None:

@@ -230,6 +230,42 @@ def test_pages_that_stay_isolated_are_leaked() -> None:
     assert (leak.claim, leak.growth.total) == ("isolated pages", 3)
 
 
+ALLOCATED = ["skb_page_frag_refill", "try_fill_recv", "virtnet_poll", "net_rx_action"]
+# Pages of the receive ring that were seen after each round (two of its stacks): they are one.
+RING = ([48, 32, 40, 32, 8, 8, 8], [48, 64, 72, 64, 80, 96, 88])
+
+
+def ring(allocated: list[str], rows: tuple[list[int], ...]) -> Any:
+    """Censuses with pages that soft interrupts got, each upon somebody else."""
+    events = []
+    for number, ops in enumerate((0, 500, 1000, 0, 500, 1000, 0)):
+        upon = [[*allocated, "handle_softirqs", name] for name in ("do_idle", "ksys_write")]
+        pages = [row[number] for row in rows]
+        data: dict[str, Any] = {
+            "number": number, "ops": ops, "free": 240_000 - sum(pages), "modules": {},
+            "vmstat": {}, "stacks": [*enumerate(pages)],
+            "new": [] if number else [[n, [[f, ""] for f in s]] for n, s in enumerate(upon)],
+        }  # fmt: skip
+        events.append(Event("treated", "census", "round", data))
+    return gather(ARM, events)
+
+
+def test_whom_an_interrupt_comes_upon_makes_no_stack_of_its_own() -> None:
+    found = ring(["alloc_pages", "some_timer"], RING)
+    (stack,) = found.census[0].stacks
+    assert [call.function for call in stack][-1] == "handle_softirqs"
+    assert [each.stacks[stack] for each in found.census] == [96, 96, 112, 96, 88, 104, 96]
+    assert leakage.leaks(found) == ()
+
+
+def test_what_comes_in_by_the_network_is_no_leak_and_no_loss() -> None:
+    rising = ([100, 108, 124, 124, 132, 148, 148], [0] * 7)
+    assert leakage.leaks(ring(["alloc_pages", "some_timer"], rising))
+    found = ring(ALLOCATED, rising)
+    assert leakage.leaks(found) == ()
+    assert counts(found)["leaked pages", "free pages"] == (0, True, True)
+
+
 def test_too_few_censuses_are_a_gap() -> None:
     found = seen(ONE, QUIET)
     found.census = found.census[:4]
