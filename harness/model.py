@@ -745,6 +745,45 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class MadeOf:
+    """What one kernel of a run was made of.
+
+    name: as ``digests`` has it: ``build``, ``build lockdep``. series: the patches as they are
+    applied, those beneath and those on top among them. config: the .config that it was built by,
+    None where it was not built.
+    """
+
+    name: str
+    series: Series
+    config: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run was made of, kept in its folder to make it again.
+
+    origin and version: of the source, "" where none could be had. pinpage: whether the patched
+    tree has the subsystem. where: the folder that words are relative to.
+    """
+
+    kernels: tuple[MadeOf, ...]
+    origin: str
+    version: str
+    pinpage: bool
+    where: str
+
+
+@dataclass(frozen=True)
+class Again:
+    """Which run this one does again. own: it was this user's; binaries: its kernels were booted as
+    they were."""
+
+    of: str
+    own: bool
+    binaries: bool
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """Everything that ``run.json`` holds; see report/run.schema.json for the written form."""
 
@@ -766,6 +805,8 @@ class RunRecord:
     console: Mapping[str, str] = field(default_factory=dict)  # arm → console text
     error: Mapping[str, str] = field(default_factory=dict)  # class, message, log, of an error
     guests: Mapping[str, str] = field(default_factory=dict)  # arm → booted or restored, and why
+    inputs: Inputs | None = None  # None: it ended before its patches were read
+    again: Again | None = None
 
 
 # ---------------------------------------------------------------------------------------------

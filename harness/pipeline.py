@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from harness import __version__, arch, cache, report, resources, scenario, spec, verdict
@@ -33,20 +35,24 @@ from harness.errors import (
 from harness.model import (
     JSON,
     Accelerator,
+    Again,
     Arch,
     ArmPlan,
     BuildArtifacts,
     Event,
     GuestImage,
+    Inputs,
     Kernel,
     KernelConfig,
     LedgerRow,
+    MadeOf,
     Outcome,
     PatchedTree,
     Profile,
     Progress,
     RunRecord,
     RunSpec,
+    Series,
     SourceTree,
     Splat,
     Verdict,
@@ -122,8 +128,19 @@ def fetch(chosen: Chosen, progress: Progress) -> SourceTree:
 def apply(chosen: Chosen, tree: SourceTree, progress: Progress) -> PatchedTree:
     """The tree with the series, and with what the profile has on top of it where that applies."""
     progress.stage("apply")
-    wanted = series.load(chosen.spec.series, chosen.kernel, tree, chosen.spec.without)
-    patched = series.apply(tree, wanted, cache=resources.cache(), progress=progress)
+    return _applied(chosen, tree, _series(chosen, tree), progress)
+
+
+def _apply(tree: SourceTree, wanted: Series, progress: Progress) -> PatchedTree:
+    return series.apply(tree, wanted, cache=resources.cache(), progress=progress)
+
+
+def _series(chosen: Chosen, tree: SourceTree) -> Series:
+    return series.load(chosen.spec.series, chosen.kernel, tree, chosen.spec.without)
+
+
+def _applied(chosen: Chosen, tree: SourceTree, wanted: Series, progress: Progress) -> PatchedTree:
+    patched = _apply(tree, wanted, progress)
     if not chosen.profile.extra:
         return patched
     try:
@@ -136,11 +153,11 @@ def apply(chosen: Chosen, tree: SourceTree, progress: Progress) -> PatchedTree:
 def steps(chosen: Chosen, tree: SourceTree, progress: Progress) -> Iterator[PatchedTree]:
     """The tree after each patch of the series in turn."""
     progress.stage("apply")
-    whole = series.load(chosen.spec.series, chosen.kernel, tree, chosen.spec.without)
+    whole = _series(chosen, tree)
     if len(whole.patches) == whole.compat:
         raise InputError(f"series {whole.name} has no patches to build one by one")
     for part in series.prefixes(whole):
-        yield series.apply(tree, part, cache=resources.cache(), progress=progress)
+        yield _apply(tree, part, progress)
 
 
 def has_pinpage(tree: PatchedTree) -> bool:
@@ -171,9 +188,13 @@ def _config(chosen: Chosen, tree: PatchedTree) -> KernelConfig:
     )
 
 
+def _sources_of_modules(chosen: Chosen) -> list[str]:
+    return [kernel.content(path) for path in _modules(chosen.modules).values()]
+
+
 def digest(chosen: Chosen, tree: PatchedTree) -> str:
     """A digest of what goes into a build: tree, configuration, architecture, compiler, modules."""
-    modules = [kernel.content(path) for path in _modules(chosen.modules).values()]
+    modules = _sources_of_modules(chosen)
     words = (tree.digest, _config(chosen, tree).digest, chosen.arch.name, chosen.spec.toolchain)
     return cache.key(*words, *modules)
 
@@ -197,7 +218,8 @@ def build(chosen: Chosen, tree: PatchedTree, progress: Progress) -> BuildArtifac
 
 @dataclass(frozen=True)
 class Bootable:
-    """What a boot needs beside a folder of its own."""
+    """What a boot needs beside a folder of its own. content: what a kernel is known by whose key
+    another has given."""
 
     chosen: Chosen
     words: RunSpec
@@ -205,11 +227,19 @@ class Bootable:
     image: GuestImage
     accelerator: Accelerator
     origins: Origins | None = None
+    content: str = ""
 
 
-def bootable(chosen: Chosen, artifacts: BuildArtifacts, progress: Progress) -> Bootable:
+def bootable(
+    chosen: Chosen,
+    artifacts: BuildArtifacts,
+    progress: Progress,
+    guest_image: GuestImage | None = None,
+) -> Bootable:
+    """guest_image: one that is given, instead of ours."""
     progress.stage("image")
-    guest_image = image.build(chosen.arch, cache=resources.cache(), progress=progress)
+    if guest_image is None:
+        guest_image = image.build(chosen.arch, cache=resources.cache(), progress=progress)
     accelerator = accel.choose(chosen.arch, chosen.spec.accel, cache=resources.cache())
     progress.note(f"accelerator {accelerator.name}: {accelerator.why}")
     return Bootable(chosen, chosen.spec, artifacts, guest_image, accelerator)
@@ -270,7 +300,8 @@ def _snapshots(ready: Bootable) -> snapshot.Store | None:
         # The processor is the host's own: a state of it is of use on such a one alone.
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         host = "\n".join(sorted({line for line in text.splitlines() if _CPU.match(line)}))
-    words = (ready.artifacts.key, ready.image.digest, ready.accelerator.name, host)
+    kernel_of = ready.content or ready.artifacts.key
+    words = (kernel_of, ready.image.digest, ready.accelerator.name, host)
     return snapshot.Store(resources.cache() / "snapshots", words)
 
 
@@ -294,6 +325,24 @@ def _check_identity(said: str, artifacts: BuildArtifacts) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a run takes as it is, where that is not what its words name today.
+
+    again: the run that it does again. tree: its source. made: kernel's name → what it was made of,
+    whose series is applied as it is. builds: kernel's name → its build, which is booted; then image
+    is its guest's, digests and pinpage are what is known of them, and nobody vouches for any of it.
+    """
+
+    again: Again | None = None
+    tree: SourceTree | None = None
+    made: Mapping[str, MadeOf] = field(default_factory=dict)
+    builds: Mapping[str, BuildArtifacts] = field(default_factory=dict)
+    image: GuestImage | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    pinpage: bool = False
+
+
 @dataclass
 class _Run:
     """What a run has so far; its record can be made at any moment."""
@@ -302,6 +351,11 @@ class _Run:
     id: str
     folder: Path
     started: str
+    given: Given = field(default_factory=Given)
+    made: dict[str, MadeOf] = field(default_factory=dict)
+    source: SourceTree | None = None
+    pinpage: bool = False
+    emulator: str = ""
     begun: float = field(default_factory=time.monotonic)
     stages: dict[str, float] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
@@ -335,14 +389,24 @@ class _Run:
             accelerator=self.accelerator,
             argv=self.argv,
             guests=dict(self.guests),
-            host=_host(),
+            host={**_host(), **({"qemu": self.emulator} if self.emulator else {})},
             exit_code=answer.exit_code,
             interrupted=interrupted,
             ledger=self.rows,
             events=tuple(self.events),
             console=dict(self.console),
             error=dict(error),
+            inputs=self._inputs(),
+            again=self.given.again,
         )
+
+    def _inputs(self) -> Inputs | None:
+        """None before the patches were read."""
+        if not self.made:
+            return None
+        origin, version = (self.source.origin, self.source.version) if self.source else ("", "")
+        made = tuple(self.made.values())
+        return Inputs(made, origin, version, self.pinpage, str(Path.cwd()))
 
 
 class _Timed:
@@ -380,7 +444,7 @@ def _host() -> dict[str, str]:
     }
 
 
-def _new_run(chosen: Chosen) -> _Run:
+def _new_run(chosen: Chosen, given: Given) -> _Run:
     now = datetime.now(UTC)
     words = chosen.spec
     name = "-".join(
@@ -402,24 +466,27 @@ def _new_run(chosen: Chosen) -> _Run:
             f"the run's folder {folder} cannot be made: {error.strerror}",
             hint="name another folder with --keep DIR",
         ) from error
-    return _Run(chosen, name, folder, now.isoformat(timespec="seconds"))
+    return _Run(chosen, name, folder, now.isoformat(timespec="seconds"), given)
 
 
 def _plain(word: str) -> bool:
     return word.replace("-", "").replace("_", "").isalnum()
 
 
-def run(wanted: RunSpec, progress: Progress, modules: Path | None = None) -> tuple[RunRecord, Path]:
+def run(
+    wanted: RunSpec, progress: Progress, modules: Path | None = None, given: Given | None = None
+) -> tuple[RunRecord, Path]:
     """Do a whole run and leave its folder; whatever goes wrong is in the record.
 
-    modules: a folder to build the guest modules from instead of our own.
+    modules: a folder to build the guest modules from instead of our own. given: what is taken as
+    it is instead of what the words name.
     Only InputError (no guest was booted, no folder is left) and an interruption come out as
     exceptions; the folder of an interrupted run says so. Returns the record and its folder.
     """
     chosen = choose(wanted, modules)
     plan = scenario.get(wanted.scenario)
     plan.check(wanted.params, wanted.memory_mib)
-    state = _new_run(chosen)
+    state = _new_run(chosen, given or Given())
     timed = _Timed(progress, state.stages)
     report.write(_interrupted(state), state.folder)
     try:
@@ -536,20 +603,23 @@ def _kept(log: Path | None, folder: Path) -> str:
 
 
 def _experiment(plan: scenario.Scenario, state: _Run, progress: Progress) -> None:
-    chosen = state.chosen
-    tree = fetch(chosen, progress)
-    state.digests["tree"] = tree.digest
-    patched = apply(chosen, tree, progress)
-    state.digests |= {"series": patched.series.digest, "patched": patched.digest}
-    state.events += plan.inspect(Blame(patched), chosen.spec.params)
-    arms = plan.arms(has_pinpage(patched), chosen.spec.params)
+    chosen, given = state.chosen, state.given
+    sources = _Sources(state, progress)
+    if given.builds:
+        state.made.update(given.made)
+        state.digests |= given.digests
+        state.pinpage = given.pinpage
+    else:
+        state.pinpage = has_pinpage(sources.patched)
+        state.digests["modules"] = cache.key(*_sources_of_modules(chosen))
+    state.events += plan.inspect(sources, chosen.spec.params)
+    arms = plan.arms(state.pinpage, chosen.spec.params)
     ready: dict[tuple[str, str], Bootable] = {}
 
     def kernel_of(arm: ArmPlan) -> Bootable:
         key = (arm.profile or chosen.profile.name, arm.extra)
         if key not in ready:
-            own = _topped(chosen, patched, arm.extra, progress) if arm.extra else patched
-            ready[key] = _ready(chosen, key, own, state, progress)
+            ready[key] = _ready(key, sources, state, progress)
         return ready[key]
 
     if not plan.APART:
@@ -569,31 +639,98 @@ def _topped(chosen: Chosen, patched: PatchedTree, folder: str, progress: Progres
         words = (*chosen.spec.series, str(path))
         whole = series.load(words, chosen.kernel, patched.source, chosen.spec.without)
         with suppress(PatchError):
-            return series.apply(patched.source, whole, cache=resources.cache(), progress=progress)
+            return _apply(patched.source, whole, progress)
     raise CannotRun(
         f"no patch of patches/{chosen.kernel.patches}/{folder} applies on top of this series"
     )
 
 
-def _ready(
-    chosen: Chosen,
-    kind: tuple[str, str],
-    patched: PatchedTree,
-    state: _Run,
-    progress: Progress,
-) -> Bootable:
+class _Sources:
+    """The trees of a run, fetched and patched when they are first asked for; a scenario's Tree."""
+
+    def __init__(self, state: _Run, progress: Progress) -> None:
+        self._state, self._progress = state, progress
+
+    @cached_property
+    def _source(self) -> SourceTree:
+        given = self._state.given.tree
+        if given is None:
+            given = fetch(self._state.chosen, self._progress)
+        self._state.source = given
+        self._state.digests["tree"] = given.digest
+        return given
+
+    @cached_property
+    def patched(self) -> PatchedTree:
+        """The tree of the run's own kernel."""
+        state, source = self._state, self._source
+        self._progress.stage("apply")
+        given = state.given.made.get(_MAIN)
+        made = given or MadeOf(_MAIN, _series(state.chosen, source))
+        state.made.setdefault(_MAIN, made)  # patches that do not apply are kept too
+        if given is None:
+            tree = _applied(state.chosen, source, made.series, self._progress)
+            state.made[_MAIN] = MadeOf(_MAIN, tree.series)
+        else:
+            tree = _apply(source, made.series, self._progress)
+        state.digests |= {"series": tree.series.digest, "patched": tree.digest}
+        return tree
+
+    def topped(self, name: str, extra: str) -> PatchedTree:
+        """The tree of the kernel of this name, with what extra has on top of it."""
+        given = self._state.given.made
+        if not extra:
+            return self.patched
+        if not given:
+            return _topped(self._state.chosen, self.patched, extra, self._progress)
+        if name not in given:
+            raise CannotRun(f"the run that is done again had no kernel {name!r}")
+        return _apply(self._source, given[name].series, self._progress)
+
+    @cached_property
+    def _blame(self) -> Blame:
+        return Blame(self.patched)
+
+    def read(self, path: str) -> str:
+        return self._blame.read(path)
+
+    def blame(self, path: str, line: str) -> str:
+        return self._blame.blame(path, line)
+
+
+_MAIN = "build"  # the name of the run's own kernel; those of others have words behind it
+
+
+def _ready(kind: tuple[str, str], sources: _Sources, state: _Run, progress: Progress) -> Bootable:
     """The kernel of a profile (and of a patch on top), built and ready to boot."""
-    profile, extra = kind
+    (profile, extra), chosen, given = kind, state.chosen, state.given
+    words = ("" if profile == chosen.profile.name else profile, extra)
+    more = "".join(f" {word}" for word in words if word)
+    name = f"{_MAIN}{more}"
     own = replace(chosen, profile=spec.load_profile(profile))
-    artifacts = build(own, patched, progress)
-    more = "" if profile == chosen.profile.name else f" {profile}"
-    more += f" {extra}" if extra else ""
-    state.digests[f"build{more}"] = artifacts.key
+    origins, content = None, ""
+    if given.builds:
+        if name not in given.builds:
+            raise CannotRun(f"there is no binary of the kernel {name!r}")
+        artifacts = given.builds[name]
+        binaries = [artifacts.image, *(path for _, path in sorted(artifacts.modules.items()))]
+        content = cache.key("given", *(cache.sha256(path) for path in binaries))
+    else:
+        patched = sources.topped(name, extra)
+        artifacts = build(own, patched, progress)
+        origins = Origins.of(patched)
+        config = artifacts.config.read_bytes()
+        state.made[name] = MadeOf(name, patched.series, config)
+        state.digests |= {name: artifacts.key, f"config{more}": _sha256(config)}
     state.toolchain = {"name": artifacts.toolchain.name, "version": artifacts.toolchain.version}
-    ready = replace(bootable(own, artifacts, progress), origins=Origins.of(patched))
+    ready = bootable(own, artifacts, progress, given.image)
     state.digests["image"] = ready.image.digest
-    state.accelerator = ready.accelerator
-    return ready
+    state.accelerator, state.emulator = ready.accelerator, machine.emulator(chosen.arch)
+    return replace(ready, origins=origins, content=content)
+
+
+def _sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _apart(

@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness import cpio, proc
+from harness.cache import sha256
 from harness.errors import InfraError, ToolError
 from harness.model import Arch, GuestImage, Progress
 
@@ -65,6 +66,16 @@ def build(arch: Arch, *, cache: Path, progress: Progress) -> GuestImage:
             if not apt.refresh():
                 raise
             return _image(arch, apt, folder, progress)
+
+
+def cached(arch: Arch, digest: str, *, cache: Path) -> Path | None:
+    """The image of this digest (``sha256:…``), if the cache has it and it is whole."""
+    wanted = digest.removeprefix("sha256:")
+    for note in sorted((cache / "images").glob(f"{arch.name}-*.sha256")):
+        path = note.with_suffix(".gz")
+        if note.read_text().strip() == wanted and path.is_file() and sha256(path) == wanted:
+            return path
+    return None
 
 
 class _Gone(InfraError):

@@ -28,6 +28,7 @@ from harness.model import Kernel, Progress, SourceOption, SourceTree
 
 _FORMAT = 1
 _TREES = "trees"
+_DIGEST = re.compile(r"(?:sha256|git):[0-9a-f]{40,64}")
 
 
 def resolve(kernel: Kernel, tree: str | None, *, cache: Path, progress: Progress) -> SourceTree:
@@ -68,6 +69,11 @@ def resolve(kernel: Kernel, tree: str | None, *, cache: Path, progress: Progress
 def variable_of(kernel: Kernel) -> str:
     """The environment variable that says where this machine has a kernel's source."""
     return "PINPAGE_TREE_" + re.sub(r"\W", "_", kernel.name)
+
+
+def cached(digest: str, origin: str, cache_folder: Path) -> SourceTree | None:
+    """The tree of this digest, if the cache has it and it is whole."""
+    return _look(digest, origin, cache_folder) if _DIGEST.fullmatch(digest) else None
 
 
 def _known(tree: SourceTree, kernel: Kernel) -> SourceTree:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.errors import InfraError
 from harness.model import Event, LedgerRow, RunRecord
-from harness.report import frames, picture, seeded
+from harness.report import frames, inputs, picture, seeded
 from harness.report.flake import flake
 from harness.report.junit import junit
 from harness.report.record import as_json, symbols
@@ -32,6 +32,9 @@ def write(record: RunRecord, folder: Path) -> None:
             if not own.exists():
                 own.parent.mkdir(exist_ok=True)
                 _put(own, text)
+        for path, data in ({} if record.inputs is None else inputs.files(record.inputs)).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            _put(folder / path, data)
         _put(folder / "events.jsonl", "".join(_line(event) for event in record.events))
         _put(folder / "ledger.csv", _ledger(record.ledger))
         drawn = picture.svg(record)
@@ -47,11 +50,11 @@ def write(record: RunRecord, folder: Path) -> None:
         ) from error
 
 
-def _put(path: Path, text: str, *, mode: int = 0o644) -> None:
+def _put(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
+        temporary.write_bytes(data)
         temporary.chmod(mode)
         temporary.replace(path)
     finally:

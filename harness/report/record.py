@@ -22,6 +22,7 @@ from harness.model import (
     Splat,
     Witness,
 )
+from harness.report import inputs
 
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
@@ -60,8 +61,15 @@ def as_json(record: RunRecord) -> dict[str, Any]:
         "host": dict(record.host),
         "spec": _spec(spec),
         "error": dict(record.error),
+        "inputs": None if record.inputs is None else inputs.as_json(record.inputs),
+        "again": None if record.again is None else asdict(record.again),
     }
-    _check(content)
+    found = problem(content)
+    if found:
+        raise InfraError(
+            f"run.json would not be what its schema promises: {found}",
+            hint="this is a bug of pinpage: please report it with this line",
+        )
     return content
 
 
@@ -173,10 +181,7 @@ def _validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text("utf-8")))
 
 
-def _check(content: dict[str, Any]) -> None:
+def problem(content: object) -> str:
+    """What of this is not as the schema of run.json has it, "" if all is."""
     error = next(iter(_validator().iter_errors(content)), None)
-    if error is not None:
-        raise InfraError(
-            f"run.json would not be what its schema promises: {error.json_path}: {error.message}",
-            hint="this is a bug of pinpage: please report it with this line",
-        )
+    return "" if error is None else f"{error.json_path}: {error.message}"

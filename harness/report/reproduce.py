@@ -24,6 +24,11 @@ def reproduce(record: RunRecord, where: Path) -> str:
     lines += [f"# {' '.join(visible(comment).split())}" for comment in comments]
     lines.append("# PINPAGE names another pinpage; further words go to it.")
     lines.append("set -eu")
+    if record.again is not None:
+        # Its words may name what is on another machine; what it was made of is in this folder.
+        given = 'reproduce "$@" -- "$(dirname -- "$0")"'
+        lines.append(f'exec "${{PINPAGE:-{_program()}}}" {given}')
+        return "\n".join(lines) + "\n"
     if _relative(record.spec):
         lines.append(f"cd -- {shlex.quote(str(where))}")
     lines.append(f'exec "${{PINPAGE:-{_program()}}}" {shlex.join(words(record.spec))} "$@"')

@@ -404,6 +404,12 @@ def _version(program: str) -> str:
     return proc.run([program, "--version"]).stdout.decode(errors="replace")
 
 
+def emulator(arch: Arch) -> str:
+    """QEMU's name and version, in its own words."""
+    lines = _version(proc.find(arch.qemu, arch.qemu_package)).splitlines()
+    return lines[0].strip() if lines else ""
+
+
 @dataclass(frozen=True)
 class _Plan:
     """All that a guest is begun with, whether it boots or is restored."""
