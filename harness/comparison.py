@@ -20,6 +20,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeAlias
 
 from harness.model import EXIT_CODES, Outcome
@@ -100,19 +101,24 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pair:
-    """Runs that were asked the same. asked: name → value, of B where only that is there."""
+    """Runs that were asked the same. asked: name → value. patches: a line for each in which the
+    first runs of both sides differ: ``+ NAME`` where B alone has it, ``- NAME`` where A alone has,
+    ``! NAME`` where they have other ones by that name."""
 
     state: State
     asked: Mapping[str, str]
     a: tuple[Ran, ...]
     b: tuple[Ran, ...]
-    inputs: tuple[Difference, ...]
+    inputs: tuple[Difference, ...] = ()
+    patches: tuple[str, ...] = ()
 
     @property
     def failure(self) -> Ran | None:
         """The first run of B that did not pass: one that says something, if there is one."""
         wrong = [each for each in self.b if each.outcome is not Outcome.PASS]
-        return next((each for each in wrong if each.outcome not in _SILENT), next(iter(wrong), None))
+        return next(
+            (each for each in wrong if each.outcome not in _SILENT), next(iter(wrong), None)
+        )
 
 
 @dataclass(frozen=True)
@@ -166,8 +172,10 @@ _Key: TypeAlias = tuple[tuple[str, str], ...]
 
 def _asked(run: Run) -> dict[str, str]:
     """What makes runs comparable."""
-    params = {name: str(value) for name, value in sorted(run["spec"]["params"].items())}
-    return {name: str(run[name]) for name in _ASKED} | params
+    params = sorted(run["spec"]["params"].items())
+    return {name: str(run[name]) for name in _ASKED} | {
+        f"parameter {name}": str(value) for name, value in params
+    }
 
 
 def _further(run: Run) -> dict[str, str]:
@@ -186,7 +194,9 @@ def _further(run: Run) -> dict[str, str]:
     return {name: str(value) for name, value in words.items()}
 
 
-def _cells(a: Sequence[Run], b: Sequence[Run]) -> Iterable[tuple[dict[str, str], list[Run], list[Run]]]:
+def _cells(
+    a: Sequence[Run], b: Sequence[Run]
+) -> Iterable[tuple[dict[str, str], list[Run], list[Run]]]:
     """What was asked → the runs of both sides that were asked that."""
     for asked, own, other in _grouped(a, b, _asked):
         split = [
@@ -194,12 +204,12 @@ def _cells(a: Sequence[Run], b: Sequence[Run]) -> Iterable[tuple[dict[str, str],
             for name in _further((own or other)[0])
             if any(len({_further(run)[name] for run in side}) > 1 for side in (own, other))
         ]
-        for more, some, rest in _grouped(own, other, lambda run, s=split: _only(_further(run), s)):
+        for more, some, rest in _grouped(own, other, partial(_only, split)):
             yield asked | more, some, rest
 
 
-def _only(words: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    return {name: words[name] for name in names}
+def _only(names: Sequence[str], run: Run) -> dict[str, str]:
+    return {name: value for name, value in _further(run).items() if name in names}
 
 
 def _grouped(
@@ -232,8 +242,10 @@ def _by_seed(a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Sequence[Run], Se
 
 def _pair(asked: Mapping[str, str], a: Sequence[Run], b: Sequence[Run]) -> Pair:
     before, after = tuple(map(_ran, a)), tuple(map(_ran, b))
-    inputs = differences(a, b) if a and b else ()
-    return Pair(_state(before, after), asked, before, after, inputs)
+    state = _state(before, after)
+    if not a or not b:
+        return Pair(state, asked, before, after)
+    return Pair(state, asked, before, after, differences(a, b), _patches(a[0], b[0]))
 
 
 def _state(a: Sequence[Ran], b: Sequence[Ran]) -> State:
@@ -298,8 +310,7 @@ def _figures(name: str, arm: Mapping[str, Any]) -> Figures:
         order9_after=arm.get("order9_after"),
         seconds=arm.get("seconds", 0.0),
         attempts=tuple(
-            _tried(group, [each for each in attempts if each["group"] == group])
-            for group in groups
+            _tried(group, [each for each in attempts if each["group"] == group]) for group in groups
         ),
     )
 
@@ -374,7 +385,7 @@ def _series(run: Run) -> _Input:
     if run["spec"].get("without"):
         words += f" without {' '.join(run['spec']['without'])}"
     digest = run["digests"].get("series", "")
-    made = (run.get("inputs") or {}).get("kernels")
+    made = _made(run)
     said = f"{words} {_short(digest)}".strip()
     if made:
         count = len(made[0]["patches"])
@@ -389,17 +400,21 @@ def _tree(run: Run) -> _Input:
     return _Input(digest, f"{version} {_short(digest)}".strip())
 
 
-def patches(a: Run, b: Run) -> tuple[str, ...]:
-    """In which patches two runs differ, a line each: ``+`` only B has it, ``-`` only A, ``!`` it is
-    another one of the same name."""
-    named = []
-    for run in (a, b):
-        made = (run.get("inputs") or {}).get("kernels") or [{"patches": []}]
-        named.append({each["name"]: each["sha256"] for each in made[0]["patches"]})
-    before, after = named
+def _patches(*sides: Run) -> tuple[str, ...]:
+    if not all(map(_made, sides)):
+        return ()
+    before, after = (
+        {each["name"]: each["sha256"] for each in _made(run)[0]["patches"]} for run in sides
+    )
     lines = [f"- {name}" for name in before if name not in after]
     lines += [f"! {name}" for name in before if after.get(name, before[name]) != before[name]]
     return (*lines, *(f"+ {name}" for name in after if name not in before))
+
+
+def _made(run: Run) -> Sequence[Mapping[str, Any]]:
+    """The kernels of which it is known what they were made of, the run's own first."""
+    kernels: Sequence[Mapping[str, Any]] = (run.get("inputs") or {}).get("kernels", ())
+    return kernels
 
 
 def _listed(values: Iterable[str]) -> str:

@@ -329,18 +329,22 @@ def _check_identity(said: str, artifacts: BuildArtifacts) -> None:
 class Given:
     """What a run takes as it is, where that is not what its words name today.
 
-    again: the run that it does again. tree: its source. made: kernel's name → what it was made of,
-    whose series is applied as it is. builds: kernel's name → its build, which is booted; then image
-    is its guest's, digests and pinpage are what is known of them, and nobody vouches for any of it.
+    again: the run that it does again. inputs: what that was made of; its patches are applied as
+    they are. tree: its source. builds: kernel's name → its build, which is booted; then image is
+    its guest's, digests are what is known of them, and nobody vouches for any of it.
     """
 
     again: Again | None = None
+    inputs: Inputs | None = None
     tree: SourceTree | None = None
-    made: Mapping[str, MadeOf] = field(default_factory=dict)
     builds: Mapping[str, BuildArtifacts] = field(default_factory=dict)
     image: GuestImage | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
-    pinpage: bool = False
+
+    def made(self, name: str) -> MadeOf | None:
+        """What the kernel of this name was made of, None where that is not given."""
+        kernels = self.inputs.kernels if self.inputs is not None else ()
+        return next((each for each in kernels if each.name == name), None)
 
 
 @dataclass
@@ -402,6 +406,8 @@ class _Run:
 
     def _inputs(self) -> Inputs | None:
         """None before the patches were read."""
+        if self.given.builds:
+            return self.given.inputs
         if not self.made:
             return None
         origin, version = (self.source.origin, self.source.version) if self.source else ("", "")
@@ -605,10 +611,9 @@ def _kept(log: Path | None, folder: Path) -> str:
 def _experiment(plan: scenario.Scenario, state: _Run, progress: Progress) -> None:
     chosen, given = state.chosen, state.given
     sources = _Sources(state, progress)
-    if given.builds:
-        state.made.update(given.made)
+    if given.builds and given.inputs is not None:
         state.digests |= given.digests
-        state.pinpage = given.pinpage
+        state.pinpage = given.inputs.pinpage
     else:
         state.pinpage = has_pinpage(sources.patched)
         state.digests["modules"] = cache.key(*_sources_of_modules(chosen))
@@ -665,7 +670,7 @@ class _Sources:
         """The tree of the run's own kernel."""
         state, source = self._state, self._source
         self._progress.stage("apply")
-        given = state.given.made.get(_MAIN)
+        given = state.given.made(_MAIN)
         made = given or MadeOf(_MAIN, _series(state.chosen, source))
         state.made.setdefault(_MAIN, made)  # patches that do not apply are kept too
         if given is None:
@@ -678,14 +683,15 @@ class _Sources:
 
     def topped(self, name: str, extra: str) -> PatchedTree:
         """The tree of the kernel of this name, with what extra has on top of it."""
-        given = self._state.given.made
         if not extra:
             return self.patched
-        if not given:
+        given = self._state.given
+        if given.inputs is None:
             return _topped(self._state.chosen, self.patched, extra, self._progress)
-        if name not in given:
+        made = given.made(name)
+        if made is None:
             raise CannotRun(f"the run that is done again had no kernel {name!r}")
-        return _apply(self._source, given[name].series, self._progress)
+        return _apply(self._source, made.series, self._progress)
 
     @cached_property
     def _blame(self) -> Blame:

@@ -131,6 +131,11 @@ def _series(
     return Series(name, tuple(patches), digest, origin, repository)
 
 
+def given(name: str, patches: Sequence[Patch], origin: str, compat: int) -> Series:
+    """A series of these very patches, of which the first so many are beneath every other."""
+    return replace(_series(name, patches, origin), compat=compat)
+
+
 def prefixes(series: Series) -> Iterator[Series]:
     """The series up to its first patch, up to its second, and so on to the whole."""
     for count in range(series.compat + 1, len(series.patches) + 1):

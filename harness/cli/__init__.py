@@ -17,6 +17,7 @@ from harness.cli.experiments import fixes, run
 from harness.cli.flake import measure
 from harness.cli.guests import boot, shell
 from harness.cli.host import completion, doctor_command
+from harness.cli.kept import bundle, compare, reproduce
 from harness.cli.logs import parse
 from harness.cli.options import EXIT_HELP, err, tell
 from harness.cli.planted import faults
@@ -72,6 +73,8 @@ for _each in (
     apply,
     boot,
     build,
+    bundle,
+    compare,
     completion,
     doctor_command,
     faults,
@@ -79,6 +82,7 @@ for _each in (
     fixes,
     kernels,
     parse,
+    reproduce,
     run,
     shell,
 ):

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``compare``, ``bundle`` and ``reproduce``: runs that were kept."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness import comparison, report
+from harness.cli.options import EXIT_HELP, JSON_OPTION, out, progress_shown
+from harness.errors import InputError
+from harness.model import EXIT_CODES, Outcome
+from harness.stored import again, kept, pack
+
+_RUN = "RUN|BUNDLE"
+
+
+@click.command(epilog=EXIT_HELP)
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option("--all", "every", is_flag=True, help="Show the figures of unchanged pairs, too.")
+@JSON_OPTION
+def compare(before: str, after: str, every: bool, as_json: bool) -> None:
+    """Say what the runs B have beside the runs A: which failures are new, mended, or as they were.
+
+    A and B are each a run's folder (or its name), its run.json, a bundle, or a folder of several.
+    Of several, those are held against each other that were asked the same: scenario, kernel,
+    architecture, profile, parameters, and the seed where both have it.
+
+    Ends with 0 if B brings no new failure (A passed, B did not), otherwise with the exit code of
+    the first one's verdict.
+
+    \b
+    Examples:
+      pinpage compare runs/base runs/mine
+      pinpage compare latest theirs.pinpage.tar.xz --json
+    """
+    found = comparison.compare(kept.runs_of(before), kept.runs_of(after))
+    if not found.paired:
+        raise InputError(
+            f"{before} and {after} have no run in common: nothing can be compared",
+            hint="runs are paired by scenario, kernel, architecture, profile and parameters",
+        )
+    if as_json:
+        out(report.comparison.as_json(found))
+    else:
+        Console().print(report.comparison.comparison(found, every=every))
+    sys.exit(found.exit_code)
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file, or the folder that it goes into [default: RUN's id in this folder]",
+)
+@click.option(
+    "--with-binaries",
+    is_flag=True,
+    help="Also what boots: kernel, guest modules and initramfs, from the cache.",
+)
+@click.option(
+    "--with-vmlinux",
+    is_flag=True,
+    help="Also vmlinux and the modules' symbols, for 'pinpage parse --build'; with the binaries.",
+)
+@JSON_OPTION
+def bundle(
+    run: str, output: Path | None, with_binaries: bool, with_vmlinux: bool, as_json: bool
+) -> None:
+    """Put a run's folder and all that it takes to do it again into one file.
+
+    RUN is a run's folder, or its name ('latest'). With binaries it is done again in seconds, on a
+    machine without a compiler.
+
+    \b
+    Examples:
+      pinpage bundle latest
+      pinpage bundle latest -o ~/crash.pinpage.tar.xz --with-binaries
+    """
+    path = kept.place(run)
+    if path.is_file() and path.name != "run.json":
+        raise InputError(f"{path} is no run's folder", hint="a bundle is handed on as it is")
+    with progress_shown() as progress, kept.opened(run, progress) as found:
+        made = pack.pack(found, output, pack.Wanted(with_binaries, with_vmlinux), progress)
+    if as_json:
+        out({**asdict(made), "path": str(made.path)})
+    else:
+        click.echo(
+            f"bundle: {made.path}\n  {made.files} files, {_mib(made.unpacked)}, packed in "
+            f"{_mib(made.packed)}"
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"
+
+
+@click.command(epilog=EXIT_HELP)
+@click.argument("run", metavar=_RUN)
+@click.option("--tree", metavar="DIR|TARBALL|GIT[@REF]", help="Of this tree instead.")
+@click.option(
+    "--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="On this accelerator instead."
+)
+@click.option("--jobs", "-j", type=click.IntRange(1), help="make -j [default: the cores]")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the new run's folder under this one instead of the state folder's runs/.",
+)
+@click.option("--build", is_flag=True, help="Build, even if there are binaries in it.")
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="Build patches of others': you have read them. A build runs what they bring.",
+)
+@JSON_OPTION
+def reproduce(
+    run: str,
+    tree: str | None,
+    accel: str | None,
+    jobs: int | None,
+    keep: Path | None,
+    build: bool,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    """Do a run again, and say whether its verdict is the same, and which inputs are not.
+
+    The patches, the seed and the parameters are the run's; the tree is the same if it is to be had
+    here. Binaries of a bundle are booted, and nothing is built.
+
+    Ends with 0 if the verdict is the one that was recorded, whichever that is, and with 1 if not.
+
+    \b
+    Examples:
+      pinpage reproduce latest
+      pinpage reproduce theirs.pinpage.tar.xz
+    """
+    where = keep.absolute() if keep is not None else None
+    wish = again.Wish(tree=tree, accel=accel, jobs=jobs, keep=where, trust=trust, build=build)
+    with progress_shown() as progress, kept.opened(run, progress) as found:
+        done = again.reproduce(found, wish, progress)
+    if as_json:
+        out(_as_json(done))
+    else:
+        _show(done)
+    sys.exit(0 if done.same else EXIT_CODES[Outcome.FAIL])
+
+
+def _as_json(done: again.Reproduced) -> dict[str, object]:
+    now = done.record.verdict
+    return {
+        "same": done.same,
+        "said": done.sentence,
+        "then": {name: done.then[name] for name in ("id", "verdict", "reason")},
+        "now": {"id": done.record.id, "verdict": now.outcome.value, "reason": now.reason},
+        "inputs": [asdict(each) for each in done.inputs],
+        "folder": str(done.folder),
+    }
+
+
+def _show(done: again.Reproduced) -> None:
+    console = Console()
+    console.print(report.terminal(done.record, console.width))
+    console.print(report.comparison.reproduced(done.same, done.sentence, done.inputs))
+    click.echo(f"run: {done.folder}")

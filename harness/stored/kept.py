@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs that were kept, found by the user's word: a run's folder, its ``run.json``, a bundle, a
+folder of several, or the name of a run of ours (``latest`` among them)."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import cache, resources
+from harness.errors import InputError
+from harness.model import Progress
+from harness.report.record import problem
+from harness.stored import unpack
+from harness.stored.form import (
+    ID,
+    MANIFEST,
+    MOST_JSON,
+    MOST_MANIFEST,
+    RUN,
+    SUFFIX,
+    Manifest,
+    from_json,
+    manifest,
+    refused,
+)
+
+_DEPTH = 4  # folders below the one that is named in which runs are looked for
+_MOST = 100_000  # files and folders that are looked at
+_HINT = "name a run's folder, its run.json, a bundle, or a folder of several runs"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run as it was kept. run: its run.json. own: this user's, in the folder that it was made in,
+    so that its words name what is on this machine. manifest: of what was a bundle."""
+
+    folder: Path
+    run: Mapping[str, Any]
+    own: bool
+    manifest: Manifest | None = None
+
+
+def runs_of(word: str) -> list[Mapping[str, Any]]:
+    """The run.json of every run that a word names; InputError where that is none, or one of them
+    cannot be read."""
+    path = place(word)
+    if not path.is_dir() or (path / RUN).exists():
+        return [_one(path)]
+    found = [_one(each) for each in _below(path)]
+    if not found:
+        raise InputError(f"there is no run in {path}", hint=_HINT)
+    return found
+
+
+@contextmanager
+def opened(word: str, progress: Progress) -> Iterator[Kept]:
+    """One run with all that was kept of it; a bundle is unpacked while the context lasts."""
+    path = place(word)
+    path = path.parent if path.name == RUN else path
+    if path.is_dir():
+        yield _folder(path, progress)
+        return
+    if not unpack.is_bundle(path):
+        raise InputError(f"{path} is no run's folder and no bundle", hint=_HINT)
+    with tempfile.TemporaryDirectory(prefix="pinpage-") as name:
+        folder = Path(name)
+        progress.stage("unpack")
+        found = unpack.unpack(path, folder, progress)
+        run = parsed((folder / RUN).read_bytes(), str(path))
+        if run["id"] != found.run:
+            refused(str(path), f"it is said to be of {found.run}, and its {RUN} is of another run")
+        yield Kept(folder, run, False, found)
+
+
+def place(word: str) -> Path:
+    """What a word names; InputError where there is no such thing."""
+    path = Path(word).expanduser()
+    ours = resources.state() / "runs" / word
+    if not os.path.lexists(path) and ID.fullmatch(word) and ours.exists():
+        return ours
+    if not path.exists():
+        raise InputError(f"there is no {path}", hint=_HINT)
+    return path
+
+
+def parsed(data: bytes, where: str) -> Mapping[str, Any]:
+    """A run.json as its schema has it."""
+    found = from_json(data, f"{where}: {RUN}")
+    wrong = problem(found)
+    if wrong:
+        raise InputError(
+            f"{where}: its {RUN} is not as its schema has it: {wrong[:300]}",
+            hint="it is damaged, or a newer pinpage wrote it: update pinpage",
+        )
+    run: Mapping[str, Any] = found
+    return run
+
+
+def bounded(path: Path, most: int) -> bytes:
+    """A plain file of no more than so many bytes, whoever put it there; no link is followed."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(number, "rb") as file:
+            if not stat.S_ISREG(os.fstat(number).st_mode):
+                raise InputError(f"{path} is no plain file")
+            data = file.read(most + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
+    if len(data) > most:
+        raise InputError(f"{path} has more than {most:,} bytes, as no such file has")
+    return data
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file below a folder, by a name that somebody has given; a link may not lead outside."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{path} leads out of {folder}")
+    return path
+
+
+def _one(path: Path) -> Mapping[str, Any]:
+    """The run.json of a run's folder, of a bundle, or of such a file."""
+    if path.is_dir():
+        return parsed(bounded(path / RUN, MOST_JSON), str(path))
+    if unpack.is_bundle(path):
+        return parsed(unpack.head(path)[1], str(path))
+    return parsed(bounded(path, MOST_JSON), str(path))
+
+
+def _below(top: Path) -> list[Path]:
+    """Folders of runs, and bundles, in the order of their names; links are not followed, so that
+    ``latest`` is no second run."""
+    found: list[Path] = []
+    todo, looked = [(top, 0)], 0
+    while todo:
+        folder, depth = todo.pop(0)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be read: {error.strerror}") from error
+        looked += len(entries)
+        if looked > _MOST:
+            raise InputError(f"{top} holds more than {_MOST:,} files: name the runs in it")
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                if (path / RUN).is_file():
+                    found.append(path)
+                elif depth < _DEPTH:
+                    todo.append((path, depth + 1))
+            elif entry.is_file(follow_symlinks=False) and entry.name.endswith(SUFFIX):
+                found.append(path)
+    return found
+
+
+def _folder(path: Path, progress: Progress) -> Kept:
+    run = _one(path)
+    if (path / MANIFEST).exists():  # a bundle that was unpacked by hand
+        progress.stage("check")
+        found = manifest(bounded(path / MANIFEST, MOST_MANIFEST), str(path))
+        for name, wanted in found.files.items():
+            file = inside(path, name)
+            if not file.is_file() or cache.sha256(file) != wanted.sha256:
+                refused(str(path), f"{name} is not there, or no longer what it was")
+        return Kept(path, run, False, found)
+    ours = (resources.state() / "runs").resolve()
+    again = run.get("again")
+    own = path.resolve().is_relative_to(ours) and (not again or bool(again["own"]))
+    return Kept(path, run, own)
