@@ -153,13 +153,13 @@ def compare(a: Sequence[Run], b: Sequence[Run]) -> Comparison:
 
 
 def differences(a: Sequence[Run], b: Sequence[Run]) -> tuple[Difference, ...]:
-    """The inputs in which two sides are not the same."""
+    """The inputs in which two sides are not the same, by the runs of which they are known."""
     found = []
-    names = dict.fromkeys(name for run in (*a, *b) for name in _inputs(run))
-    for name in names:
-        sides = [[_inputs(run).get(name, _UNKNOWN) for run in side] for side in (a, b)]
-        if {each.identity for each in sides[0]} != {each.identity for each in sides[1]}:
-            found.append(Difference(name, *(_listed(each.said for each in s) for s in sides)))
+    sides = [[_inputs(run) for run in side] for side in (a, b)]
+    for name in dict.fromkeys(name for side in sides for run in side for name in run):
+        before, after = ([run[name] for run in side if name in run] for side in sides)
+        if {each.identity for each in before} != {each.identity for each in after}:
+            found.append(Difference(name, _listed(before), _listed(after)))
     return tuple(found)
 
 
@@ -339,9 +339,6 @@ class _Input:
     said: str
 
 
-_UNKNOWN = _Input("", _NOT_KNOWN)
-
-
 def _inputs(run: Run) -> dict[str, _Input]:
     """What went into a run, by name; without what is not known."""
     spec, digests, host = run["spec"], run["digests"], run["host"]
@@ -417,7 +414,7 @@ def _made(run: Run) -> Sequence[Mapping[str, Any]]:
     return kernels
 
 
-def _listed(values: Iterable[str]) -> str:
-    every = list(dict.fromkeys(values))
+def _listed(values: Iterable[_Input]) -> str:
+    every = list(dict.fromkeys(each.said for each in values))
     more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
-    return ", ".join(every[:_NAMED]) + more
+    return (", ".join(every[:_NAMED]) or _NOT_KNOWN) + more

@@ -17,6 +17,7 @@ from harness.model import EXIT_CODES, Outcome
 from harness.stored import again, kept, pack
 
 _RUN = "RUN|BUNDLE"
+_LONELY = 6  # runs without a partner that are named
 
 
 @click.command(epilog=EXIT_HELP)
@@ -43,13 +44,27 @@ def compare(before: str, after: str, every: bool, as_json: bool) -> None:
     if not found.paired:
         raise InputError(
             f"{before} and {after} have no run in common: nothing can be compared",
-            hint="runs are paired by scenario, kernel, architecture, profile and parameters",
+            detail="\n".join(_lonely(found)),
+            hint="name one run on each side to compare them whatever was asked of them",
         )
     if as_json:
         out(report.comparison.as_json(found))
     else:
         Console().print(report.comparison.comparison(found, every=every))
     sys.exit(found.exit_code)
+
+
+def _lonely(found: comparison.Comparison) -> list[str]:
+    """What stands on one side alone."""
+    lines = []
+    for pair in found.pairs[:_LONELY]:
+        words = [
+            f"{name.removeprefix('parameter ')}={value}" if "parameter" in name else value
+            for name, value in pair.asked.items()
+        ]
+        lines.append(f"{pair.state.value}: {' '.join(words)}")
+    more = len(found.pairs) - _LONELY
+    return [*lines, f"and {more} more"] if more > 0 else lines
 
 
 @click.command()

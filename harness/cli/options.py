@@ -20,6 +20,7 @@ from rich.markup import escape
 from harness import arch, pipeline, spec
 from harness.errors import InputError, PinpageError
 from harness.model import EXIT_CODES, Outcome, RunSpec
+from harness.report.text import visible
 from harness.terminal import TerminalProgress
 
 EXIT_HELP = """\b
@@ -33,9 +34,10 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def tell(error: PinpageError) -> None:
+    """A message may quote what anybody has written: nothing in it acts on the terminal."""
     if "--json" in sys.argv:
         out({"error": _as_json(error)})
-    first, *rest = error.lines()
+    first, *rest = map(visible, error.lines())
     err.print(f"[bold red]error:[/] {escape(first)}", highlight=False, soft_wrap=True)
     for line in rest:
         err.print(escape(line), highlight=False, soft_wrap=True)

@@ -36,6 +36,7 @@ from harness.model import (
     Toolchain,
 )
 from harness.report.record import as_json
+from harness.report.text import visible
 from harness.stored.form import MOST_PATCH, digest
 from harness.stored.kept import Kept, bounded, inside
 
@@ -127,13 +128,6 @@ def spec_of(run: Mapping[str, Any]) -> RunSpec:
     """
     spec = run["spec"]
     name = run["scenario"]
-    plan = scenario.get(name)
-    unknown = sorted(spec["params"].keys() - plan.PARAMS.keys())
-    if unknown:
-        raise InputError(
-            f"run {run['id']} has a parameter {unknown[0]!r}, and scenario {name} has none here",
-            hint="it was made by another version of pinpage",
-        )
     words = [f"{key}={value}" for key, value in spec["params"].items()]
     return RunSpec(
         scenario=name,
@@ -234,7 +228,7 @@ def _patch(kept: Kept, each: Mapping[str, Any], texts: dict[str, bytes]) -> Patc
         texts[name] = bounded(inside(kept.folder, name), MOST_PATCH)
     if digest(texts[name]) != each["sha256"]:
         raise InputError(f"{kept.folder}: {name} is not the patch that its run was made of")
-    return Patch(each["name"], each["subject"], texts[name])
+    return Patch(visible(each["name"]), visible(each["subject"]), texts[name])
 
 
 def _may_build(kept: Kept, wish: Wish, folder: str, made: Sequence[MadeOf]) -> None:

@@ -163,6 +163,8 @@ def _below(top: Path) -> list[Path]:
 
 def _folder(path: Path, progress: Progress) -> Kept:
     run = _one(path)
+    if not ID.fullmatch(run["id"]):
+        raise InputError(f"{path}: {run['id']!r:.200} is no run's id")
     if (path / MANIFEST).exists():  # a bundle that was unpacked by hand
         progress.stage("check")
         found = manifest(bounded(path / MANIFEST, MOST_MANIFEST), str(path))

@@ -69,8 +69,6 @@ def pack(kept: Kept, to: Path | None, wanted: Wanted, progress: Progress) -> Bun
             f"{kept.folder} is of a run that was interrupted: there is nothing to reproduce",
             hint="run it again: the file 'reproduce' in it does",
         )
-    if not ID.fullmatch(run["id"]):
-        raise InputError(f"{kept.folder}: {run['id']!r:.200} is no run's id")
     files = {RUN: kept.folder / RUN, **_inputs(kept), **_left(kept)}
     binaries: dict[str, Any] | None = None
     if wanted.binaries or wanted.vmlinux:

@@ -129,7 +129,7 @@ def test_what_the_folder_lacks_is_named(
     with pytest.raises(InputError, match=words):
         packed(folder, tmp_path)
     (folder / name).symlink_to("/etc/passwd")  # and nothing is taken from elsewhere
-    with pytest.raises(InputError, match=r"leads out|is missing"):
+    with pytest.raises(InputError, match=r"leads out"):
         packed(folder, tmp_path)
     assert not list(tmp_path.glob("*.xz")) + list(tmp_path.glob(".*"))
 
@@ -319,7 +319,11 @@ def test_huge_ones_are_refused_before_a_byte_is_written(bundle: Path, tmp_path: 
     def large(content: dict[str, Any]) -> None:
         content["files"]["run.json"]["bytes"] = form.MOST_JSON + 1
 
-    for change, words in ((swell, "unpacks to"), (many, "files"), (large, "run.json has")):
+    for change, words in (
+        (large, "run.json has 67,108,865 bytes, and"),
+        (swell, "unpacks to"),
+        (many, "files"),
+    ):
         parts = edited(members(bundle), change)
         refused(made(tmp_path / "x.xz", parts, announce=False), words)
 
@@ -336,6 +340,8 @@ def test_one_that_packs_too_well_ends_where_it_is_found_out(
     path.write_bytes(lzma.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20)))
     refused(path, "does not begin with a bundle.json")
     path.write_bytes(lzma.compress(lzma.decompress(bundle.read_bytes()) + bytes(50 << 20)))
+    refused(path, "something stands behind its end")
+    path.write_bytes(lzma.compress(lzma.decompress(bundle.read_bytes()) + b"more"))
     refused(path, "something stands behind its end")
     monkeypatch.setattr(unpack, "MOST_BYTES", -(3 * 512 * form.MOST_FILES + 2 * form.MOST_JSON))
     refused(bundle, "unpacks to more")
@@ -448,6 +454,15 @@ def test_a_run_of_ours_has_a_name(cache_folder: Path, tmp_path: Path) -> None:
         kept.place("../runs/no-such-run")
 
 
+def test_a_runs_id_is_a_folders_name(folder: Path) -> None:
+    text = (folder / "run.json").read_text()
+    for evil in ("../x", "", "a b", "\x1b[31m"):
+        content = {**json.loads(text), "id": evil}
+        (folder / "run.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match="no run's id"):
+            kept.opened(str(folder), Silent()).__enter__()
+
+
 def test_a_run_that_does_anothers_again_is_not_ours(cache_folder: Path) -> None:
     from harness.model import Again
 
@@ -460,12 +475,17 @@ def test_a_run_that_does_anothers_again_is_not_ours(cache_folder: Path) -> None:
 def test_a_folders_files_are_plain_and_bounded(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = folder / "run.json"
+    run, real = folder / "run.json", tmp_path / "real.json"
     text = run.read_bytes()
-    for make in (lambda: run.symlink_to("/etc/passwd"), lambda: os.mkfifo(run), run.mkdir):
-        run.unlink() if not run.is_dir() else run.rmdir()
+    real.write_bytes(text)
+    for make, words in (
+        (lambda: run.symlink_to(real), "symbolic links"),
+        (lambda: os.mkfifo(run), "no plain file"),
+        (run.mkdir, "cannot be read|no plain file"),
+    ):
+        run.unlink()
         make()
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=words):
             kept.runs_of(str(folder))
     run.rmdir()
     run.write_bytes(text)

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness import cli, pipeline, spec
-from harness.cli import guests
+from harness.cli import guests, options
 from harness.errors import InputError
 
 LOG = """\
@@ -69,6 +69,9 @@ def pinpage(tmp_path: Path):  # type: ignore[no-untyped-def]
         (["shell"], "terminal"),
         (["run", "compaction", "--jobs", "0"], "0"),
         (["parse", "/no/such/log"], "/no/such/log"),
+        (["compare", "/no/such", "/no/such"], "/no/such"),
+        (["bundle", "/no/such"], "/no/such"),
+        (["reproduce", "/no/such"], "/no/such"),
         (["nonsense"], "nonsense"),
     ],
 )
@@ -137,6 +140,15 @@ def test_an_error_is_json_too_where_json_is_asked_for(pinpage) -> None:  # type:
     error = json.loads(done.stdout)["error"]
     assert (error["kind"], error["exit_code"]) == ("InputError", 2)
     assert "/no/such" in error["message"] and "/no/such" in done.stderr
+
+
+def test_what_a_message_quotes_does_nothing_on_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options.tell(InputError("of \x1b[31m\u202e [bold]", hint="\x9b1m", detail="\x07"))
+    said = capsys.readouterr().err
+    assert not {"\x1b", "\u202e", "\x9b", "\x07"} & set(said)
+    assert "\\x1b[31m\\u202e [bold]" in said
 
 
 def test_a_fault_of_ours_is_no_fail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,8 @@ def test_a_seed_of_both_sides_is_a_pair_and_other_seeds_are_held_against_each_ot
     # A seed that B alone has is held against all that A has of it.
     more = compare([run(seed=1), run(seed=2)], [run(seed=1), run(CRASH, seed=9)])
     assert states(more) == [State.UNCHANGED, State.NEW] and more.exit_code == 3
+    lonely = compare([run(seed=1)], [run(seed=1), run(CRASH, seed=9)])
+    assert states(lonely) == [State.UNCHANGED, State.NEW]
     # Different seeds are no equal runs: that they differ is not flaky.
     assert states(compare([run(seed=1), run(seed=2)], [run(seed=3), run(FAIL, seed=4)])) == [
         State.NEW
@@ -194,6 +196,20 @@ def test_each_input_that_differs_is_named() -> None:
     assert not differences([run()], [run()])
     # Another name of the same patches is no difference.
     assert not differences([run(series=("./mine",))], [run()])
+
+
+def test_an_input_that_some_runs_do_not_tell_is_what_the_others_say() -> None:
+    new, old = run(host={"qemu": "QEMU 7"}), run(host={})
+    assert not differences([old, new], [new])
+    assert [(d.a, d.b) for d in differences([old], [new])] == [("-", "QEMU 7")]
+
+
+def test_a_report_that_was_provoked_is_no_complaint() -> None:
+    crashed = run(CRASH)
+    again = {**crashed["splats"][0], "title": "page allocation failure", "provoked": True}
+    crashed["splats"] += [again, crashed["splats"][0]]
+    (told,) = compare([crashed], [run()]).pairs[0].a
+    assert told.splats == ("WARNING: CPU at mm/x.c:1 f",)
 
 
 def test_patches_that_one_side_has_are_named() -> None:

@@ -164,6 +164,14 @@ def test_a_patch_is_the_one_that_was_applied(tmp_path: Path, asked: SimpleNamesp
         done(folder)
 
 
+def test_a_patch_is_not_read_elsewhere(tmp_path: Path, asked: SimpleNamespace) -> None:
+    folder = made_runs.folder(resources.state() / "runs")
+    (folder / "inputs" / "patches").rename(tmp_path / "patches")
+    (folder / "inputs" / "patches").symlink_to(tmp_path / "patches")
+    with pytest.raises(InputError, match="leads out of"):
+        done(folder)
+
+
 def test_a_tree_of_another_machine_is_not_used(tmp_path: Path, asked: SimpleNamespace) -> None:
     folder = made_runs.folder(tmp_path, tree="/etc")
     with pytest.raises(InputError, match="of a tree that is not here: '/etc', sha256:1212"):
@@ -200,8 +208,14 @@ def test_the_words_of_an_own_run_name_its_tree(
     assert asked.given.tree is None  # it is another one now: the run says so
 
 
-def test_what_the_cache_has_no_name_for_is_not_looked_for(tmp_path: Path) -> None:
-    for digest in ("../../etc", "sha256:../x", "", "tree:" + "0" * 64):
+def test_no_digest_leads_out_of_the_cache(tmp_path: Path) -> None:
+    good = "git:" + "0" * 40
+    for digest, name in (("../evil", "evil"), (good, f"trees/{good.replace(':', '-')}")):
+        files, size = again.source.cache.measure(toy.copy(tmp_path / name / "tree"))
+        marker = {"format": 1, "digest": digest, "files": files, "bytes": size}
+        again.source.cache.write_json(tmp_path / name / "entry.json", marker)
+    assert again.source.cached(good, "", tmp_path) is not None
+    for digest in ("../evil", "sha256:../x", "", "tree:" + "0" * 64):
         assert again.source.cached(digest, "", tmp_path) is None
 
 
