@@ -28,7 +28,7 @@ from harness.model import EXIT_CODES, Outcome
 Run: TypeAlias = Mapping[str, Any]  # run.json, as its schema has it
 
 _SILENT = frozenset({Outcome.SKIP, Outcome.INFRA})  # they say nothing about a kernel
-_NOT_KNOWN = "-"
+NOT_KNOWN = "-"
 _SHORT = 12  # digits of a digest that are shown
 _NAMED = 3  # values of a side that are shown, and patches
 _ASKED = ("scenario", "kernel", "arch", "profile")
@@ -160,6 +160,10 @@ def differences(a: Sequence[Run], b: Sequence[Run]) -> tuple[Difference, ...]:
         before, after = ([run[name] for run in side if name in run] for side in sides)
         if {each.identity for each in before} != {each.identity for each in after}:
             found.append(Difference(name, _listed(before), _listed(after)))
+    if all("patches" in run for side in sides for run in side):
+        # Where the patches are the same, it is the same series by whatever name.
+        same = all(each.name != "patches" for each in found)
+        found = [each for each in found if not (same and each.name == "series")]
     return tuple(found)
 
 
@@ -354,7 +358,8 @@ def _inputs(run: Run) -> dict[str, _Input]:
     words["pinpage"] = host.get("pinpage", "")
     words["seed"] = str(run["seed"])
     found = {
-        "series": _series(run),
+        "series": _Input(_series(run), _series(run)),
+        "patches": _applied(run),
         "tree": _tree(run),
         "config": _digests(digests, "config"),
         "guest modules": _digests(digests, "modules"),
@@ -376,19 +381,19 @@ def _short(digest: str) -> str:
     return f"{kind}{colon}{digits[:_SHORT]}"
 
 
-def _series(run: Run) -> _Input:
-    """By the bytes of the patches, those beneath and on top among them."""
-    words = run["series"]
-    if run["spec"].get("without"):
-        words += f" without {' '.join(run['spec']['without'])}"
+def _series(run: Run) -> str:
+    """The words that named it."""
+    without = run["spec"].get("without", ())
+    return " ".join([run["series"], *(["without", *without] if without else [])])
+
+
+def _applied(run: Run) -> _Input:
+    """The bytes of its patches, those beneath and on top among them."""
     digest = run["digests"].get("series", "")
-    made = _made(run)
-    said = f"{words} {_short(digest)}".strip()
-    if made:
-        count = len(made[0]["patches"])
-        said = f"{words} ({count} {'patch' if count == 1 else 'patches'}, {_short(digest)})"
-        digest = digest or " ".join(each["sha256"] for each in made[0]["patches"])
-    return _Input(digest or words, said)
+    said = _short(digest)
+    if made := _made(run):
+        said += f" ({len(made[0]['patches'])})"
+    return _Input(digest, said)
 
 
 def _tree(run: Run) -> _Input:
@@ -417,4 +422,4 @@ def _made(run: Run) -> Sequence[Mapping[str, Any]]:
 def _listed(values: Iterable[_Input]) -> str:
     every = list(dict.fromkeys(each.said for each in values))
     more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
-    return (", ".join(every[:_NAMED]) or _NOT_KNOWN) + more
+    return (", ".join(every[:_NAMED]) or NOT_KNOWN) + more

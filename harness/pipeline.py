@@ -673,6 +673,7 @@ class _Sources:
         given = state.given.made(_MAIN)
         made = given or MadeOf(_MAIN, _series(state.chosen, source))
         state.made.setdefault(_MAIN, made)  # patches that do not apply are kept too
+        state.digests["series"] = made.series.digest
         if given is None:
             tree = _applied(state.chosen, source, made.series, self._progress)
             state.made[_MAIN] = MadeOf(_MAIN, tree.series)

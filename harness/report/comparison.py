@@ -31,8 +31,8 @@ _STYLES = {
     State.UNCHANGED: "green",
 }
 _HEAD = ("scenario", "kernel", "arch", "profile")
-_TITLES = 6  # of splats, and of patches
-_PATCHES = 12
+_TITLES = 6  # of splats
+_PATCHES = 5
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
@@ -61,25 +61,29 @@ def comparison(found: Comparison, *, every: bool = False) -> RenderableType:
     return Group(*parts, Padding(_sentence(found), (1, 0, 0, 0)))
 
 
-def differing(
-    rows: Sequence[Difference], patches: Sequence[str] = (), sides: Sequence[str] = "AB"
-) -> Table:
-    """A row for each input that is not the same. sides: what the two are called."""
-    table = _table("input", *sides)
+def _differing(rows: Sequence[Difference], a: str, b: str) -> Table:
+    """A row for each input that is not the same. a and b: what the two sides are called."""
+    table = _table("input", a, b)
     for each in rows:
         table.add_row(visible(each.name), visible(each.a), visible(each.b))
-        if each.name == "series":
-            for line in patches[:_PATCHES]:
-                table.add_row("", *_placed(line))
-            if len(patches) > _PATCHES:
-                table.add_row("", "", f"and {len(patches) - _PATCHES} more patches")
     return table
 
 
-def _placed(line: str) -> tuple[str, str]:
-    """A patch in the column of the side that has it."""
-    name = visible(line[2:])
-    return {"-": (name, ""), "+": ("", name), "!": (name, f"{name}, changed")}[line[0]]
+_SIGNS = {"-": "in A alone", "+": "in B alone", "!": "another one in B"}
+
+
+def _patches(pair: Pair) -> RenderableType:
+    """The patches that are not on both sides alike, those of a sign together."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for sign, said in _SIGNS.items():
+        own = [line[2:] for line in pair.patches if line.startswith(sign)]
+        for number, name in enumerate(own[:_PATCHES]):
+            table.add_row(Text(said if number == 0 else "", style="dim"), visible(name))
+        if len(own) > _PATCHES:
+            table.add_row("", Text(f"and {len(own) - _PATCHES} more", style="dim"))
+    return table
 
 
 def _table(*columns: str) -> Table:
@@ -132,10 +136,7 @@ def reproduced(same: bool, sentence: str, inputs: Sequence[Difference]) -> Rende
     """Whether a run came out as it did before, and what was not as it was then."""
     parts: list[RenderableType] = []
     if inputs:
-        parts += [
-            Text("not as it was:"),
-            Padding(differing(inputs, sides=("then", "now")), (0, 0, 1, 2)),
-        ]
+        parts += [Text("not as it was:"), Padding(_differing(inputs, "then", "now"), (0, 0, 1, 2))]
     else:
         parts.append(Text("all inputs that are known are as they were\n", style="dim"))
     word = ("reproduced", "bold green") if same else ("not reproduced", _FAULT)
@@ -153,9 +154,11 @@ def _details(pair: Pair) -> RenderableType:
     title.append(pair.state.value, style=_STYLES.get(pair.state, ""))
     parts: list[RenderableType] = [title, Padding(_answers(pair), (1, 0, 0, 0))]
     if pair.inputs:
-        parts.append(Padding(differing(pair.inputs, pair.patches), (1, 0, 0, 0)))
+        parts.append(Padding(_differing(pair.inputs, "A", "B"), (1, 0, 0, 0)))
     else:
         parts.append(Text("\nno input is known to differ", style="dim"))
+    if pair.patches:
+        parts.append(Padding(_patches(pair), (1, 0, 0, 0)))
     rows = list(_rows(pair))
     if rows:
         table = _table("", "A", "B")

@@ -11,6 +11,7 @@ built only if the user says so. Binaries run in a guest alone.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from typing import Any
 
 from harness import arch, pipeline, resources, scenario
 from harness.build import series, source
-from harness.comparison import Difference, differences
+from harness.comparison import NOT_KNOWN, Difference, differences
 from harness.errors import InputError
 from harness.model import (
     Again,
@@ -80,13 +81,18 @@ class Reproduced:
                 f"{now.outcome.value} ({_clause(now.reason)})"
             )
         said = f"{now.outcome.value}, as the run said"
-        if now.outcome is not Outcome.PASS and now.reason != then["reason"]:
+        if now.outcome is not Outcome.PASS and _kind(now.reason) != _kind(then["reason"]):
             said += f", though for another reason: then {_clause(then['reason'])}"
         return said
 
 
 def _clause(text: str) -> str:
     return text.rstrip(".")
+
+
+def _kind(reason: str) -> str:
+    """A reason without its figures, and without whom it blames, which binaries do not tell."""
+    return re.sub(r"\d+", "0", reason.split("; blame:")[0])
 
 
 def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:
@@ -112,7 +118,9 @@ def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:
         _may_build(kept, wish, chosen.kernel.patches, inputs.kernels)
         given = replace(given, tree=_tree(kept, wish, chosen, progress))
     record, folder = pipeline.run(wanted, progress, given=given)
-    return Reproduced(run, record, folder, differences([run], [as_json(record)]))
+    found = differences([run], [as_json(record)])
+    # What is not known of now it did not come to.
+    return Reproduced(run, record, folder, tuple(each for each in found if each.b != NOT_KNOWN))
 
 
 # ---------------------------------------------------------------------------------------------
