@@ -108,13 +108,13 @@ def bundle(
         out({**asdict(made), "path": str(made.path)})
     else:
         click.echo(
-            f"bundle: {made.path}\n  {made.files} files, {_mib(made.unpacked)}, packed in "
-            f"{_mib(made.packed)}"
+            f"bundle: {made.path}\n  {made.files} files, {_size(made.unpacked)}, packed in "
+            f"{_size(made.packed)}"
         )
 
 
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"
+def _size(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB" if size >= 1 << 20 else f"{size / 1024:.0f} KiB"
 
 
 @click.command(epilog=EXIT_HELP)

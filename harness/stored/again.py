@@ -101,7 +101,7 @@ def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:
     run = kept.run
     if run["interrupted"]:
         raise InputError(
-            f"{kept.folder} is of a run that was interrupted: it has no verdict to reproduce",
+            f"{kept.where} is of a run that was interrupted: it has no verdict to reproduce",
             hint="run it again: the file 'reproduce' in it does",
         )
     wanted = replace(spec_of(run), **_wishes(kept, wish))
@@ -207,7 +207,7 @@ def _inputs(kept: Kept) -> Inputs:
     inputs = kept.run.get("inputs")
     if not inputs:
         raise InputError(
-            f"{kept.folder} does not hold what its run was made of",
+            f"{kept.where} does not hold what its run was made of",
             hint="it ended before its patches were read, or an older pinpage made it: "
             "the file 'reproduce' in it runs its words again",
         )
@@ -222,7 +222,7 @@ def _made(kept: Kept, kernel: Mapping[str, Any], texts: dict[str, bytes]) -> Mad
     """texts: what has been read, as most kernels of a run share most of their patches."""
     patches = [_patch(kept, each, texts) for each in kernel["patches"]]
     if kernel["compat"] > len(patches):
-        raise InputError(f"{kept.folder}: more of {kernel['name']!r} is compat than it has")
+        raise InputError(f"{kept.where}: more of {kernel['name']!r} is compat than it has")
     origin = f"the patches of run {kept.run['id']}"
     whole = series.given(kept.run["series"], patches, origin, kernel["compat"])
     name = kernel["config"]
@@ -235,7 +235,7 @@ def _patch(kept: Kept, each: Mapping[str, Any], texts: dict[str, bytes]) -> Patc
     if name not in texts:
         texts[name] = bounded(inside(kept.folder, name), MOST_PATCH)
     if digest(texts[name]) != each["sha256"]:
-        raise InputError(f"{kept.folder}: {name} is not the patch that its run was made of")
+        raise InputError(f"{kept.where}: {name} is not the patch that its run was made of")
     return Patch(visible(each["name"]), visible(each["subject"]), texts[name])
 
 
@@ -249,9 +249,8 @@ def _may_build(kept: Kept, wish: Wish, folder: str, made: Sequence[MadeOf]) -> N
     if names:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         raise InputError(
-            f"{len(names)} patches of run {kept.run['id']} are not pinpage's own: "
-            f"{', '.join(names[:_NAMED])}{more}. A build runs what patches bring (Makefiles, "
-            "scripts) on this machine",
+            f"{kept.where} has patches that are not pinpage's own: {', '.join(names[:_NAMED])}"
+            f"{more}. A build runs what patches bring (Makefiles, scripts) on this machine",
             hint="read them (inputs/patches/ in it), and say --trust if you would apply them "
             "yourself",
         )
@@ -289,7 +288,7 @@ def _booted(kept: Kept, binaries: Mapping[str, Any]) -> dict[str, Any]:
     run = kept.run
     for name, kernel in binaries["kernels"].items():
         if run["digests"].get(name) != kernel["key"]:
-            raise InputError(f"{kept.folder}: its binaries of {name!r} are not those of its run")
+            raise InputError(f"{kept.where}: its binaries of {name!r} are not those of its run")
     image = inside(kept.folder, binaries["image"])
     assert kept.manifest is not None  # it has named the binaries
     found = f"sha256:{kept.manifest.files[binaries['image']].sha256}"

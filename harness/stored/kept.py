@@ -38,9 +38,11 @@ _HINT = "name a run's folder, its run.json, a bundle, or a folder of several run
 
 @dataclass(frozen=True)
 class Kept:
-    """A run as it was kept. run: its run.json. own: this user's, in the folder that it was made in,
-    so that its words name what is on this machine. manifest: of what was a bundle."""
+    """A run as it was kept. where: what the user named. run: its run.json. own: this user's, in the
+    folder that it was made in, so that its words name what is on this machine. manifest: of what
+    was a bundle."""
 
+    where: str
     folder: Path
     run: Mapping[str, Any]
     own: bool
@@ -76,7 +78,7 @@ def opened(word: str, progress: Progress) -> Iterator[Kept]:
         run = parsed((folder / RUN).read_bytes(), str(path))
         if run["id"] != found.run:
             refused(str(path), f"it is said to be of {found.run}, and its {RUN} is of another run")
-        yield Kept(folder, run, False, found)
+        yield Kept(str(path), folder, run, False, found)
 
 
 def place(word: str) -> Path:
@@ -172,8 +174,8 @@ def _folder(path: Path, progress: Progress) -> Kept:
             file = inside(path, name)
             if not file.is_file() or cache.sha256(file) != wanted.sha256:
                 refused(str(path), f"{name} is not there, or no longer what it was")
-        return Kept(path, run, False, found)
+        return Kept(str(path), path, run, False, found)
     ours = (resources.state() / "runs").resolve()
     again = run.get("again")
     own = path.resolve().is_relative_to(ours) and (not again or bool(again["own"]))
-    return Kept(path, run, own)
+    return Kept(str(path), path, run, own)

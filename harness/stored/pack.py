@@ -66,7 +66,7 @@ def pack(kept: Kept, to: Path | None, wanted: Wanted, progress: Progress) -> Bun
     run = kept.run
     if run["interrupted"]:
         raise InputError(
-            f"{kept.folder} is of a run that was interrupted: there is nothing to reproduce",
+            f"{kept.where} is of a run that was interrupted: there is nothing to reproduce",
             hint="run it again: the file 'reproduce' in it does",
         )
     files = {RUN: kept.folder / RUN, **_inputs(kept), **_left(kept)}
@@ -93,7 +93,7 @@ def _inputs(kept: Kept) -> dict[str, Path]:
     inputs = kept.run.get("inputs")
     if not inputs:
         raise InputError(
-            f"{kept.folder} does not hold what its run was made of ({kept.run['verdict']}: "
+            f"{kept.where} does not hold what its run was made of ({kept.run['verdict']}: "
             f"{kept.run['reason'][:200]})",
             hint="it ended before its patches were read, or an older pinpage made it: run it again",
         )
@@ -106,7 +106,7 @@ def _there(kept: Kept, name: str) -> Path:
     path = inside(kept.folder, name)
     if not _plain(path):
         raise InputError(
-            f"{kept.folder} is not whole: {name} is missing (or no plain file)",
+            f"{kept.where} is not whole: {name} is missing (or no plain file)",
             hint="run it again: the file 'reproduce' in it does",
         )
     return path
@@ -118,7 +118,7 @@ def _left(kept: Kept) -> dict[str, Path]:
     for arm in kept.run.get("guests", {}):
         name = f"{arm}/console.log"
         if not ID.fullmatch(arm):
-            raise InputError(f"{kept.folder}: {arm!r:.200} is no arm's name")
+            raise InputError(f"{kept.where}: {arm!r:.200} is no arm's name")
         found[name] = _there(kept, name)
     found |= {name: kept.folder / name for name in _BESIDE if _plain(kept.folder / name)}
     for folder in sorted(kept.folder.iterdir()):
