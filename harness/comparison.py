@@ -188,6 +188,8 @@ def _further(run: Run) -> dict[str, str]:
     words = {
         "series": run["series"],
         "without": " ".join(spec.get("without", ())),
+        "upto": spec.get("upto", ""),
+        "config": " ".join(spec.get("config", ())),
         "tree": spec["tree"] or "",
         "toolchain": spec["toolchain"],
         "accel": spec["accel"],

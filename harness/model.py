@@ -86,6 +86,8 @@ class RunSpec:
     params: Mapping[str, int | str] = field(default_factory=dict)
     without: tuple[str, ...] = ()  # patches of the series that are left out
     snapshots: bool = True  # a guest that was saved when it was ready is restored, not booted
+    upto: str = ""  # begin of the name of the last patch that is applied, "" for all
+    config: tuple[str, ...] = ()  # NAME=VALUE of options, whatever the fragments say
 
 
 @dataclass(frozen=True)

@@ -135,10 +135,6 @@ def _apply(tree: SourceTree, wanted: Series, progress: Progress) -> PatchedTree:
     return series.apply(tree, wanted, cache=resources.cache(), progress=progress)
 
 
-def _series(chosen: Chosen, tree: SourceTree) -> Series:
-    return series.load(chosen.spec.series, chosen.kernel, tree, chosen.spec.without)
-
-
 def _applied(chosen: Chosen, tree: SourceTree, wanted: Series, progress: Progress) -> PatchedTree:
     patched = _apply(tree, wanted, progress)
     if not chosen.profile.extra:
@@ -148,6 +144,12 @@ def _applied(chosen: Chosen, tree: SourceTree, wanted: Series, progress: Progres
     except CannotRun as error:
         progress.note(str(error))
         return patched
+
+
+def _series(chosen: Chosen, tree: SourceTree, *top: str) -> Series:
+    """The series that is asked for; top: words of what goes on top of it."""
+    words = chosen.spec
+    return series.load(words.series, chosen.kernel, tree, words.without, upto=words.upto, top=top)
 
 
 def steps(chosen: Chosen, tree: SourceTree, progress: Progress) -> Iterator[PatchedTree]:
@@ -185,6 +187,7 @@ def _config(chosen: Chosen, tree: PatchedTree) -> KernelConfig:
         chosen.profile,
         _features(tree),
         resources.kernel_config(),
+        chosen.spec.config,
     )
 
 
@@ -641,8 +644,7 @@ def _experiment(plan: scenario.Scenario, state: _Run, progress: Progress) -> Non
 def _topped(chosen: Chosen, patched: PatchedTree, folder: str, progress: Progress) -> PatchedTree:
     """The tree with that patch of a folder on top which applies to it."""
     for path in sorted((resources.patches() / chosen.kernel.patches / folder).glob("*.patch")):
-        words = (*chosen.spec.series, str(path))
-        whole = series.load(words, chosen.kernel, patched.source, chosen.spec.without)
+        whole = _series(chosen, patched.source, str(path))
         with suppress(PatchError):
             return _apply(patched.source, whole, progress)
     raise CannotRun(

@@ -85,8 +85,16 @@ def run(
     return done
 
 
-def spawn(argv: Sequence[str], *, log: Path, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+def spawn(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
     """Start a long-lived program (QEMU) that dies with this process, output to log.
+
+    env is added to this process's environment.
 
     setpriv asks the kernel for SIGKILL at the death of the *thread* that calls this
     (prctl(2), PR_SET_PDEATHSIG): call it from a thread that outlives the program. The kernel
@@ -99,6 +107,7 @@ def spawn(argv: Sequence[str], *, log: Path, cwd: Path | None = None) -> subproc
         return subprocess.Popen(
             [setpriv, "--pdeathsig", "KILL", "--", "sh", "-c", still_ours, "sh", *argv],
             cwd=cwd,
+            env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

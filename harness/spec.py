@@ -12,6 +12,7 @@ import yaml
 from harness import resources
 from harness.errors import InputError
 from harness.model import Kernel, Machine, Profile, Setting, SourceOption
+from harness.touched import Rule, Table, Wanted
 
 
 def kernels() -> list[Kernel]:
@@ -107,7 +108,8 @@ class _Fields:
         value = self._data.pop(field, None) or []
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise self.error(field, "a list of mappings is needed")
-        return [_Fields(self._path, item, f"{field}[{i}]") for i, item in enumerate(value)]
+        where = f"{self._where}.{field}" if self._where else field
+        return [_Fields(self._path, item, f"{where}[{i}]") for i, item in enumerate(value)]
 
     def inner(self, where: str, value: Any) -> _Fields:
         if not isinstance(value, dict):
@@ -214,3 +216,48 @@ def _setting(fields: _Fields) -> Setting:
     setting = Setting(fields.text("file"), fields.text("text"), fields.flag("optional"))
     fields.end()
     return setting
+
+
+def pull_request_table(path: Path) -> Table:
+    """What pull requests have tried (ci/README.md lists the fields); InputError names the field."""
+    if not path.is_file():
+        raise InputError(f"there is no table {path}", hint="ci/README.md says what is in one")
+    fields = _load(path)
+    table = Table(
+        rules=tuple(_rule(item) for item in fields.items("rules")),
+        otherwise=tuple(_wanted(item) for item in fields.items("otherwise")),
+    )
+    fields.end()
+    return table
+
+
+def _rule(fields: _Fields) -> Rule:
+    rule = Rule(
+        paths=fields.texts("paths"),
+        why=fields.text("why"),
+        wanted=tuple(_wanted(item) for item in fields.items("try")),
+    )
+    for name, given in (("paths", rule.paths), ("try", rule.wanted)):
+        if not given:
+            raise fields.error(name, "there is none")
+    fields.end()
+    return rule
+
+
+def _wanted(fields: _Fields) -> Wanted:
+    wanted = Wanted(
+        scenarios=fields.texts("scenarios"),
+        kernels=fields.texts("kernels"),
+        arches=fields.texts("arches"),
+        profiles=fields.texts("profiles") or ("fast",),
+        settings=fields.texts("set"),
+    )
+    for name in ("scenarios", "kernels", "arches"):
+        if not getattr(wanted, name):
+            raise fields.error(name, "a list of texts is needed")
+    for profile in wanted.profiles:
+        load_profile(profile)
+    for kernel in wanted.kernels:
+        load_kernel(kernel)
+    fields.end()
+    return wanted

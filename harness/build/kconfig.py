@@ -37,9 +37,17 @@ class Dropped:
 
 
 def compose(
-    kernel: Kernel, arch: Arch, profile: Profile, features: Sequence[str], config_root: Path
+    kernel: Kernel,
+    arch: Arch,
+    profile: Profile,
+    features: Sequence[str],
+    config_root: Path,
+    own: Sequence[str] = (),
 ) -> KernelConfig:
-    """The configuration of a kernel; features are names of files in ``features/``."""
+    """The configuration of a kernel; features are names of files in ``features/``.
+
+    own: the user's, which come last: NAME=VALUE.
+    """
     names = [
         "base.config",
         f"arch/{arch.name}.config",
@@ -59,11 +67,37 @@ def compose(
             ) from error
         fragments.append(Fragment(str(path.relative_to(config_root)), text))
         requested |= parse(text, str(path))
+    for word in own:
+        fragments.append(Fragment(f"--config {word}", f"{_line(word)}\n"))
+        requested |= parse(fragments[-1].text, fragments[-1].name)
     requested = dict(sorted(requested.items()))  # what is asked, not in which order it was said
     digest = hashlib.sha256(_text(requested).encode()).hexdigest()
     return KernelConfig(
         tuple(fragments), requested, f"sha256:{digest}", profile.needs, profile.name
     )
+
+
+def spelled(words: Sequence[str]) -> tuple[str, ...]:
+    """NAME=VALUE of each option that these words set: the same, or files of such lines."""
+    found: dict[str, str] = {}
+    for word in words:
+        if "=" in word and not Path(word).is_file():
+            found |= parse(_line(word), f"--config {word}")
+            continue
+        try:
+            text = Path(word).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"--config {word}: it is neither NAME=VALUE nor a file that can be read: {error}"
+            ) from error
+        found |= parse(text, word)
+    return tuple(f"{name}={value}" for name, value in found.items())
+
+
+def _line(word: str) -> str:
+    """A word NAME=VALUE as a configuration line."""
+    name, _, value = word.removeprefix("CONFIG_").partition("=")
+    return f"# CONFIG_{name} is not set" if value == "n" else f"CONFIG_{name}={value}"
 
 
 def _files(names: Sequence[str], kernel: Kernel, arch: Arch, root: Path) -> Iterator[Path]:

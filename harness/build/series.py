@@ -40,14 +40,18 @@ def load(
     kernel: Kernel,
     source: SourceTree,
     without: Sequence[str] = (),
+    *,
+    upto: str = "",
+    top: Sequence[str] = (),
 ) -> Series:
     """The series that these words name, on top of what the kernel needs for today's tools.
 
     without: patches that are left out, by the begin of their names. Where others are built on one,
     ``patches/<kernel>/without/`` has a patch of its name that takes it back, and goes on top
-    of the word that has it. InputError says which word names nothing.
+    of the word that has it. upto: the begin of the last patch's name; those behind it are left out.
+    top: words that go on top of that. InputError says which word names nothing.
     """
-    wanted = _wanted(words, kernel, source, without)
+    wanted = _wanted(words, kernel, source, without, upto, top)
     if not kernel.compat:
         return wanted
     beneath = _part(kernel.compat, kernel, source).patches
@@ -88,13 +92,41 @@ def _less(series: Series, names: Sequence[str], kernel: Kernel) -> Series:
     return _series(series.name, patches, origin, series.git)
 
 
+def _upto(parts: Sequence[Series], name: str) -> list[Series]:
+    """The parts up to the patch that this name begins."""
+    kept = list[Series]()
+    found = [patch.name for part in parts for patch in part.patches if patch.name.startswith(name)]
+    if len(found) != 1:
+        what = "no patch" if not found else f"{len(found)} patches"
+        raise InputError(
+            f"--upto {name}: {what} of the series begin with that",
+            hint=f"'pinpage apply' lists them{': ' + ', '.join(found) if found else ''}",
+        )
+    for part in parts:
+        names = [patch.name for patch in part.patches]
+        if found[0] in names:
+            patches = part.patches[: names.index(found[0]) + 1]
+            origin = f"{part.origin}, up to {found[0]}"
+            return [*kept, _series(part.name, patches, origin, part.git)]
+        kept.append(part)
+    return kept
+
+
 def _wanted(
-    words: tuple[str, ...], kernel: Kernel, source: SourceTree, without: Sequence[str]
+    words: tuple[str, ...],
+    kernel: Kernel,
+    source: SourceTree,
+    without: Sequence[str],
+    upto: str,
+    top: Sequence[str],
 ) -> Series:
     parts = [_part(word, kernel, source) for word in words if word != NONE]
     if parts and not any(part.patches for part in parts):
         raise InputError(f"there is no diff in {', '.join(words)}")
     parts = _without(parts, without, kernel)
+    if upto:
+        parts = _upto(parts, upto)
+    parts += [_part(word, kernel, source) for word in top]
     if not parts:
         return _series(NONE, [], "no patches")
     if len(parts) == 1:

@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from harness import __version__
+from harness.cli.bisect import bisect
 from harness.cli.experiments import fixes, run
 from harness.cli.flake import measure
 from harness.cli.guests import boot, shell
@@ -21,6 +22,7 @@ from harness.cli.kept import bundle, compare, reproduce
 from harness.cli.logs import parse
 from harness.cli.options import EXIT_HELP, err, tell
 from harness.cli.planted import faults
+from harness.cli.pull_request import pull_request
 from harness.cli.trees import apply, build, fetch, kernels
 from harness.errors import PinpageError
 from harness.model import EXIT_CODES, Outcome
@@ -71,6 +73,7 @@ def cli() -> None:
 
 for _each in (
     apply,
+    bisect,
     boot,
     build,
     bundle,
@@ -82,6 +85,7 @@ for _each in (
     fixes,
     kernels,
     parse,
+    pull_request,
     reproduce,
     run,
     shell,

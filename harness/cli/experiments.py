@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import secrets
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import click
 from rich.console import Console
 
 from harness import pipeline, report, scenario, spec
+from harness.bisect import CAUGHT
 from harness.cli.options import (
     BUILD_OPTIONS,
     EXIT_HELP,
@@ -25,8 +29,9 @@ from harness.cli.options import (
     options_of,
     out,
     progress_shown,
+    tell,
 )
-from harness.errors import InputError
+from harness.errors import InputError, PinpageError
 from harness.model import EXIT_CODES, Outcome
 
 
@@ -69,6 +74,11 @@ class _Run(click.Command):
     metavar="NAME=VALUE",
     help="A parameter of the scenario, as listed below.",
 )
+@click.option(
+    "--bisect-exit",
+    is_flag=True,
+    help="End as 'git bisect run' wants it: 0 good, 1 bad, 125 cannot be tried, 128 stop.",
+)
 @JSON_OPTION
 @for_each_arch
 def run(
@@ -76,6 +86,7 @@ def run(
     seed: int | None,
     keep: Path | None,
     settings: tuple[str, ...],
+    bisect_exit: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -92,6 +103,38 @@ def run(
       pinpage run compaction --tree ~/linux@v6.12 --series 000*.patch --json
       pinpage run memory_hotplug --arch all
     """
+    with _exits_of_git() if bisect_exit else nullcontext():
+        _run(words, seed, keep, settings, as_json, options)
+
+
+@contextmanager
+def _exits_of_git() -> Iterator[None]:
+    """Exit codes as git-bisect(1) reads them of what it runs."""
+    try:
+        yield
+    except SystemExit as leave:
+        code = leave.code if isinstance(leave.code, int) else 1
+        known = {EXIT_CODES[outcome]: outcome for outcome in Outcome}
+        if code in known:
+            passed = 0 if known[code] is Outcome.PASS else 125
+            sys.exit(1 if known[code] in CAUGHT else passed)
+        raise
+    except PinpageError as error:
+        tell(error)
+        sys.exit(128 if isinstance(error, InputError) else 125)
+    except Exception:  # noqa: BLE001 - a fault of ours: git would take Python's status for bad
+        traceback.print_exc()
+        sys.exit(128)
+
+
+def _run(
+    words: tuple[str, ...],
+    seed: int | None,
+    keep: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
     known = scenario.names()
     chosen = [word for word in words if word in known]
     if not chosen:

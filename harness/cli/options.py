@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness import arch, pipeline, spec
+from harness.build import kconfig
 from harness.errors import InputError, PinpageError
 from harness.model import EXIT_CODES, Outcome, RunSpec
 from harness.report.text import visible
@@ -95,6 +96,19 @@ WITHOUT_OPTION = click.option(
     metavar="PATCH",
     help="Leave this patch of the series out; the begin of its name will do.",
 )
+UPTO_OPTION = click.option(
+    "--upto",
+    default="",
+    metavar="PATCH",
+    help="Apply the series up to this patch; the begin of its name will do.",
+)
+CONFIG_OPTION = click.option(
+    "--config",
+    "config",
+    multiple=True,
+    metavar="NAME=VALUE|FILE",
+    help="Configure the kernel so, whatever its fragments say; or by the lines of a file.",
+)
 ARCH_OPTION = click.option(
     "--arch",
     "arch_name",
@@ -119,8 +133,8 @@ TOOLCHAIN_OPTION = click.option(
     show_default=True,
     help="gcc, gcc-12, llvm, llvm-15 and so on.",
 )
-TREE_OPTIONS = (KERNEL_OPTION, TREE_OPTION, SERIES_OPTION, WITHOUT_OPTION)
-BUILD_OPTIONS = (ARCH_OPTION, PROFILE_OPTION, JOBS_OPTION, TOOLCHAIN_OPTION)
+TREE_OPTIONS = (KERNEL_OPTION, TREE_OPTION, SERIES_OPTION, WITHOUT_OPTION, UPTO_OPTION)
+BUILD_OPTIONS = (ARCH_OPTION, PROFILE_OPTION, CONFIG_OPTION, JOBS_OPTION, TOOLCHAIN_OPTION)
 GUEST_OPTIONS = (
     click.option(
         "--accel",
@@ -233,6 +247,8 @@ class Words:
             smp=given.get("smp", 1),
             append=tuple(given.get("append", ())),
             snapshots=given.get("snapshots", True),
+            upto=given.get("upto", ""),
+            config=kconfig.spelled(given.get("config", ())),
             **{"seed": 0, **extra},
         )
 

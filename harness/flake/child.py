@@ -23,13 +23,16 @@ _STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.S
 class Child:
     """A run that goes on."""
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, job: Job, folder: Path, code: str = "") -> None:
+        """code: folder of another pinpage, which runs it."""
         self._job, self._folder = job, folder
         folder.mkdir(parents=True)
         self._log = folder / "output.log"
-        argv = [sys.executable, "-m", "harness.cli", *words(job.spec)]
+        # -P: not that of the folder where we are, if it has one.
+        argv = [sys.executable, "-P", "-m", "harness.cli", *words(job.spec)]
         argv += ["--keep", str(folder), "--jobs", str(job.spec.jobs)]
-        self._process: subprocess.Popen[bytes] = proc.spawn(argv, log=self._log)
+        env = {"PYTHONPATH": code} if code else {}
+        self._process: subprocess.Popen[bytes] = proc.spawn(argv, log=self._log, env=env)
 
     def poll(self) -> Ran | None:
         """InfraError where it ended without having come to a verdict."""

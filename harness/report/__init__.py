@@ -40,6 +40,9 @@ def write(record: RunRecord, folder: Path) -> None:
         drawn = picture.svg(record)
         if drawn:
             _put(folder / "pages.svg", drawn)
+        shown = picture.terminal(record, _COLUMNS)
+        if shown is not None:
+            _put(folder / "pages.txt", f"{shown.plain}\n")
         _put(folder / "junit.xml", junit(record))
         _put(folder / "reproduce", reproduce(record, Path.cwd()), mode=0o755)
         _put(folder / "run.json", json.dumps(content, indent=2) + "\n")
@@ -48,6 +51,9 @@ def write(record: RunRecord, folder: Path) -> None:
             f"the run's files cannot be written to {folder}: {error.strerror}",
             hint="is the disk full? --keep DIR names another folder",
         ) from error
+
+
+_COLUMNS = 100  # of pages.txt
 
 
 def _put(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:

@@ -77,6 +77,8 @@ def _spec(spec: RunSpec) -> dict[str, Any]:
     return {
         "series": list(spec.series),
         "without": list(spec.without),
+        "upto": spec.upto,
+        "config": list(spec.config),
         "snapshots": spec.snapshots,
         "tree": spec.tree,
         "jobs": spec.jobs,

@@ -47,8 +47,11 @@ def words(spec: RunSpec) -> list[str]:
     found = ["run", spec.scenario, f"--kernel={spec.kernel}", f"--arch={spec.arch}"]
     found += [f"--series={word}" for word in spec.series]
     found += [f"--without={word}" for word in spec.without]
+    if spec.upto:
+        found.append(f"--upto={spec.upto}")
     if spec.tree is not None:
         found.append(f"--tree={spec.tree}")
+    found += [f"--config={word}" for word in spec.config]
     found += [
         f"--profile={spec.profile}",
         f"--toolchain={spec.toolchain}",

@@ -44,6 +44,7 @@ from harness.stored.kept import Kept, bounded, inside
 _ACCELS = ("auto", "kvm", "tcg")
 _LEAST_MIB, _MOST_SMP = 128, 255
 _NAMED = 5  # patches of an error
+_OPTION = re.compile(r"\w{1,100}=[^\n\r\0]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ def spec_of(run: Mapping[str, Any]) -> RunSpec:
         append=tuple(_printable(run, word) for word in spec["append"]),
         params=scenario.params(name, words),
         snapshots=bool(spec.get("snapshots", True)),
+        config=tuple(_option(run, word) for word in spec.get("config", ())),
     )
 
 
@@ -172,6 +174,14 @@ def _within(run: Mapping[str, Any], name: str, value: int, least: int, most: int
 def _accel(run: Mapping[str, Any], word: str) -> str:
     if word not in _ACCELS:
         raise InputError(f"run {run['id']} has an accelerator {word!r:.100} that is none")
+    return word
+
+
+def _option(run: Mapping[str, Any], word: str) -> str:
+    if not _OPTION.fullmatch(word):
+        raise InputError(
+            f"run {run['id']} has a word of a configuration that is none: {word!r:.100}"
+        )
     return word
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,23 @@ def test_what_a_fragment_has_for_one_architecture_comes_behind_it(root: Path) ->
     names = [each.name for each in compose(root, "f").fragments]
     assert names[names.index("features/f.config") + 1] == "features/f.x86_64.config"
     assert "HERE" in compose(root, "f").requested and "THERE" not in compose(root, "f").requested
+
+
+def test_the_users_words_come_last(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "own.config"
+    file.write_text("CONFIG_ORDER=7\n# CONFIG_ONLY_1 is not set\n")
+    words = (str(file), "CONFIG_ORDER=8", "ONLY_2=n", 'NAME="a text"')
+    config = kconfig.compose(KERNEL, X86, PROFILE, ("f",), root, kconfig.spelled(words))
+    found = config.requested
+    assert (found["ORDER"], found["ONLY_1"], found["ONLY_2"]) == ("8", "n", "n")
+    assert found["NAME"] == '"a text"'
+    assert config.digest != compose(root, "f").digest
+    for word, said in (
+        ("nothing.config", "neither NAME=VALUE nor a file"),
+        ("A=b c", "--config A=b c:1"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)):
+            kconfig.spelled((word,))
 
 
 def test_later_fragment_wins(root: Path) -> None:

@@ -116,6 +116,23 @@ def test_a_patch_is_left_out_or_taken_back(named: Path) -> None:
         assert "0002-b.patch" in caught.value.hint
 
 
+def test_a_series_up_to_a_patch(named: Path, tmp_path: Path) -> None:
+    mine = write(tmp_path / "mine.patch", toy.mail("[PATCH] mine", MIGRATE))
+
+    def names(upto: str, *words: str, top: tuple[str, ...] = ()) -> list[str]:
+        found = series.load(words or ("fixed",), toy.KERNEL, toy.tree(), upto=upto, top=top)
+        return [patch.name for patch in found.patches]
+
+    assert names("0001") == ["0001-a.patch"]
+    assert names("0002") == ["0001-a.patch", "0002-b.patch"]
+    assert names("0001", "posted", str(mine)) == ["0001-a.patch"]
+    assert names("mine", "posted", str(mine)) == ["0001-a.patch", "mine.patch"]
+    assert names("0001", top=(str(mine),)) == ["0001-a.patch", "mine.patch"]
+    for wrong, why in (("0003", "no patch"), ("000", "2 patches")):
+        with pytest.raises(InputError, match=f"--upto {wrong}: {why}"):
+            names(wrong)
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Between a state that is good and one that is bad, which one is the first bad. Pure.
+
+States are numbered; state 0 is good and the last is bad. A run tells of one state. One that is bad
+says it once and for all; a pass does not, where the failure does not show in every run: so a state
+is good after as many passes as the rate allows at which the bad end has failed. One that cannot be
+tried (it does not apply, or not build) says nothing, and the answer may be several states then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.model import Outcome
+
+CAUGHT = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.INCONSISTENT, Outcome.LOST})
+# A failure to apply or to build is the same each time; what is ours or the host's is not.
+_CERTAIN = frozenset({Outcome.PATCH, Outcome.BUILD})
+_MOST = 50  # passes that a state may need
+_AGAIN = 2  # runs of a state that may come to nothing
+
+
+class Standing(StrEnum):
+    """What is known of a state."""
+
+    GOOD = "good"
+    BAD = "bad"
+    UNTRIED = "untried"  # or not often enough
+    UNTESTABLE = "cannot be tried"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run. state: its name (a patch's, a commit, an option). run: the run's folder."""
+
+    state: str
+    seed: int
+    outcome: Outcome
+    said: str = ""
+    seconds: float = 0.0
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How runs are read. bad: verdicts that count as bad. needed: passes that make a state good.
+    rate: at which a bad state fails, as the bad end has shown."""
+
+    bad: frozenset[Outcome]
+    needed: int
+    rate: float
+
+    def standing(self, trials: Iterable[Trial]) -> Standing:
+        """Of one state, by all its runs."""
+        outcomes = [trial.outcome for trial in trials]
+        if any(outcome in self.bad for outcome in outcomes):
+            return Standing.BAD
+        if outcomes.count(Outcome.PASS) >= self.needed:
+            return Standing.GOOD
+        nothing = [outcome for outcome in outcomes if outcome is not Outcome.PASS]
+        if any(outcome in _CERTAIN for outcome in nothing) or len(nothing) >= _AGAIN:
+            return Standing.UNTESTABLE
+        return Standing.UNTRIED
+
+
+@dataclass(frozen=True)
+class Answer:
+    """first: the first bad state, or all that may be it. confidence: that of all states that were
+    called good none is bad, by their passes and the rate of the bad end."""
+
+    first: tuple[int, ...]
+    confidence: float
+
+
+def rule(ends: Sequence[Outcome], states: int, confidence: float) -> Rule | None:
+    """What the runs of the bad end make of the others; None where none of them was bad.
+
+    The rate is taken as (bad + 1) / (runs + 2), Laplace's rule of succession: the few runs of one
+    end are no proof that it fails each time. So many passes are needed that, of all states on the
+    way (log2), none is called good wrongly, with this confidence.
+    """
+    failed = [outcome for outcome in ends if outcome is not Outcome.PASS]
+    caught = [outcome for outcome in failed if outcome in CAUGHT]
+    if not caught:
+        certain = frozenset(outcome for outcome in failed if outcome in _CERTAIN)
+        return Rule(certain, 1, 1.0) if certain else None
+    told = [outcome for outcome in ends if outcome in CAUGHT or outcome is Outcome.PASS]
+    rate = (len(caught) + 1) / (len(told) + 2)
+    steps = max(1, math.ceil(math.log2(max(2, states))))
+    needed = math.ceil(math.log((1 - confidence) / steps) / math.log(1 - rate))
+    return Rule(CAUGHT, min(_MOST, max(1, needed)), rate)
+
+
+def sure(own: Rule, passes: int) -> float:
+    """That a state with so many passes, and nothing else, is good."""
+    return float(1 - (1 - own.rate) ** passes)
+
+
+def following(standings: Mapping[int, Standing], last: int) -> int | None:
+    """The state to try now, None where it is known.
+
+    The one that is nearest to the middle of those that could be the first bad, and can be tried.
+    """
+    good, bad = _ends(standings, last)
+    open_ = [
+        state
+        for state in range(good + 1, bad)
+        if standings.get(state, Standing.UNTRIED) is Standing.UNTRIED
+    ]
+    middle = (good + bad) / 2
+    return min(open_, key=lambda state: (abs(state - middle), state), default=None)
+
+
+def answer(
+    standings: Mapping[int, Standing], passes: Mapping[int, int], last: int, own: Rule
+) -> Answer:
+    """What is known once nothing is left to try. passes: state → how often it has passed."""
+    good, bad = _ends(standings, last)
+    called = [state for state, what in standings.items() if what is Standing.GOOD]
+    return Answer(
+        tuple(range(good + 1, bad + 1)),
+        math.prod(sure(own, passes.get(state, 0)) for state in called),
+    )
+
+
+def _ends(standings: Mapping[int, Standing], last: int) -> tuple[int, int]:
+    """The last good state before the first bad one, and that."""
+    bad = min((s for s, what in standings.items() if what is Standing.BAD), default=last)
+    good = max((s for s, what in standings.items() if what is Standing.GOOD and s < bad), default=0)
+    return good, bad

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The first bad state of a line, of a git history, and of what fails now and then."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toykernel as toy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import bisect, cli
+from harness.bisect import Standing, Trial, commits, kinds
+from harness.bisect.search import Found, Runs, State, line
+from harness.cli import experiments
+from harness.errors import InfraError, InputError
+from harness.model import Outcome, RunSpec, Silent
+
+PASS, FAIL, CRASH, BUILD, INFRA = (
+    Outcome.PASS,
+    Outcome.FAIL,
+    Outcome.CRASH,
+    Outcome.BUILD,
+    Outcome.INFRA,
+)
+Behaviour = Callable[[str, int], Outcome]
+
+
+def states(count: int) -> list[State]:
+    return [State(f"s{at}", f"state {at}") for at in range(count)]
+
+
+def runs(folder: Path, behaviour: Behaviour) -> Runs:
+    def run(state: State, seed: int) -> Trial:
+        return Trial(state.name, seed, behaviour(state.name, seed), "said")
+
+    return Runs(run, folder, 7, Silent())
+
+
+def found(folder: Path, count: int, behaviour: Behaviour, tries: int = 3) -> Found:
+    return line(states(count), runs(folder, behaviour), tries=tries, confidence=0.95)
+
+
+def number(name: str) -> int:
+    return int(name.removeprefix("s"))
+
+
+@given(st.integers(2, 200), st.data())
+def test_a_failure_that_is_always_there_is_found(
+    tmp_path_factory: pytest.TempPathFactory, count: int, data: st.DataObject
+) -> None:
+    first = data.draw(st.integers(1, count - 1))
+    answer = found(
+        tmp_path_factory.mktemp("bisect"),
+        count,
+        lambda name, _: FAIL if number(name) >= first else PASS,
+    )
+    assert [state.name for state in answer.first] == [f"s{first}"]
+    assert answer.confidence >= 0.95
+    tried = {trial.state for trial in answer.trials}
+    assert len(tried) <= 2 + (count - 1).bit_length()
+
+
+def test_one_that_shows_now_and_then_is_found_as_often_as_it_says(tmp_path: Path) -> None:
+    rates, wrong = random.Random(1), 0
+    for turn in range(200):
+        first = rates.randrange(1, 20)
+
+        def behaviour(name: str, seed: int, first: int = first) -> Outcome:
+            bad = number(name) >= first and rates.random() < 0.6
+            return CRASH if bad else PASS
+
+        try:
+            answer = found(tmp_path / str(turn), 20, behaviour, tries=6)
+        except InputError:
+            continue  # the bad end was never bad
+        wrong += [state.name for state in answer.first] != [f"s{first}"]
+    assert wrong <= 0.05 * 200
+
+
+def test_the_rate_of_the_bad_end_says_how_often_a_state_has_to_pass() -> None:
+    always = bisect.rule([FAIL] * 3, 8, 0.95)
+    seldom = bisect.rule([FAIL, PASS, PASS, PASS, PASS, PASS], 8, 0.95)
+    assert always is not None and seldom is not None
+    assert always.rate == pytest.approx(0.8) and always.needed == 3
+    assert seldom.rate == pytest.approx(0.25) and seldom.needed == 15
+    assert 3 * (1 - seldom.rate) ** seldom.needed <= 0.05 < 3 * (1 - seldom.rate) ** 14
+    assert bisect.rule([PASS, PASS], 8, 0.95) is None
+
+
+def test_what_cannot_be_tried_leaves_several(tmp_path: Path) -> None:
+    def behaviour(name: str, _: int) -> Outcome:
+        at = number(name)
+        return BUILD if 3 <= at <= 5 else FAIL if at > 5 else PASS
+
+    answer = found(tmp_path, 9, behaviour)
+    assert [state.name for state in answer.first] == ["s3", "s4", "s5", "s6"]
+    assert answer.standing(State("s4", "state 4")) is Standing.UNTESTABLE
+
+
+def test_what_is_the_hosts_doing_is_tried_again(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def behaviour(name: str, _: int) -> Outcome:
+        seen.append(name)
+        if name == "s2" and seen.count("s2") == 1:
+            return INFRA
+        return FAIL if number(name) >= 2 else PASS
+
+    answer = found(tmp_path, 5, behaviour)
+    assert [state.name for state in answer.first] == ["s2"] and seen.count("s2") == 2
+
+
+def test_a_failure_to_build_is_searched_too(tmp_path: Path) -> None:
+    answer = found(tmp_path, 6, lambda name, _: BUILD if number(name) >= 4 else PASS)
+    assert [state.name for state in answer.first] == ["s4"]
+    assert len([trial for trial in answer.trials if trial.state == "s5"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        (lambda *_: PASS, "the bad end s4 was not bad in 3 runs: PASS said"),
+        (lambda *_: FAIL, "the good end s0 is not good: FAIL said"),
+        (lambda name, _: BUILD if name == "s0" else FAIL, "the good end s0 is not good: BUILD"),
+    ],
+)
+def test_ends_that_are_none(tmp_path: Path, behaviour: Behaviour, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        found(tmp_path, 5, behaviour)
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    class Interrupted(Exception):
+        pass
+
+    seen: list[str] = []
+
+    def behaviour(name: str, _: int) -> Outcome:
+        seen.append(name)
+        if len(seen) == 8:
+            raise Interrupted
+        return FAIL if number(name) >= 5 else PASS
+
+    with pytest.raises(Interrupted):
+        found(tmp_path, 16, behaviour)
+    record = tmp_path / "results.jsonl"
+    record.write_text(record.read_text()[:-9])  # its last line was cut off
+    answer = found(tmp_path, 16, behaviour)
+    assert [state.name for state in answer.first] == ["s5"]
+    fresh = found(tmp_path / "fresh", 16, lambda n, _: FAIL if number(n) >= 5 else PASS)
+    assert len(answer.trials) == len(fresh.trials) == len(seen) - 2
+
+
+# --- git -----------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *words: str) -> str:
+    own = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"]
+    argv = ["git", "-C", str(folder), *own, *words]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> tuple[Path, list[str]]:
+    """Ten commits in a line, and one merged in beside them."""
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    made = []
+    for at in range(10):
+        (folder / "file").write_text(f"{at}\n")
+        git(folder, "add", "file")
+        git(folder, "commit", "-q", "-m", f"change {at}")
+        made.append(git(folder, "rev-parse", "HEAD"))
+    git(folder, "checkout", "-q", "-b", "side", made[3])
+    (folder / "other").write_text("side\n")
+    git(folder, "add", "other")
+    git(folder, "commit", "-q", "-m", "a side")
+    made.append(git(folder, "rev-parse", "HEAD"))
+    git(folder, "checkout", "-q", "main")
+    git(folder, "merge", "-q", "--no-ff", "-m", "merge the side", "side")
+    made.append(git(folder, "rev-parse", "HEAD"))
+    return folder, made
+
+
+def contains(folder: Path, commit: str, culprit: str) -> bool:
+    argv = ["git", "-C", str(folder), "merge-base", "--is-ancestor", culprit, commit]
+    return subprocess.run(argv, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("culprit", range(1, 12))
+def test_git_says_what_is_tried(history: tuple[Path, list[str]], culprit: int) -> None:
+    folder, made = history
+    before = git(folder, "for-each-ref"), git(folder, "status", "--porcelain")
+    good, bad = commits.ends(folder, f"{made[0]}..main")
+    own = runs(
+        folder.parent / "state",
+        lambda name, _: CRASH if contains(folder, name, made[culprit]) else PASS,
+    )
+    answer = commits.search(folder, good, bad, own, tries=1, confidence=0.9)
+    assert [state.name for state in answer.first] == [made[culprit]]
+    assert answer.first[0].title.startswith(("change", "a side", "merge"))
+    assert (git(folder, "for-each-ref"), git(folder, "status", "--porcelain")) == before
+    count = len(own.trials)
+    again = Runs(own.run, own.folder, 7, Silent())
+    same = commits.search(folder, good, bad, again, tries=1, confidence=0.9)
+    assert (same.first, len(again.trials)) == (answer.first, count)
+
+
+def test_commits_that_cannot_be_built(history: tuple[Path, list[str]]) -> None:
+    folder, made = history
+
+    def behaviour(name: str, _: int) -> Outcome:
+        at = made.index(name)
+        return BUILD if at in (4, 5, 6) else CRASH if contains(folder, name, made[6]) else PASS
+
+    own = runs(folder.parent / "state", behaviour)
+    answer = commits.search(folder, made[0], made[9], own, tries=1, confidence=0.9)
+    assert {state.name for state in answer.first} == {*made[4:8]}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("main", "GOOD..BAD is due"),
+        ("main..HEAD~3", "does not come before"),
+        ("nothing..HEAD", "has no commit 'nothing'"),
+    ],
+)
+def test_a_range_that_is_none(history: tuple[Path, list[str]], words: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        commits.ends(history[0], words)
+
+
+# --- patches and options -----------------------------------------------------------------
+
+WORDS = RunSpec("compaction", "6.12", "x86_64", ("fixed",), "fast", 7)
+
+
+@pytest.fixture
+def stacked(tmp_path: Path) -> tuple[RunSpec, list[str]]:
+    """Two patches of the user's on top of the kernel's own series."""
+    files = []
+    for name in ("0001-mine.patch", "0002-mine.patch"):
+        path = tmp_path / name
+        path.write_text(toy.mail(f"[PATCH] {name}", toy.change("mm/migrate.c", "-1", "-2")))
+        files.append(str(path))
+    return replace(WORDS, series=("fixed", *files)), files
+
+
+def test_patches_of_ones_own_are_searched_on_top_of_ours(
+    stacked: tuple[RunSpec, list[str]],
+) -> None:
+    words, _ = stacked
+    made = kinds.patches(words, toy.tree(), "0030", "")
+    names = [state.name for state in made.states]
+    assert names[-2:] == ["0001-mine.patch", "0002-mine.patch"] and len(names) == 3
+    assert names[0].startswith("0030-")
+    assert [made.specs[name].upto for name in names] == names
+    by_itself = kinds.patches(words, toy.tree(), "", "")
+    assert by_itself.states == made.states
+
+
+def test_a_series_is_searched_from_nothing() -> None:
+    words = replace(WORDS, series=("posted",))
+    made = kinds.patches(words, toy.tree(), "", "0002")
+    assert [state.name[:4] for state in made.states] == ["none", "0001", "0002"]
+    assert made.specs["none"].series == ("none",)
+    with pytest.raises(InputError, match="no patch between"):
+        kinds.patches(words, toy.tree(), "0002", "0001")
+    with pytest.raises(InputError, match="--good 9: no patches"):
+        kinds.patches(words, toy.tree(), "9", "")
+
+
+def test_options_are_changed_one_by_one(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_text("CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=3\n")
+    bad.write_text("CONFIG_C=4\nCONFIG_A=y\nCONFIG_D=m\n")
+    made = kinds.options(WORDS, good, bad)
+    assert [state.name for state in made.states] == [
+        "good", "CONFIG_C=4", "CONFIG_D=m", "CONFIG_B=n",
+    ]  # fmt: skip
+    assert made.specs["CONFIG_D=m"].config == ("A=y", "B=y", "C=4", "D=m")
+    assert made.specs["CONFIG_B=n"].config == ("A=y", "B=n", "C=4", "D=m")
+    bad.write_text(good.read_text())
+    with pytest.raises(InputError, match="configure the same"):
+        kinds.options(WORDS, good, bad)
+
+
+# --- as git bisect run wants it ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [
+        (SystemExit(0), 0),
+        (SystemExit(1), 1),
+        (SystemExit(3), 1),
+        (SystemExit(6), 1),
+        (SystemExit(7), 125),
+        (SystemExit(8), 125),
+        (SystemExit(9), 125),
+        (SystemExit(10), 125),
+        (SystemExit(143), 143),
+        (InputError("no"), 128),
+        (InfraError("no"), 125),
+        (ZeroDivisionError(), 128),
+    ],
+)
+def test_exit_codes_of_git(
+    monkeypatch: pytest.MonkeyPatch, ended: BaseException, code: int
+) -> None:
+    def ends(*_: object) -> None:
+        raise ended
+
+    monkeypatch.setattr(experiments, "_run", ends)
+    monkeypatch.setattr(sys, "argv", ["pinpage", "run", "compaction", "--bisect-exit"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == code

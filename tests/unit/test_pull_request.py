@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a pull request has tried, on which sides, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import made_runs as made
+import pytest
+
+from harness import flake, pullrequest, resources, scenario, spec, touched
+from harness.errors import InfraError, InputError
+from harness.flake import Cell
+from harness.flake.child import Child
+from harness.model import Outcome, RunSpec
+from harness.pullrequest import BASE, HEAD
+from harness.report import pull_request as said
+
+TOP = Path(__file__).parents[2]
+WORDS = RunSpec("compaction", "6.12", "x86_64", ("fixed",), "fast", 7)
+TABLES = (resources.kernel_config() / "pull-request.yaml", TOP / "ci" / "pull-request.yaml")
+
+
+def table(path: Path, text: str) -> touched.Table:
+    path.write_text(text)
+    return spec.pull_request_table(path)
+
+
+RULES = """
+rules:
+  - paths: [mm/compaction.c, "mm/mig*"]
+    why: migration
+    try:
+      - {scenarios: [compaction, races], kernels: ["6.12"], arches: [x86_64]}
+  - paths: ["mm/*"]
+    why: memory
+    try:
+      - {scenarios: [compaction], kernels: ["6.12"], arches: [x86_64, arm64], set: [pages=2000]}
+      - {scenarios: [compaction], kernels: ["6.12"], arches: [x86_64]}
+otherwise:
+  - {scenarios: [numa], kernels: ["6.12"], arches: [x86_64], profiles: [lockdep]}
+"""
+
+
+def test_all_rules_that_fit_add_to_it(tmp_path: Path) -> None:
+    rules = table(tmp_path / "t.yaml", RULES)
+
+    def names(*paths: str) -> list[str]:
+        return [choice.job.name for choice in touched.choose(rules, paths)]
+
+    plain = "compaction-6.12-x86_64-fast"
+    assert names("mm/compaction.c", "fs/x.c") == [
+        plain,
+        "races-6.12-x86_64-fast",
+        "compaction-6.12-x86_64-fast-pages_2000",
+        "compaction-6.12-arm64-fast-pages_2000",
+    ]
+    assert names("mm/damon/core.c")[-1] == plain  # * stands for slashes too
+    assert names("fs/x.c") == names() == ["numa-6.12-x86_64-lockdep"]
+    first, *_ = touched.choose(rules, ["mm/compaction.c"])
+    assert first.why == ("migration: mm/compaction.c", "memory: mm/compaction.c")
+    (*_, why) = touched.choose(rules, [f"mm/{n}.c" for n in range(9)])[0].why
+    assert why == "memory: mm/0.c, mm/1.c, mm/2.c and 6 more"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rules: [{why: x, try: []}]", "rules[0].paths: there is none"),
+        ("rules: [{paths: [a], why: x, try: [{kernels: ['6.12'], arches: [x]}]}]",
+         "rules[0].try[0].scenarios: a list of texts"),
+        ("otherwise: [{scenarios: [a], kernels: ['9'], arches: [x]}]", "unknown kernel '9'"),
+        ("others: []", "others: unknown field"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_table_is_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        table(tmp_path / "t.yaml", text)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("path", TABLES, ids=["of a kernel", "ours"])
+def test_our_tables_name_what_there_is(path: Path) -> None:
+    found = spec.pull_request_table(path)
+    every = [*found.otherwise, *(wanted for rule in found.rules for wanted in rule.wanted)]
+    for job in (job for wanted in every for job in wanted.jobs()):
+        scenario.params(job.scenario, job.settings)
+        assert job.scenario in scenario.names()
+    if path == TABLES[1]:  # ours name paths of this repository
+        tracked = [str(p.relative_to(TOP)) for p in TOP.rglob("*") if p.is_file()]
+        assert all(rule.fits(tracked) for rule in found.rules)
+
+
+# --- sides ---------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *words: str) -> str:
+    own = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"]
+    argv = ["git", "-C", str(folder), *own, *words]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(folder: Path, name: str) -> str:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(name)
+    git(folder, "add", name)
+    git(folder, "commit", "-q", "-m", f"change {name}")
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A main branch that went on, and a change of two commits."""
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    commit(folder, "README")
+    git(folder, "checkout", "-q", "-b", "change")
+    commit(folder, "mm/compaction.c")
+    commit(folder, "mm/ä file.c")
+    git(folder, "checkout", "-q", "main")
+    commit(folder, "fs/inode.c")
+    return folder
+
+
+def test_a_change_is_what_lies_behind_its_merge_base(repository: Path) -> None:
+    made = pullrequest.change(repository, "main", "change")
+    assert made.base == git(repository, "rev-parse", "main~1")
+    assert made.head == git(repository, "rev-parse", "change")
+    assert set(made.paths) == {"mm/compaction.c", "mm/ä file.c"}
+    with pytest.raises(InputError, match="no commit 'nothing'"):
+        pullrequest.change(repository, "nothing", "change")
+    git(repository, "checkout", "-q", "--orphan", "other")
+    git(repository, "commit", "-q", "-m", "another root")
+    with pytest.raises(InputError, match="no common commit"):
+        pullrequest.change(repository, "other", "change")
+
+
+def test_a_line_of_commits_is_applied_patch_by_patch(repository: Path) -> None:
+    made = pullrequest.change(repository, "main", "change")
+    sides = pullrequest.of_kernel(made, WORDS)
+    assert sides.specs[BASE].tree == sides.specs[HEAD].tree == f"{repository}@{made.base}"
+    assert sides.specs[BASE].series == ("fixed",)
+    assert sides.specs[HEAD].series == (f"{repository}:{made.base}..{made.head}", "fixed")
+    git(repository, "checkout", "-q", "change")
+    git(repository, "merge", "-q", "--no-ff", "-m", "merged", "main")
+    commit(repository, "mm/x.c")
+    merged = pullrequest.change(repository, "main~1", "change")
+    sides = pullrequest.of_kernel(merged, WORDS)
+    assert sides.specs[HEAD].tree == f"{repository}@{merged.head}"
+    assert sides.specs[HEAD].series == ("fixed",)
+
+
+def test_our_own_repository_is_run_by_each_sides_code(repository: Path, tmp_path: Path) -> None:
+    made = pullrequest.change(repository, "main", "change")
+    sides = pullrequest.of_ours(made, WORDS, tmp_path / "copies")
+    assert (Path(sides.code[HEAD]) / "mm/compaction.c").is_file()
+    assert not (Path(sides.code[BASE]) / "mm").exists()
+    assert pullrequest.of_ours(made, WORDS, tmp_path / "copies") == sides
+    assert git(repository, "status", "--porcelain") == ""
+
+
+def test_jobs_that_are_named_have_to_be_there(repository: Path, tmp_path: Path) -> None:
+    rules = table(tmp_path / "t.yaml", RULES)
+    made = pullrequest.change(repository, "main", "change")
+    (one,) = pullrequest.plan(rules, made, ["races-6.12-x86_64-fast"])
+    assert one.job.scenario == "races"
+    with pytest.raises(InputError, match="no job is named 'x'"):
+        pullrequest.plan(rules, made, ["x"])
+    odd = table(tmp_path / "u.yaml", RULES.replace("numa", "nothing").replace("mm/", "nn/"))
+    with pytest.raises(InputError, match="'nothing', which is no scenario"):
+        pullrequest.plan(odd, made)
+
+
+# --- the comment ---------------------------------------------------------------------------------
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of GitHub's interface as a comment needs."""
+
+    comments: list[dict[str, Any]]
+    refuse = 0
+
+    def _said(self, status: int, data: Any) -> None:
+        text = json.dumps(data).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def do_GET(self) -> None:
+        page = int(self.path.rpartition("page=")[2])
+        self._said(200, type(self).comments[(page - 1) * 100 : page * 100])
+
+    def _body(self) -> str:
+        assert self.headers["Authorization"] == "Bearer secret"
+        return str(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["body"])
+
+    def do_POST(self) -> None:
+        body = self._body()
+        if type(self).refuse:
+            self._said(type(self).refuse, {})
+            return
+        assert self.path == "/repos/o/r/issues/7/comments"
+        type(self).comments.append({"id": 1000 + len(type(self).comments), "body": body})
+        self._said(201, {})
+
+    def do_PATCH(self) -> None:
+        number, body = int(self.path.rpartition("/")[2]), self._body()
+        (own,) = [each for each in type(self).comments if each["id"] == number]
+        own["body"] = body
+        self._said(200, {})
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def hub() -> Iterator[tuple[type[Hub], str]]:
+    handler = type("Own", (Hub,), {"comments": []})
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield handler, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def comment(url: str, folder: Path, text: str, event: dict[str, Any]) -> tuple[int, str]:
+    (folder / "comment.md").write_text(text)
+    (folder / "event.json").write_text(json.dumps(event))
+    env = {
+        **os.environ,
+        "GITHUB_API_URL": url,
+        "GITHUB_REPOSITORY": "o/r",
+        "GITHUB_EVENT_PATH": str(folder / "event.json"),
+        "GITHUB_TOKEN": "secret",
+        "no_proxy": "*",
+    }
+    argv = [sys.executable, str(TOP / "ci/comment"), str(folder / "comment.md")]
+    done = subprocess.run(argv, env=env, check=False, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_one_comment_is_written_anew(hub: tuple[type[Hub], str], tmp_path: Path) -> None:
+    server, url = hub
+    server.comments += [{"id": n, "body": "of somebody"} for n in range(150)]
+    event = {"pull_request": {"number": 7}}
+    assert comment(url, tmp_path, "<!-- pinpage -->\nfirst\n", event)[0] == 0
+    assert comment(url, tmp_path, "<!-- pinpage -->\nsecond\n", event)[0] == 0
+    own = [each["body"] for each in server.comments if each["body"] != "of somebody"]
+    assert own == ["<!-- pinpage -->\nsecond\n"]
+    assert "no pull request" in comment(url, tmp_path, "x", {"push": {}})[1]
+
+
+def test_a_token_that_may_not_write_is_said(hub: tuple[type[Hub], str], tmp_path: Path) -> None:
+    server, url = hub
+    server.refuse = 403
+    status, said = comment(url, tmp_path, "<!-- x -->\n", {"pull_request": {"number": 7}})
+    assert status == 0 and "may not comment here (403)" in said
+    server.refuse = 500
+    assert comment(url, tmp_path, "<!-- x -->\n", {"pull_request": {"number": 7}})[0] == 1
+
+
+def test_a_side_is_run_by_its_own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("here", "other"):
+        package = tmp_path / name / "harness"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "cli.py").write_text(f"print('run by {name}')\n")
+    monkeypatch.chdir(tmp_path / "here")
+    cell = Cell("compaction", "6.12", "x86_64", "fast", ("fixed",), Outcome.PASS)
+    child = Child(flake.Job(cell, WORDS, 0), tmp_path / "run", str(tmp_path / "other"))
+    with pytest.raises(InfraError, match="left no record") as caught:
+        while child.poll() is None:
+            time.sleep(0.01)
+    assert caught.value.detail == "run by other"
+    child.stop()
+
+
+# --- what is said --------------------------------------------------------------------------------
+
+
+def folder(top: Path, side: str, number: int, outcome: Outcome, **extra: Any) -> None:
+    made.folder(top / side / "compaction-6.12-x86_64-fast" / str(number), outcome, **extra)
+
+
+def reported(top: Path, *words: str) -> tuple[int, str, str, str]:
+    """Exit code, what is printed, and both texts."""
+    texts = [top / "summary.md", top / "comment.md"]
+    argv = [sys.executable, "-m", "harness.cli", "pull-request", "report", str(top)]
+    argv += ["--summary", str(texts[0]), "--comment", str(texts[1]), *words]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    return (done.returncode, done.stdout + done.stderr, *(path.read_text() for path in texts))
+
+
+def test_what_the_change_has_broken_fails_in_the_verdicts_words(tmp_path: Path) -> None:
+    for turn in range(3):
+        folder(tmp_path, BASE, turn, Outcome.PASS)
+        folder(tmp_path, HEAD, turn, Outcome.CRASH)
+    code, printed, summary, comment = reported(tmp_path, "--annotate", "--link", "https://x/y")
+    assert code == 3
+    last = printed.strip().splitlines()[-1]
+    assert last.startswith("compaction 6.12 x86_64 fast fails, and did not before: CRASH")
+    assert "::error title=pinpage%3A compaction 6.12 x86_64 fast::CRASH%3A" not in printed
+    assert "::error title=pinpage%3A compaction 6.12 x86_64 fast::CRASH: it was" in printed
+    assert comment.startswith(said.MARK) and "**new failure**" in comment
+    assert "(https://x/y)" in comment and "new failure" in summary
+
+
+def test_what_the_base_has_as_well_does_not_fail(tmp_path: Path) -> None:
+    for side in (BASE, HEAD):
+        folder(tmp_path, side, 0, Outcome.FAIL)
+    code, printed, summary, _ = reported(tmp_path)
+    assert code == 0 and "no new failure: 1 still failing" in printed
+    assert "still failing" in summary
+
+
+def test_one_that_does_not_come_again_is_flaky(tmp_path: Path) -> None:
+    for turn, outcome in enumerate((Outcome.FAIL, Outcome.PASS, Outcome.PASS)):
+        folder(tmp_path, BASE, turn, Outcome.PASS)
+        folder(tmp_path, HEAD, turn, outcome)
+    code, printed, _, comment = reported(tmp_path)
+    assert code == 0 and "1 flaky" in printed and "**flaky**" in comment
+
+
+def test_nothing_that_could_be_judged_is_no_pass(tmp_path: Path) -> None:
+    for side in (BASE, HEAD):
+        folder(tmp_path, side, 0, Outcome.INFRA)
+    code, printed, *_ = reported(tmp_path)
+    assert code == 9 and "nothing could be judged" in printed
+
+
+def test_words_of_a_guest_are_no_markdown() -> None:
+    text = said._plain("a|b <img src=x> @everyone [l](u) `c`\n\x1b[31m ::error::")
+    assert "<img" not in text and "@everyone" not in text and "\n" not in text
+    assert "\\|" in text and "\\[l\\]" in text and chr(27) not in text
+    assert said._escaped("50%\nx,y:z", ":,") == "50%25%0Ax%2Cy%3Az"
