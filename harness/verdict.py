@@ -54,7 +54,8 @@ class Expectation:
     """What a scenario's arms have to show, beside what goes for all of them.
 
     pinned: pages that an arm needs. moved: share of its pages that the treated arm migrates at
-    least; barely: that share where the kernel tried to migrate nothing for some of what was tried.
+    least; barely: that share where the kernel tried to migrate nothing for some of what was tried,
+    and of the rest any more than the control arm's will do.
     compacts: memory was compacted, which something must say. huge: the treated arm gets
     more huge pages by it. attempts: the arms try something; each says whether it had to succeed.
     more: what can be had in part, the treated arm has more of than the control arm, by at least
@@ -374,9 +375,9 @@ def _told(said: str) -> str:
 
 def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation) -> str:
     """What the treated arm fell short of, "" if nothing."""
-    moved = expected.moved
+    moved, more = expected.moved, expected.more
     if expected.barely is not None and control is not None and _idle(treated, control):
-        moved = expected.barely
+        moved, more = expected.barely, 0.0
     if treated.migrated < moved * treated.pinned:
         why = "; ".join(f"{pages} {reason}" for reason, pages in treated.reasons.items())
         return (
@@ -384,8 +385,8 @@ def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation
             f"at least {moved:.0%} had to{f' ({why})' if why else ''}"
         )
     fewer = ""
-    if expected.more is not None and control is not None:
-        fewer = _fewer(treated, control, expected.more)
+    if more is not None and control is not None:
+        fewer = _fewer(treated, control, more)
     if fewer or not expected.huge:
         return fewer
     before, after = treated.order9_before, treated.order9_after
@@ -422,7 +423,7 @@ def _fewer(treated: ArmResult, control: ArmResult, more: float) -> str:
         if got <= other * (1 + more):
             return (
                 f"of {group} the {treated.name} arm had {got} and the {control.name} arm {other}: "
-                f"at least {more:.0%} more were due"
+                f"{f'at least {more:.0%} more' if more else 'more'} were due"
             )
     return ""
 

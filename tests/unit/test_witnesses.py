@@ -510,7 +510,10 @@ def test_fewer_have_to_move_where_the_kernel_compacts_for_less(
     case = Case()
     case.treated = arm(TREATED, moved=moved, after9=440)
     some = (9, 0 if idle else 9)
-    tried = [*in_part("control", (20, 50), some), *in_part("treated", (40, 90), some)]
+    tried = [
+        *in_part("control", (20, 50), some),
+        *in_part("treated", (21 if idle else 40, 90), some),
+    ]
     every = [*case.events(), *tried]
     found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1, barely=barely))
     assert found.outcome is (Outcome.FAIL if share else Outcome.PASS), found.reason
@@ -523,3 +526,14 @@ def test_arms_that_are_not_whole_have_no_witnesses() -> None:
     plan = ArmPlan("third", "control", "plain")
     case.arms = (*case.arms, plan)
     assert {w.arm for w in case.verdict().witnesses} == {"control", "treated"}
+
+
+def test_where_the_kernel_compacts_for_less_any_more_will_do() -> None:
+    case = Case()
+    every = [
+        *case.events(),
+        *in_part("control", (20, 50), (9, 0)),
+        *in_part("treated", (20, 50), (9, 0)),
+    ]
+    found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1, barely=0.05))
+    assert found.outcome is Outcome.FAIL and found.reason.endswith("20: more were due")
