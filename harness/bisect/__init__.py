@@ -80,7 +80,7 @@ def rule(ends: Sequence[Outcome], states: int, confidence: float) -> Rule | None
 
     The rate is taken as (bad + 1) / (runs + 2), Laplace's rule of succession: the few runs of one
     end are no proof that it fails each time. So many passes are needed that, of all states on the
-    way (log2), none is called good wrongly, with this confidence.
+    way (log2, and the good end), none is called good wrongly, with this confidence.
     """
     failed = [outcome for outcome in ends if outcome is not Outcome.PASS]
     caught = [outcome for outcome in failed if outcome in CAUGHT]
@@ -89,7 +89,7 @@ def rule(ends: Sequence[Outcome], states: int, confidence: float) -> Rule | None
         return Rule(certain, 1, 1.0) if certain else None
     told = [outcome for outcome in ends if outcome in CAUGHT or outcome is Outcome.PASS]
     rate = (len(caught) + 1) / (len(told) + 2)
-    steps = max(1, math.ceil(math.log2(max(2, states))))
+    steps = 1 + math.ceil(math.log2(max(2, states)))
     needed = math.ceil(math.log((1 - confidence) / steps) / math.log(1 - rate))
     return Rule(CAUGHT, min(_MOST, max(1, needed)), rate)
 

@@ -90,8 +90,8 @@ def test_the_rate_of_the_bad_end_says_how_often_a_state_has_to_pass() -> None:
     seldom = bisect.rule([FAIL, PASS, PASS, PASS, PASS, PASS], 8, 0.95)
     assert always is not None and seldom is not None
     assert always.rate == pytest.approx(0.8) and always.needed == 3
-    assert seldom.rate == pytest.approx(0.25) and seldom.needed == 15
-    assert 3 * (1 - seldom.rate) ** seldom.needed <= 0.05 < 3 * (1 - seldom.rate) ** 14
+    assert seldom.rate == pytest.approx(0.25) and seldom.needed == 16
+    assert 4 * (1 - seldom.rate) ** seldom.needed <= 0.05 < 4 * (1 - seldom.rate) ** 15
     assert bisect.rule([PASS, PASS], 8, 0.95) is None
 
 
