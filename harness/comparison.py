@@ -78,7 +78,8 @@ class Figures:
 
 @dataclass(frozen=True)
 class Ran:
-    """One run. splats: titles of the kernel's complaints, those that were provoked left out."""
+    """One run. splats: titles of the kernel's complaints, those that were provoked left out.
+    defects: the known ones that show, None where none was looked for."""
 
     id: str
     seed: int
@@ -88,6 +89,7 @@ class Ran:
     seconds: float
     arms: tuple[Figures, ...]
     splats: tuple[str, ...]
+    defects: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -301,6 +303,9 @@ def _ran(run: Run) -> Ran:
         seconds=run["seconds"],
         arms=tuple(_figures(name, arm) for name, arm in run["arms"].items()),
         splats=tuple(dict.fromkeys(titles)),
+        defects=tuple(each["defect"] for each in run["findings"] if each["shown"])
+        if run["findings"]
+        else None,
     )
 
 

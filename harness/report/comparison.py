@@ -219,6 +219,8 @@ def _rows(pair: Pair) -> Iterator[tuple[str, str, str]]:
         for label, cell in _cells(sides):
             yield f"  {label}", cell(sides[0]), cell(sides[1])
     yield "run", "", ""
+    if any(run.defects is not None for run in (*pair.a, *pair.b)):
+        yield "  defects that show", _defects(pair.a), _defects(pair.b)
     times = [_seconds(run.seconds for run in runs) for runs in (pair.a, pair.b)]
     yield "  time", times[0], times[1]
 
@@ -235,6 +237,13 @@ def _cells(sides: Sequence[_Side]) -> Iterator[tuple[str, _Cell]]:
     tried = (each.group for side in sides for arm in side.arms for each in arm.attempts)
     for group in dict.fromkeys(tried):
         yield visible(group), partial(_attempts, group=group)
+
+
+def _defects(runs: Sequence[Ran]) -> str:
+    """Those that show in any of the runs."""
+    looked = [run.defects for run in runs if run.defects is not None]
+    shown = dict.fromkeys(defect for each in looked for defect in each)
+    return (", ".join(map(visible, shown)) or "none") if looked else "-"
 
 
 def _arms(runs: Iterable[Ran], name: str) -> list[Figures]:

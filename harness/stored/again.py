@@ -114,6 +114,8 @@ def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:
     given = pipeline.Given(again=again, inputs=inputs)
     if boots and binaries is not None:
         given = replace(given, **_booted(kept, binaries))
+        if scenario.get(wanted.scenario).APART:  # it looks at the source, too
+            given = replace(given, tree=_tree(kept, wish, chosen, progress))
         progress.note(f"the kernels of {run['id']} are booted as they are in it: none is built")
     else:
         _may_build(kept, wish, chosen.kernel.patches, inputs.kernels)

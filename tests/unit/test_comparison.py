@@ -14,7 +14,7 @@ from rich.console import Console
 
 from harness import report
 from harness.comparison import Comparison, State, compare, differences
-from harness.model import EXIT_CODES, ArmResult, Attempt, Outcome, Verdict
+from harness.model import EXIT_CODES, ArmResult, Attempt, Finding, Outcome, Verdict
 from harness.report.record import as_json
 
 PASS, FAIL, CRASH, SKIP, INFRA = (
@@ -247,6 +247,17 @@ def test_the_figures_of_each_arm() -> None:
     assert rows["corrupt"].split() == ["corrupt", "0", "2"]
     assert "3 → 5" in rows["huge pages to be had"]
     assert "1 of 2, 1 wrong  200 ms" in text and "40 of 100  2.0 s" in text
+
+
+def test_the_defects_that_show_are_named() -> None:
+    def probed(*shown: str) -> dict[str, Any]:
+        found = [Finding(name, "", name in shown, "") for name in ("1", "4", "9")]
+        return as_json(replace(ran(FAIL), verdict=Verdict(FAIL, "no", "x", findings=tuple(found))))
+
+    found = compare([probed("1")], [probed("1", "9")])
+    assert (found.pairs[0].a[0].defects, found.pairs[0].b[0].defects) == (("1",), ("1", "9"))
+    assert "defects that show 1 1, 9" in " ".join(shown(found).split())
+    assert compare([run()], [run()]).pairs[0].a[0].defects is None
 
 
 def test_of_many_runs_the_median_is_shown() -> None:
