@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""YAML → values: kernels and profiles as kernel-config/ describes them. The only user of yaml."""
+"""YAML → values: kernels, profiles and reasons as kernel-config/ describes them. The only user of
+yaml."""
 
 from __future__ import annotations
 
+import errno as numbers
+import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import yaml
 from harness import resources
 from harness.errors import InputError
 from harness.model import Kernel, Machine, Profile, Setting, SourceOption
+from harness.reason import Check, Reason, Sign, Spot
 from harness.touched import Rule, Table, Wanted
 
 
@@ -103,6 +108,13 @@ class _Fields:
         if not all(isinstance(item, str) for item in value.values()):
             raise self.error(field, "a mapping of texts to texts is needed")
         return value
+
+    def all(self) -> list[tuple[str, str]]:
+        """All that is left, fields with texts; one at least."""
+        found = [(str(field), self.text(field)) for field in list(self._data)]
+        if not found:
+            raise self.error("", "a field is needed")
+        return found
 
     def items(self, field: str) -> list[_Fields]:
         value = self._data.pop(field, None) or []
@@ -261,3 +273,75 @@ def _wanted(fields: _Fields) -> Wanted:
         load_kernel(kernel)
     fields.end()
     return wanted
+
+
+# ---------------------------------------------------------------------------------------------
+# Reasons
+# ---------------------------------------------------------------------------------------------
+
+_CODE = re.compile(r"[a-z]+(?:-[a-z]+)*")
+
+
+@cache
+def reasons() -> tuple[Reason, ...]:
+    """Every reason that has a YAML, by its code."""
+    folder = resources.kernel_config() / "reasons"
+    return tuple(_reason(path) for path in sorted(folder.glob("*.yaml")))
+
+
+def _reason(path: Path) -> Reason:
+    fields = _load(path)
+    reason = Reason(
+        code=fields.text("code"),
+        line=fields.text("line"),
+        means=fields.text("means"),
+        checks=tuple(_check(item) for item in fields.items("checks")),
+        signs=tuple(_sign(item) for item in fields.items("signs")),
+        cure=fields.text("cure"),
+    )
+    fields.end()
+    if reason.code != path.stem or not _CODE.fullmatch(reason.code):
+        raise InputError(f"{path}: code is {reason.code!r}, the file's name says {path.stem!r}")
+    if not reason.checks or not reason.signs:
+        raise fields.error("checks", "a reason has a place in the source, and shows somewhere")
+    return reason
+
+
+def _check(fields: _Fields) -> Check:
+    errno = fields.text("errno", "")
+    if errno and errno not in numbers.errorcode.values():
+        raise fields.error("errno", f"{errno!r} is no errno")
+    what, spots = fields.text("what"), tuple(_spot(item) for item in fields.items("at"))
+    fields.end()
+    if not spots:
+        raise fields.error("at", "a place in the source is needed")
+    return Check(what, errno, spots)
+
+
+def _spot(fields: _Fields) -> Spot:
+    """``FILE [FUNCTION]: REGEX``."""
+    (place, line), *more = fields.all()
+    file, _, function = place.partition(" ")
+    try:
+        re.compile(line)
+    except re.error as error:
+        raise fields.error(place, f"no regular expression: {error}") from error
+    if more:
+        raise fields.error(more[0][0], "one place a line")
+    return Spot(file, line, function)
+
+
+def _sign(fields: _Fields) -> Sign:
+    """counter, event and has are what a kernel needs: of /proc/vmstat, ``system/name``, a spot."""
+    counter, event = fields.text("counter", ""), fields.text("event", "")
+    has, needs = fields.mapping("has"), None
+    if has:
+        needs = _spot(fields.inner("has", has))
+    elif counter:
+        needs = Spot("mm/vmstat.c", f'"{counter}')
+    elif event:
+        system, _, name = event.partition("/")
+        needs = Spot(f"include/trace/events/{system}.h", rf"\b{name},$")
+    sign = Sign(fields.text("where"), fields.text("text"), needs)
+    fields.end()
+    return sign
