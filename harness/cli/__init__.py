@@ -15,6 +15,7 @@ import click
 from harness import __version__
 from harness.cli.bisect import bisect
 from harness.cli.experiments import fixes, run
+from harness.cli.explain import explain_command
 from harness.cli.flake import measure
 from harness.cli.guests import boot, shell
 from harness.cli.host import completion, doctor_command
@@ -80,6 +81,7 @@ for _each in (
     compare,
     completion,
     doctor_command,
+    explain_command,
     faults,
     fetch,
     fixes,

@@ -23,7 +23,8 @@ _ATTRIBUTES = frozenset(
 
 @dataclass(frozen=True)
 class Found:
-    """A line of a tree. function: the one that it is in, "" outside of any. text: the line.
+    """A line of a tree. function: the one that it is in, "" outside of any. text: the line without
+    the white space around it; whole: with it.
 
     more: further lines that say the same in the same place; none, where it is the only one.
     """
@@ -32,6 +33,7 @@ class Found:
     line: int
     function: str
     text: str
+    whole: str
     more: tuple[int, ...] = ()
 
 
@@ -62,7 +64,8 @@ class Places:
             return None
         first, function = hits[0]
         more = tuple(number for number, _ in hits[1:])
-        return Found(spot.file, first, function, file.lines[first - 1].strip(), more)
+        whole = file.lines[first - 1]
+        return Found(spot.file, first, function, whole.strip(), whole, more)
 
 
 class _File:

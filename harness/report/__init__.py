@@ -11,14 +11,25 @@ from pathlib import Path
 
 from harness.errors import InfraError
 from harness.model import Event, LedgerRow, RunRecord
-from harness.report import comparison, frames, inputs, picture, seeded
+from harness.report import comparison, explained, frames, inputs, picture, seeded, stored
 from harness.report.flake import flake
 from harness.report.junit import junit
 from harness.report.record import as_json, symbols
 from harness.report.reproduce import reproduce
 from harness.report.table import fixes, terminal
 
-__all__ = ["comparison", "fixes", "flake", "frames", "seeded", "symbols", "terminal", "write"]
+__all__ = [
+    "comparison",
+    "explained",
+    "fixes",
+    "flake",
+    "frames",
+    "seeded",
+    "stored",
+    "symbols",
+    "terminal",
+    "write",
+]
 
 
 def write(record: RunRecord, folder: Path) -> None:

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
 
+from harness.explain import Account, of_record
 from harness.model import ArmResult, Finding, Outcome, RunRecord, Splat, Witness
 from harness.report import frames
+from harness.report.explained import one_line
 from harness.report.text import last_lines, visible
 
 FAILURES = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.PATCH, Outcome.BUILD})
@@ -33,7 +35,8 @@ def junit(record: RunRecord) -> str:
     classname = visible(
         f"pinpage.{spec.scenario}.{spec.kernel}.{spec.arch}.{series}.{spec.profile}"
     )
-    cases = [_arm_case(arm, record, classname) for arm in record.verdict.arms]
+    reasons = of_record(record)
+    cases = [_arm_case(arm, record, classname, reasons) for arm in record.verdict.arms]
     cases += [_finding_case(finding, classname) for finding in record.verdict.findings]
     cases.append(_verdict_case(record, classname))
     facts = {"seed": str(spec.seed), "run": record.id}
@@ -71,10 +74,13 @@ def _report(splat: Splat) -> str:
     return "\n".join([splat.report, *filter(None, [frames.blame(splat)]), *frames.lines(splat)])
 
 
-def _arm_case(arm: ArmResult, record: RunRecord, classname: str) -> TestCase:
+def _arm_case(
+    arm: ArmResult, record: RunRecord, classname: str, reasons: tuple[Account, ...]
+) -> TestCase:
     case = TestCase(visible(arm.name), classname, elapsed_sec=round(arm.seconds, 3))
     counts = ("pinned", "migrated", "stayed", "failed", "lost", "corrupt")
     said = "".join(f"{name}: {getattr(arm, name)}\n" for name in counts)
+    said += "".join(f"explain: {one_line(each)}\n" for each in reasons if each.arm == arm.name)
     console = last_lines(record.console.get(arm.name, ""), _LINES)
     case.stdout = visible(f"{said}\n{console}")
     own = [witness for witness in record.verdict.witnesses if witness.arm == arm.name]

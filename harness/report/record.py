@@ -25,6 +25,7 @@ from harness.model import (
 from harness.report import inputs
 
 SCHEMA = 1
+_SAID = 300  # characters of what is wrong with a content
 SCHEMA_FILE = Path(__file__).with_name("run.schema.json")
 
 
@@ -184,6 +185,6 @@ def _validator() -> jsonschema.Draft202012Validator:
 
 
 def problem(content: object) -> str:
-    """What of this is not as the schema of run.json has it, "" if all is."""
+    """Where a content of run.json is not what its schema promises, "" where it is."""
     error = next(iter(_validator().iter_errors(content)), None)
-    return "" if error is None else f"{error.json_path}: {error.message}"
+    return "" if error is None else f"{error.json_path}: {error.message[:_SAID]}"

@@ -13,8 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness.explain import of_record, shown
 from harness.model import ArmResult, Finding, Holders, Outcome, RunRecord, Splat, Witness
 from harness.report import frames, picture
+from harness.report.explained import one_line
 from harness.report.text import last_lines, visible
 
 STYLES = {
@@ -332,4 +334,6 @@ def _answer(record: RunRecord) -> RenderableType:
     style = STYLES.get(verdict.outcome, _FAULT)
     table.add_row(Text(verdict.outcome.value, style=style), Text(visible(verdict.reason)))
     table.add_row(Text("next", style="dim"), Text(visible(verdict.next_step), style="dim"))
+    for each in shown(of_record(record), verdict.arms):
+        table.add_row(Text("explain", style="dim"), Text(visible(one_line(each)), style="dim"))
     return Padding(table, (1, 0, 0, 0))

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run's events, consoles and reports say beside its ledger. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.errors import EvidenceError
+from harness.explain.classify import BUSY_RANGE, FULL_AREA, Facts
+from harness.model import Event, Splat
+from harness.parse import marks, pageflags
+
+_LINES = 4  # of the kernel log that are kept of an attempt
+_STARVED = "alloc-failure"  # kind of a report
+_TELLING = re.compile(f"(?:{BUSY_RANGE.pattern})|(?:{FULL_AREA.pattern})")
+# Counters that say how migration fared; those that a kernel lacks are left out.
+COUNTERS = (
+    *("pgmigrate_success", "pgmigrate_fail", "thp_migration_fail", "compact_stall"),
+    *("compact_fail", "compact_success", "cma_alloc_fail"),
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The kernel's own figures of an arm's drive.
+
+    traced: reason of migrate_pages() → (pages that moved, pages that failed). vmstat: counter → how
+    much it grew.
+    """
+
+    traced: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    vmstat: Mapping[str, int] = field(default_factory=dict)
+
+
+def wanted(source: str, name: str) -> bool:
+    """Whether an event is one that is looked at here."""
+    return (source, name) in _WANTED
+
+
+_WANTED = frozenset(
+    {
+        ("pageflags", "flags"),
+        ("memory", "block"),
+        ("vmstat", "vmstat"),
+        ("trace", "mm_migrate_pages"),
+    }
+)
+
+
+def facts(arm: str, events: Iterable[Event], console: str, splats: Sequence[Splat]) -> Facts:
+    """EvidenceError where an event has not the form that its name promises."""
+    released: dict[int, frozenset[str]] = {}
+    zones: dict[str, str] = {}
+    for event in events:
+        if event.arm != arm:
+            continue
+        try:
+            if (event.source, event.name) == ("memory", "block"):
+                movable = str(event.data["how"]).endswith("movable")
+                zones[str(event.data["block"])] = "movable" if movable else "kernel"
+            elif (event.source, event.name) == ("pageflags", "flags"):
+                _released(released, event)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise _malformed(event, error) from error
+    starved = frozenset(s.during for s in splats if s.arm == arm and s.kind == _STARVED)
+    return Facts(released, log(console.splitlines()), starved - {0}, zones)
+
+
+def _released(known: dict[int, frozenset[str]], event: Event) -> None:
+    if event.data["when"] != "released":
+        return
+    frames = event.data["frames"]
+    if not isinstance(frames, Sequence) or isinstance(frames, str):
+        raise TypeError("frames are no list")
+    for row in frames:
+        if not isinstance(row, Sequence) or isinstance(row, str):
+            raise TypeError("a frame has no flags")
+        frame, flags = (_number(value) for value in row)
+        names = frozenset(pageflags.names(flags))
+        known[frame] = known.get(frame, names) & names
+
+
+def log(lines: Sequence[str]) -> dict[int, tuple[str, ...]]:
+    """Attempt → the first lines of the kernel log in it that tell of a range that was busy."""
+    told = [number for number, line in enumerate(lines, 1) if _TELLING.search(line)]
+    found: dict[int, tuple[str, ...]] = {}
+    for attempt, first, last in marks.spans(lines):
+        own = [lines[number - 1] for number in told if first < number < last]
+        if own:
+            found[attempt] = tuple(own[:_LINES])
+    return found
+
+
+def counts(arm: str, events: Iterable[Event]) -> Counts:
+    """EvidenceError as above."""
+    moved: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    readings: dict[str, Mapping[str, object]] = {}
+    for event in events:
+        if event.arm != arm:
+            continue
+        data = event.data
+        try:
+            if (event.source, event.name) == ("trace", "mm_migrate_pages"):
+                reason = str(data["reason"])
+                moved[reason] += _number(data["nr_succeeded"])
+                failed[reason] += _number(data["nr_failed"])
+            elif (event.source, event.name) == ("vmstat", "vmstat"):
+                readings[str(data["when"])] = _mapping(data["values"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _malformed(event, error) from error
+    first, last = (readings.get(f"outer-{when}", {}) for when in ("before", "after"))
+    grown = {
+        name: after - before
+        for name in COUNTERS
+        if isinstance(before := first.get(name), int) and isinstance(after := last.get(name), int)
+    }
+    return Counts({reason: (moved[reason], failed[reason]) for reason in moved}, grown)
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f"{str(value)[:40]!r} is no number")
+    return int(value)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise TypeError("values are no mapping")
+    return value
+
+
+def _malformed(event: Event, error: Exception) -> EvidenceError:
+    return EvidenceError(
+        f"the event {event.source} {event.name} of arm {event.arm} is malformed: {error}",
+        hint="events.jsonl was written by another version, or by hand",
+    )

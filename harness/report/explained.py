@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reasons as a person reads them: in a line, whole with their places in a tree, and of a run."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.explain import Account, Found, Places, known
+from harness.explain.evidence import Counts
+from harness.reason import Check, Reason, Sign
+from harness.report.stored import Stored
+from harness.report.text import visible
+
+_WIDTH = 100
+_GIVEN_UP = "the evidence does not tell why"
+_MORE_UNKNOWN = (
+    "No reason is guessed. What the attempt said and what was dumped meanwhile stand in run.json "
+    "(attempts: said, blockers), what the kernel printed between its marks in console.log."
+)
+Blame = Callable[[str, str], str]  # path, line → the patch that brought it, "" if none did
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A tree in which places are looked up. name: how it is called, for who reads."""
+
+    name: str
+    places: Places
+    blame: Blame
+
+
+def one_line(each: Account) -> str:
+    """What a reason accounts for, what it is, and where there is more about it."""
+    found = known(each.code)
+    if found is None:
+        return f"{each.what}: {each.code}, {_GIVEN_UP}"
+    return f"{each.what}: {found.line}; pinpage explain {each.code}"
+
+
+def listed(reasons: Sequence[Reason]) -> Iterator[str]:
+    """A line for each."""
+    width = max(len(each.code) for each in reasons)
+    for each in reasons:
+        errnos = f" ({', '.join(each.errnos)})" if each.errnos else ""
+        yield f"{each.code:<{width}}  {each.line}{errnos}"
+
+
+def whole(reason: Reason, tree: Tree | None) -> Iterator[str]:
+    """Everything of one. tree: None where none is to be had."""
+    yield f"{reason.code}: {reason.line}"
+    yield ""
+    yield from _wrapped(reason.means, "  ")
+    yield ""
+    if tree is not None:
+        yield f"  in {tree.name}"
+        for check in reason.checks:
+            yield from _check(check, tree)
+        yield ""
+    yield "  how it shows"
+    width = max(len(sign.where) for sign in reason.signs) + 2
+    for sign in reason.signs:
+        lacks = " (not with this kernel)" if tree is not None and not has(sign, tree) else ""
+        yield from _wrapped(sign.text + lacks, " " * (width + 4), f"    {sign.where:<{width}}")
+    yield ""
+    yield "  what to do"
+    yield from _wrapped(reason.cure, "    ")
+
+
+def _check(check: Check, tree: Tree) -> Iterator[str]:
+    errno = f"  -{check.errno}" if check.errno else ""
+    yield from _wrapped(f"{check.what}{errno}", "      ", "    ")
+    found = tree.places.find(check.at)
+    if found is None:
+        spot = check.at[0]
+        where = f"{spot.function}() of {spot.file}" if spot.function else spot.file
+        yield f"        this kernel has no such place (looked in {where}, among others)"
+        return
+    function = f" {found.function}()" if found.function else ""
+    more = "".join(f", {line}" for line in found.more)
+    yield visible(f"        {found.file}:{found.line}{more}{function}: {found.text}")
+    patch = tree.blame(found.file, found.whole)
+    if patch:
+        yield visible(f"          by {patch}")
+
+
+def has(sign: Sign, tree: Tree) -> bool:
+    """Whether a kernel can show a sign."""
+    return sign.needs is None or tree.places.find((sign.needs,)) is not None
+
+
+def of_run(stored: Stored, tree: Tree | None) -> Iterator[str]:
+    """What each reason accounts for in a run, then each in whole, once."""
+    content = stored.content
+    words = (content["scenario"], f"Linux {content['kernel']}", content["arch"])
+    yield visible(" · ".join([*words, f"series {content['series']}", content["verdict"]]))
+    if not stored.accounts:
+        yield ""
+        yield visible("  no page stayed and no attempt failed, as far as its evidence goes")
+        yield from _wrapped(visible(f"{content['verdict']}: {content['reason']}"), "  ")
+    for arm in dict.fromkeys(each.arm for each in stored.accounts):
+        yield ""
+        yield f"  {arm} arm" if arm else "  the run"
+        for each in stored.accounts:
+            if each.arm == arm:
+                yield from _account(each)
+        yield from _counts(stored.counts.get(arm, Counts()))
+    codes = dict.fromkeys(each.code for each in stored.accounts)
+    for found in filter(None, map(known, codes)):
+        yield ""
+        yield from whole(found, tree)
+    if any(known(code) is None for code in codes):
+        yield ""
+        yield f"unknown: {_GIVEN_UP}"
+        yield ""
+        yield from _wrapped(_MORE_UNKNOWN, "  ")
+
+
+def _account(each: Account) -> Iterator[str]:
+    yield f"    {each.what}: {each.code}"
+    yield from _wrapped(visible(f"for example {each.example}"), "      ")
+
+
+def _counts(counts: Counts) -> Iterator[str]:
+    """The kernel's own figures beside them."""
+    traced = [
+        f"{reason} {moved:,} moved, {failed:,} failed"
+        for reason, (moved, failed) in counts.traced.items()
+    ]
+    grown = [f"{name} +{count:,}" for name, count in counts.vmstat.items() if count]
+    for where, parts in (("mm_migrate_pages", traced), ("/proc/vmstat", grown)):
+        if parts:
+            yield from _wrapped(visible(f"{where}: {'; '.join(parts)}"), "      ", "    ")
+
+
+def _wrapped(text: str, indent: str, first: str | None = None) -> list[str]:
+    begin = indent if first is None else first
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=begin,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# JSON
+# ---------------------------------------------------------------------------------------------
+
+
+def as_json(reason: Reason, tree: Tree | None) -> dict[str, Any]:
+    return {
+        "code": reason.code,
+        "line": reason.line,
+        "means": reason.means,
+        "errnos": list(reason.errnos),
+        "tree": tree.name if tree is not None else None,
+        "places": [_place(check, tree) for check in reason.checks],
+        "shows": [
+            {
+                "where": sign.where,
+                "text": sign.text,
+                "here": None if tree is None else has(sign, tree),
+            }
+            for sign in reason.signs
+        ],
+        "cure": reason.cure,
+    }
+
+
+def _place(check: Check, tree: Tree | None) -> dict[str, Any]:
+    found: Found | None = None if tree is None else tree.places.find(check.at)
+    said: dict[str, Any] = {"what": check.what, "errno": check.errno or None, "found": None}
+    if found is not None and tree is not None:
+        said["found"] = {
+            "file": found.file,
+            "line": found.line,
+            "more": list(found.more),
+            "function": found.function,
+            "text": found.text,
+            "patch": tree.blame(found.file, found.whole),
+        }
+    return said
+
+
+def run_as_json(stored: Stored, tree: Tree | None) -> dict[str, Any]:
+    content: Mapping[str, Any] = stored.content
+    codes = dict.fromkeys(each.code for each in stored.accounts)
+    return {
+        **{name: content[name] for name in ("id", "scenario", "kernel", "arch", "verdict")},
+        "accounts": [
+            {
+                "arm": each.arm,
+                "code": each.code,
+                "pages": each.pages,
+                "attempts": each.attempts,
+                "example": each.example,
+            }
+            for each in stored.accounts
+        ],
+        "counts": {
+            arm: {
+                "mm_migrate_pages": {
+                    reason: {"moved": moved, "failed": failed}
+                    for reason, (moved, failed) in counts.traced.items()
+                },
+                "vmstat": dict(counts.vmstat),
+            }
+            for arm, counts in stored.counts.items()
+        },
+        "reasons": [as_json(found, tree) for found in filter(None, map(known, codes))],
+    }

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run's folder, read again: what ``record.py`` and ``__init__.py`` wrote, back as values.
+
+A folder may come from anybody: files are plain ones below it, of a bounded size, and what is in
+them is what their form promises, or an InputError says where it is not.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.errors import EvidenceError, InputError
+from harness.explain import evidence
+from harness.explain.account import Account, accounts
+from harness.explain.evidence import Counts
+from harness.model import ArmResult, Attempt, Event, Holders, LedgerRow, PageState, Splat
+from harness.report.record import problem
+
+_MOST = 256 << 20  # bytes of a file
+_LINE = 64 << 20  # of a line of events.jsonl
+_ROWS = 2_000_000
+_ARM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # names a folder, and nothing outside
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A run as its folder has it. content: run.json. accounts: see explain/account.py."""
+
+    folder: Path
+    content: Mapping[str, Any]
+    accounts: tuple[Account, ...]
+    counts: Mapping[str, Counts]  # arm → the kernel's own figures
+
+
+def read(path: Path) -> Stored:
+    """path: the folder, or its run.json. InputError where it is none, or is not as it should be."""
+    folder = path if path.is_dir() else path.parent
+    content = _content(folder / "run.json")
+    arms = tuple(_arm(name, arm) for name, arm in content["arms"].items())
+    splats = [_known(Splat, each) for each in content["splats"]]
+    rows = tuple(_ledger(folder / "ledger.csv"))
+    events = tuple(_events(folder / "events.jsonl"))
+    try:
+        facts = {
+            arm.name: evidence.facts(arm.name, events, _console(folder, arm.name), splats)
+            for arm in arms
+        }
+        counts = {arm.name: evidence.counts(arm.name, events) for arm in arms}
+    except EvidenceError as error:
+        raise InputError(f"{folder / 'events.jsonl'}: {error.message}", hint=error.hint) from error
+    return Stored(folder, content, accounts(arms, rows, facts, content["reason"]), counts)
+
+
+def is_run(path: Path) -> bool:
+    return path.name == "run.json" or (path / "run.json").exists()
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON: {error}") from error
+    said = problem(content)
+    if said:
+        raise InputError(
+            f"{path} is not what a run leaves: {said}",
+            hint="it was written by another version, or by hand",
+        )
+    wrong = next((name for name in content["arms"] if not _ARM.fullmatch(name)), None)
+    if wrong is not None:
+        raise InputError(f"{path}: {wrong[:80]!r} is no name of an arm")
+    return content  # type: ignore[no-any-return]
+
+
+def _text(path: Path) -> str:
+    """A plain file's text; InputError where it is a link, too large, or cannot be read."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise InputError(f"there is no file {path}", hint="give a run's folder")
+        if path.stat().st_size > _MOST:
+            raise InputError(f"{path} is larger than {_MOST >> 20} MiB, as no run's is")
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _console(folder: Path, arm: str) -> str:
+    """An arm's console, "" where the run did not come so far."""
+    path = folder / arm / "console.log"
+    return _text(path) if path.is_file() and not (folder / arm).is_symlink() else ""
+
+
+def _known(kind: Callable[..., _T], data: Mapping[str, Any], **more: Any) -> _T:
+    """A value of what the form and the type have in common; lists become tuples."""
+    names = {each.name for each in fields(kind)} - {"frames", "culprit"}  # type: ignore[arg-type]
+    given = {name: _tuple(value) for name, value in data.items() if name in names}
+    return kind(**{**given, **more})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _arm(name: str, data: Mapping[str, Any]) -> ArmResult:
+    attempts = tuple(_known(Attempt, each) for each in data.get("attempts", ()))
+    held_by = tuple(_known(Holders, each) for each in data.get("held_by", ()))
+    return _known(ArmResult, data, name=name, attempts=attempts, held_by=held_by)
+
+
+def _ledger(path: Path) -> Iterator[LedgerRow]:
+    reader = csv.DictReader(_text(path).splitlines())
+    for number, row in enumerate(reader, 2):
+        if number > _ROWS:
+            raise InputError(f"{path} has more than {_ROWS} rows, as no run's has")
+        try:
+            yield _row(row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}:{number}: this is no row of a ledger: {error}") from error
+
+
+def _row(row: Mapping[str, str]) -> LedgerRow:
+    def maybe(name: str) -> int | None:
+        return int(row[name]) if row[name] else None
+
+    return LedgerRow(
+        arm=row["arm"],
+        handle=int(row["handle"]),
+        pfn_before=int(row["pfn_before"]),
+        pfn_after=int(row["pfn_after"]),
+        moves=int(row["moves"]),
+        state=PageState(row["state"]),
+        errno=int(row["errno"]),
+        reason=str(row["reason"] or ""),
+        holder=str(row["holder"] or ""),
+        flags=str(row["flags"] or ""),
+        refcount=maybe("refcount"),
+        mapcount=maybe("mapcount"),
+        allocated=str(row["allocated"] or ""),
+    )
+
+
+def _events(path: Path) -> Iterator[Event]:
+    """The events that are looked at."""
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        try:
+            if len(line) > _LINE:
+                raise ValueError("the line is too long")
+            data = json.loads(line)
+            arm, source, name = (str(data[key]) for key in ("arm", "source", "name"))
+            if not isinstance(data["data"], dict):
+                raise ValueError("its data is no mapping")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(f"{path}:{number}: this is no event: {error}") from error
+        if evidence.wanted(source, name):
+            yield Event(arm, source, name, data["data"])
