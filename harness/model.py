@@ -88,6 +88,7 @@ class RunSpec:
     snapshots: bool = True  # a guest that was saved when it was ready is restored, not booted
     upto: str = ""  # begin of the name of the last patch that is applied, "" for all
     config: tuple[str, ...] = ()  # NAME=VALUE of options, whatever the fragments say
+    file: Path | None = None  # a scenario of the user's own: its YAML; scenario is its name
 
 
 @dataclass(frozen=True)

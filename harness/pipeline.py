@@ -58,7 +58,7 @@ from harness.model import (
     Verdict,
 )
 from harness.parse import marks, splat
-from harness.scenario import defects
+from harness.scenario import defects, own
 from harness.scenario.recorder import mount
 from harness.vm import accel, machine, snapshot
 
@@ -69,13 +69,15 @@ _CPU = re.compile(r"(?:model name|stepping|microcode|flags|CPU \w+|Features)\s*:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A RunSpec with its names looked up. modules: folder of the guest modules' folders."""
+    """A RunSpec with its names looked up. modules: folder of the guest modules' folders; own: name
+    → folder of those that a scenario of the user's own brings."""
 
     spec: RunSpec
     kernel: Kernel
     arch: Arch
     profile: Profile
     modules: Path
+    own: Mapping[str, Path] = field(default_factory=dict)
 
 
 def choose(wanted: RunSpec, modules: Path | None = None) -> Chosen:
@@ -87,7 +89,8 @@ def choose(wanted: RunSpec, modules: Path | None = None) -> Chosen:
     if machine.name in kernel.machines:
         machine = replace(machine, machine=kernel.machines[machine.name])
     folder = modules if modules is not None else resources.guest_modules()
-    return Chosen(wanted, kernel, machine, spec.load_profile(wanted.profile), folder)
+    profile = spec.load_profile(wanted.profile)
+    return Chosen(wanted, kernel, machine, profile, folder, _own_modules(wanted, folder))
 
 
 def series_names(kernel: Kernel) -> list[str]:
@@ -175,9 +178,24 @@ def _features(tree: PatchedTree) -> tuple[str, ...]:
     return tuple(sorted(wanted))
 
 
-def _modules(folder: Path) -> Mapping[str, Path]:
+def _modules(chosen: Chosen) -> Mapping[str, Path]:
+    """Modules of all scenarios together, and those that the user's own scenario brings."""
     names = {name for each in scenario.names() for name in scenario.get(each).MODULES}
-    return {name: folder / name for name in sorted(names)}
+    return {name: chosen.modules / name for name in sorted(names)} | dict(chosen.own)
+
+
+def _own_modules(wanted: RunSpec, folder: Path) -> Mapping[str, Path]:
+    """InputError where one has the name of a module of ours."""
+    plan = scenario.of(wanted) if wanted.file is not None else None
+    if not isinstance(plan, own.OwnScenario):
+        return {}
+    for module in plan.plan.modules:
+        if (folder / module.name).is_dir():
+            raise InputError(
+                f"{wanted.file}: {module.name} is the name of a guest module that there is",
+                hint="give the folder another name",
+            )
+    return {module.name: module.folder for module in plan.plan.modules}
 
 
 def _config(chosen: Chosen, tree: PatchedTree) -> KernelConfig:
@@ -192,7 +210,7 @@ def _config(chosen: Chosen, tree: PatchedTree) -> KernelConfig:
 
 
 def _sources_of_modules(chosen: Chosen) -> list[str]:
-    return [kernel.content(path) for path in _modules(chosen.modules).values()]
+    return [kernel.content(path) for path in _modules(chosen).values()]
 
 
 def digest(chosen: Chosen, tree: PatchedTree) -> str:
@@ -212,7 +230,7 @@ def build(chosen: Chosen, tree: PatchedTree, progress: Progress) -> BuildArtifac
         chosen.arch,
         chosen.kernel,
         chosen.spec.toolchain,
-        _modules(chosen.modules),
+        _modules(chosen),
         jobs=chosen.spec.jobs,
         cache=resources.cache(),
         progress=progress,
@@ -493,10 +511,12 @@ def run(
     exceptions; the folder of an interrupted run says so. Returns the record and its folder.
     """
     chosen = choose(wanted, modules)
-    plan = scenario.get(wanted.scenario)
+    plan = scenario.of(wanted)
     plan.check(wanted.params, wanted.memory_mib)
     state = _new_run(chosen, given or Given())
     timed = _Timed(progress, state.stages)
+    if isinstance(plan, own.OwnScenario):
+        own.keep(plan.plan, state.folder)
     report.write(_interrupted(state), state.folder)
     try:
         answer, error = _judged(plan, state, timed)

@@ -306,11 +306,12 @@ def _mark(seen: Seen, data: Data) -> None:
     _traced(seen).attempt = _number(data["number"])
 
 
-def _attempt(seen: Seen, data: Data) -> None:
+def attempt_of(data: Data) -> Attempt:
+    """An attempt, as trigger/attempt.py records it."""
     frames, checks = data["frames"], data["checks"]
     if not all(type(said) is bool for said in checks.values()):
         raise TypeError("a check is neither true nor false")
-    attempt = Attempt(
+    return Attempt(
         number=_number(data["number"]),
         trigger=data["trigger"],
         target=data["target"],
@@ -330,7 +331,10 @@ def _attempt(seen: Seen, data: Data) -> None:
         also={source: _number(count) for source, count in data["also"].items()},
         provokes=tuple(data["provokes"]),
     )
-    seen.attempts.append(attempt)
+
+
+def _attempt(seen: Seen, data: Data) -> None:
+    seen.attempts.append(attempt_of(data))
 
 
 def _blocks(seen: Seen, data: Data) -> None:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""YAML → values: kernels, profiles and reasons as kernel-config/ describes them. The only user of
-yaml."""
+"""YAML → values: kernels, profiles and reasons as kernel-config/ describes them, and whatever a
+user gives, with the line and column of each value. The only user of yaml."""
 
 from __future__ import annotations
 
 import errno as numbers
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -345,3 +346,131 @@ def _sign(fields: _Fields) -> Sign:
     sign = Sign(fields.text("where"), fields.text("text"), needs)
     fields.end()
     return sign
+
+
+# ---------------------------------------------------------------------------------------------
+# What a user gives
+# ---------------------------------------------------------------------------------------------
+
+Where: TypeAlias = tuple[str | int, ...]  # keys and indexes from the top on
+_MOST = 64 << 10  # bytes of a user's YAML
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a value or a key stands: line and column from 1, and its first and last character of
+    the text (the last one not included)."""
+
+    line: int
+    column: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A YAML with the place of everything in it. values and keys: where each of them stands."""
+
+    path: Path
+    text: str
+    data: Any
+    values: Mapping[Where, Span]
+    keys: Mapping[Where, Span]
+
+    def at(self, where: Where, *, key: bool = False) -> Span:
+        """Where a value stands, or a key; of one that is missing, what it is missing from."""
+        spans = self.keys if key and where in self.keys else self.values
+        while where not in spans:
+            where = where[:-1]
+        return spans[where]
+
+    def error(self, where: Where, problem: str, hint: str = "", *, key: bool = False) -> InputError:
+        """``FILE:line:column: field: problem``; key: it is the key that is wrong, not its value."""
+        at, field = self.at(where, key=key), field_name(where)
+        return InputError(
+            f"{self.path}:{at.line}:{at.column}: {f'{field}: ' if field else ''}{problem}",
+            hint=hint,
+        )
+
+
+def field_name(where: Where) -> str:
+    """``drive[1].offline``."""
+    words = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in where]
+    return "".join(words).removeprefix(".")
+
+
+def marked(path: Path) -> Marked:
+    """A user's YAML of plain values: mappings with texts for keys, lists, and scalars.
+
+    InputError names the line and the column. Anchors, aliases, tags and keys that stand there twice
+    are refused: none is needed, and each can mean something else than it seems to.
+    """
+    try:
+        data = path.read_bytes()
+        if len(data) > _MOST:
+            raise InputError(f"{path} is larger than {_MOST >> 10} KiB, as no such YAML is")
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text: {error}") from error
+    reader = _Reader(path)
+    try:
+        value = reader.read(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        said = " ".join(filter(None, (error.context, error.problem)))
+        raise InputError(f"{path}{place}: this is no YAML: {said}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path} is no YAML: {error}") from error
+    return Marked(path, text, value, reader.values, reader.keys)
+
+
+class _Reader:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = set[int]()
+        self.values: dict[Where, Span] = {}
+        self.keys: dict[Where, Span] = {}
+
+    def read(self, text: str) -> Any:
+        self._loader = yaml.SafeLoader(text)
+        node = self._loader.get_single_node()
+        if node is None:
+            raise InputError(f"{self._path} is empty", hint="README.md has an example")
+        return self._value(node, ())
+
+    def _wrong(self, node: yaml.Node, where: Where, problem: str) -> InputError:
+        at, field = _span(node), field_name(where)
+        return InputError(
+            f"{self._path}:{at.line}:{at.column}: {f'{field}: ' if field else ''}{problem}"
+        )
+
+    def _value(self, node: yaml.Node, where: Where) -> Any:
+        if id(node) in self._seen:
+            raise self._wrong(node, where, "an alias of something else; write it out")
+        self._seen.add(id(node))
+        self.values[where] = _span(node)
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._item(key, value, where) for key, value in node.value)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*where, at)) for at, item in enumerate(node.value)]
+        try:
+            return self._loader.construct_object(node)
+        except ValueError as error:
+            raise self._wrong(node, where, f"no value: {error}") from error
+
+    def _item(self, key: yaml.Node, value: yaml.Node, where: Where) -> tuple[str, Any]:
+        if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+            raise self._wrong(key, where, "a field's name is a text")
+        inside = (*where, key.value)
+        if inside in self.keys:
+            raise self._wrong(key, inside, "it stands there twice")
+        self.keys[inside] = _span(key)
+        return key.value, self._value(value, inside)
+
+
+def _span(node: yaml.Node) -> Span:
+    first, last = node.start_mark, node.end_mark
+    return Span(first.line + 1, first.column + 1, first.index, last.index)

@@ -57,7 +57,7 @@ class _Run(click.Command):
 @click.argument(
     "words",
     nargs=-1,
-    metavar="SCENARIO [FILE]...",
+    metavar="SCENARIO|YAML [FILE]...",
     shell_complete=complete(lambda: list(scenario.names())),
 )
 @options_of(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
@@ -90,7 +90,7 @@ def run(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Build, boot and drive SCENARIO, and give a verdict.
+    """Build, boot and drive SCENARIO, or the one in a YAML of your own, and give a verdict.
 
     The series is applied to the kernel, which is built with the guest modules and booted once
     for each arm of the experiment. The run's folder keeps the evidence.
@@ -102,6 +102,7 @@ def run(
       pinpage run compaction --series fixed my.patch
       pinpage run compaction --tree ~/linux@v6.12 --series 000*.patch --json
       pinpage run memory_hotplug --arch all
+      pinpage run mine.yaml --set pages=2000
     """
     with _exits_of_git() if bisect_exit else nullcontext():
         _run(words, seed, keep, settings, as_json, options)
@@ -136,7 +137,7 @@ def _run(
     options: dict[str, Any],
 ) -> None:
     known = scenario.names()
-    chosen = [word for word in words if word in known]
+    chosen = [word for word in words if scenario.is_one(word)]
     if not chosen:
         raise InputError(
             "no scenario is named" if not words else f"{words[0]!r} is no scenario",
@@ -145,8 +146,10 @@ def _run(
     name = chosen[0]
     more = list(words)
     more.remove(name)
+    which = scenario.named(name)
     wanted = Words(options, tuple(more)).spec(
-        name,
+        which["scenario"],
+        file=which.get("file"),
         seed=secrets.randbelow(2**32) if seed is None else seed,
         keep=keep.absolute() if keep is not None else None,
         params=scenario.params(name, settings),

@@ -99,7 +99,7 @@ def measure(
 
     def spec_of(cell: Cell, seed: int) -> RunSpec:
         return RunSpec(
-            scenario=cell.scenario,
+            **scenario.named(cell.scenario),
             kernel=cell.kernel,
             arch=cell.arch,
             series=cell.series,
@@ -138,7 +138,7 @@ def _cells(
     expect: Sequence[str],
 ) -> list[Cell]:
     known = scenario.names()
-    wrong = next((word for word in scenarios if word not in known), None)
+    wrong = next((word for word in scenarios if not scenario.is_one(word)), None)
     if wrong is not None or not scenarios:
         said = f"{wrong!r} is no scenario" if wrong is not None else "no scenario is named"
         raise InputError(said, hint=f"scenarios: {', '.join(known)}")

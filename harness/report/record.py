@@ -90,6 +90,7 @@ def _spec(spec: RunSpec) -> dict[str, Any]:
         "smp": spec.smp,
         "append": list(spec.append),
         "params": dict(spec.params),
+        "file": str(spec.file) if spec.file is not None else None,
     }
 
 

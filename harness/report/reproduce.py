@@ -11,6 +11,8 @@ from pathlib import Path
 from harness.model import RunRecord, RunSpec
 from harness.report.text import visible
 
+_KEPT = "scenario"  # in the run's folder: the YAML of a scenario of one's own
+
 
 def reproduce(record: RunRecord, where: Path) -> str:
     """where: the folder that the run was started in, which relative words refer to."""
@@ -29,9 +31,16 @@ def reproduce(record: RunRecord, where: Path) -> str:
         given = 'reproduce "$@" -- "$(dirname -- "$0")"'
         lines.append(f'exec "${{PINPAGE:-{_program()}}}" {given}')
         return "\n".join(lines) + "\n"
+    own = record.spec.file
+    if own is not None:
+        lines.append('here=$(cd -- "$(dirname -- "$0")" && pwd)')
     if _relative(record.spec):
         lines.append(f"cd -- {shlex.quote(str(where))}")
-    lines.append(f'exec "${{PINPAGE:-{_program()}}}" {shlex.join(words(record.spec))} "$@"')
+    said = shlex.join(words(record.spec))
+    if own is not None:  # as it was then: the user's may be another by now
+        kept = f'"$here"/{_KEPT}/{shlex.quote(own.name)}'
+        said = said.replace(shlex.quote(str(own)), kept, 1)
+    lines.append(f'exec "${{PINPAGE:-{_program()}}}" {said} "$@"')
     return "\n".join(lines) + "\n"
 
 
@@ -44,7 +53,8 @@ def _program() -> str:
 
 def words(spec: RunSpec) -> list[str]:
     """The command's words: every option that has a bearing on the result."""
-    found = ["run", spec.scenario, f"--kernel={spec.kernel}", f"--arch={spec.arch}"]
+    which = spec.scenario if spec.file is None else str(spec.file)
+    found = ["run", which, f"--kernel={spec.kernel}", f"--arch={spec.arch}"]
     found += [f"--series={word}" for word in spec.series]
     found += [f"--without={word}" for word in spec.without]
     if spec.upto:

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is done to a guest. A module here with a ``SCENARIO`` is a scenario; adding one edits
-nothing else."""
+nothing else. A word that ends in ``.yaml`` is a scenario of the user's own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
-from typing import cast
+from typing import Any, cast
 
 from harness.errors import InputError
+from harness.model import RunSpec
+from harness.scenario import own
 from harness.scenario.base import Default, Param, Scenario, convert
 
-__all__ = ["Param", "Scenario", "get", "names", "params"]
+__all__ = ["Param", "Scenario", "get", "is_one", "named", "names", "of", "params"]
 
 
 @cache
@@ -32,12 +35,32 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> Scenario:
+    """The scenario of this name, or in this YAML."""
+    if own.is_file(name):
+        return own.load(Path(name).expanduser().absolute(), names())
     try:
         return _all()[name]
     except KeyError:
         raise InputError(
             f"there is no scenario {name!r}", hint=f"scenarios: {', '.join(names())}"
         ) from None
+
+
+def is_one(word: str) -> bool:
+    """Whether a word says which scenario."""
+    return own.is_file(word) or word in _all()
+
+
+def named(word: str) -> dict[str, Any]:
+    """What a RunSpec says of the scenario that a word means."""
+    if not own.is_file(word):
+        return {"scenario": word}
+    return {"scenario": get(word).name, "file": Path(word).expanduser().absolute()}
+
+
+def of(spec: RunSpec) -> Scenario:
+    """The scenario of a RunSpec."""
+    return get(str(spec.file)) if spec.file is not None else get(spec.scenario)
 
 
 def params(name: str, settings: Sequence[str]) -> dict[str, Default]:

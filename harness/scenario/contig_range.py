@@ -86,12 +86,7 @@ class ContigRange:
         area, in_all = areas[0], sum(each.count for each in areas)
 
         def lay_out(record: Recorder) -> None:
-            # Huge pages have the kernel keep more than is left outside of a small area
-            # (mm/khugepaged.c: set_recommended_min_free_kbytes): no more of it would be lent.
-            guest.write("/proc/sys/vm/min_free_kbytes", f"{_RESERVE}".encode())
-            record.event("harness", "area", name=area.name, first=area.first, count=area.count)
-            record.event("harness", "emptied", pages=_emptied(record, area))
-            record.fill(area.first, area.count, int(values["every"]), seed)
+            lend(record, area, int(values["every"]), seed)
 
         with pinned(guest, arm, seed, values, emit, lay_out) as own:
             buffers = contig.Buffers(own.record, area)
@@ -107,6 +102,16 @@ class ContigRange:
         splats: Sequence[Splat],
     ) -> Verdict:
         return verdict.judge(arms, events, rows, splats, EXPECTED)
+
+
+def lend(record: Recorder, area: Area, every: int, seed: int) -> None:
+    """Lend an area to pinned pages: it is emptied, and one of every so many of its pages pinned."""
+    # Huge pages have the kernel keep more than is left outside of a small area
+    # (mm/khugepaged.c: set_recommended_min_free_kbytes): no more of it would be lent.
+    record.guest.write("/proc/sys/vm/min_free_kbytes", f"{_RESERVE}".encode())
+    record.event("harness", "area", name=area.name, first=area.first, count=area.count)
+    record.event("harness", "emptied", pages=_emptied(record, area))
+    record.fill(area.first, area.count, every, seed)
 
 
 def _emptied(record: Recorder, area: Area) -> int:
@@ -125,7 +130,7 @@ def _sizes(params: Params) -> list[int]:
     return [int(word) for word in str(params["pages"]).split(",")]
 
 
-def _order(pages: int) -> int:
+def order(pages: int) -> int:
     """The order of the smallest block that holds so many pages."""
     return (pages - 1).bit_length()
 
@@ -213,7 +218,7 @@ class _Drive:
         )
 
     def _kept(self, pages: int, group: str = "") -> None:
-        align = _order(pages)
+        align = order(pages)
         self.own.attempts.make(
             "contig",
             f"{pages} pages, align {align}",

@@ -69,10 +69,13 @@ class Attempts:
         expected: bool | None = None,
         pins: int = 0,
         provokes: Sequence[str] = (),
+        alone: bool = False,
     ) -> Done:
         """Do it and record it. expected: whether it has to succeed for the arm to pass.
 
         provokes: kinds of splats that belong to it, where the kernel says loudly that it failed.
+        alone: nobody but the thing itself says whether it was done. It is recorded as a ``step``,
+        which no witness counts.
         """
         number = self._next()
         before = self._around(number, marks.begins(number, f"{trigger} of {target}"))
@@ -80,7 +83,7 @@ class Attempts:
         done = act()
         seconds = time.monotonic() - began if done.seconds is None else done.seconds
         after = self._around(0, marks.ends(number))
-        facts = _Facts(trigger, target, group or trigger, expected, pins, tuple(provokes))
+        facts = _Facts(trigger, target, group or trigger, expected, pins, tuple(provokes), alone)
         migrated, failed = (last - first for first, last in zip(before, after, strict=True))
         self._event(number, facts, done, seconds, migrated, failed)
         return done
@@ -128,7 +131,7 @@ class Attempts:
         also: dict[str, JSON] = dict(done.also)
         self._record.event(
             "trigger",
-            "attempt",
+            "step" if facts.alone else "attempt",
             number=number,
             trigger=facts.trigger,
             target=facts.target,
@@ -160,6 +163,7 @@ class _Facts:
     expected: bool | None
     pins: int
     provokes: tuple[str, ...]
+    alone: bool = False
 
 
 @contextmanager
