@@ -354,6 +354,7 @@ def _sign(fields: _Fields) -> Sign:
 
 Where: TypeAlias = tuple[str | int, ...]  # keys and indexes from the top on
 _MOST = 64 << 10  # bytes of a user's YAML
+_PLAIN = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 
 
 @dataclass(frozen=True)
@@ -452,6 +453,8 @@ class _Reader:
             raise self._wrong(node, where, "an alias of something else; write it out")
         self._seen.add(id(node))
         self.values[where] = _span(node)
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+            raise self._wrong(node, where, f"the tag {node.tag[:60]!r}; none is needed")
         if isinstance(node, yaml.MappingNode):
             return dict(self._item(key, value, where) for key, value in node.value)
         if isinstance(node, yaml.SequenceNode):

@@ -3,7 +3,28 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+
+_README = Path(__file__).parents[1] / "README.md"
+_FILE = re.compile(r"`([\w./]+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Callable[[str], Path]:
+    """A file of an example as README.md has it, to the letter, below a folder of the test's."""
+    files = dict(_FILE.findall(_README.read_text()))
+
+    def written(name: str) -> Path:
+        path = tmp_path / "example" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(files[name])
+        return path
+
+    return written
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

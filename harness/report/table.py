@@ -335,5 +335,5 @@ def _answer(record: RunRecord) -> RenderableType:
     table.add_row(Text(verdict.outcome.value, style=style), Text(visible(verdict.reason)))
     table.add_row(Text("next", style="dim"), Text(visible(verdict.next_step), style="dim"))
     for each in shown(of_record(record), verdict.arms):
-        table.add_row(Text("explain", style="dim"), Text(visible(one_line(each)), style="dim"))
+        table.add_row(Text("why", style="dim"), Text(visible(one_line(each)), style="dim"))
     return Padding(table, (1, 0, 0, 0))
