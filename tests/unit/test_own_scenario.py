@@ -16,6 +16,7 @@ from typing import Any, cast
 import jsonschema
 import pytest
 from fake_guest import FakeGuest
+from made_evidence import SPLAT
 from test_report import SPEC, record
 
 from harness import pipeline, scenario, spec
@@ -335,6 +336,23 @@ def test_too_few_huge_pages_fail(example: Example) -> None:
     answer = both(load(example("half.yaml")), Guest2(), treated)
     said = "in the treated arm step 3 (huge-pages) gave 99 of 100 and had to give at least 100"
     assert (answer.outcome, answer.reason) == (Outcome.FAIL, said)
+
+
+def test_no_more_huge_pages_fail(example: Example) -> None:
+    treated = Guest2(moves=2500)
+    compact = treated._compact
+    treated._compact = lambda: (compact(), setattr(treated, "huge", 170))  # type: ignore[method-assign, assignment, func-returns-value]
+    answer = both(load(example("half.yaml")), Guest2(), treated)
+    assert answer.outcome is Outcome.FAIL and "no more huge pages" in answer.reason
+
+
+def test_a_report_of_the_kernels_comes_first(example: Example) -> None:
+    made, treated = load(example("half.yaml")), Guest2(moves=2500)
+    treated.gives = 0
+    arms = made.arms(True, {})
+    events = drive(made, arms[0], Guest2()) + drive(made, arms[1], treated)
+    answer = made.judge(arms, events, ledger(events), (SPLAT,))
+    assert answer.outcome is Outcome.CRASH and len(answer.arms[1].attempts) == 3
 
 
 COMMAND = """\
