@@ -68,6 +68,7 @@ _TOOLS = (
     _Tool("setpriv", "util-linux", "ends QEMU when we end"),
     _Tool("ccache", "ccache", "makes rebuilds quick", required=False),
     _Tool("clang", "clang lld llvm", "--toolchain llvm", required=False),
+    _Tool("gdb", "gdb", "pinpage gdb", required=False),
 )
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 _GELF = b"#include <gelf.h>\nint main(void) { return elf_version(EV_NONE) == EV_NONE; }\n"

@@ -12,11 +12,12 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 from harness import __version__, arch, cache, report, resources, scenario, spec, verdict
 from harness.build import artifacts as builds
@@ -59,6 +60,7 @@ from harness.model import (
 )
 from harness.parse import marks, splat
 from harness.scenario import defects, own
+from harness.scenario.base import Emit
 from harness.scenario.recorder import mount
 from harness.vm import accel, machine, snapshot
 
@@ -251,6 +253,28 @@ class Bootable:
     content: str = ""
 
 
+@dataclass(frozen=True)
+class Scene:
+    """An arm that is about to be driven, with its guest in hand; arms: all of the run."""
+
+    arm: ArmPlan
+    arms: tuple[ArmPlan, ...]
+    ready: Bootable
+    guest: machine.Machine
+    progress: Progress
+
+
+# Who looks on while an arm is driven: a context around it, which hears of each event as it comes,
+# and of what ends the arm as an exception. What takes time is a stage of the progress.
+Look: TypeAlias = Callable[[Scene], AbstractContextManager[Emit]]
+
+
+@contextmanager
+def _nobody(scene: Scene) -> Iterator[Emit]:
+    """The Look of a run that nobody looks at."""
+    yield lambda event: None
+
+
 def bootable(
     chosen: Chosen,
     artifacts: BuildArtifacts,
@@ -394,6 +418,7 @@ class _Run:
     kernels: dict[str, Bootable] = field(default_factory=dict)  # arm → what it booted
     rows: tuple[LedgerRow, ...] = ()
     console: dict[str, str] = field(default_factory=dict)
+    look: Look = _nobody
 
     def record(
         self,
@@ -501,12 +526,16 @@ def _plain(word: str) -> bool:
 
 
 def run(
-    wanted: RunSpec, progress: Progress, modules: Path | None = None, given: Given | None = None
+    wanted: RunSpec,
+    progress: Progress,
+    modules: Path | None = None,
+    given: Given | None = None,
+    look: Look = _nobody,
 ) -> tuple[RunRecord, Path]:
     """Do a whole run and leave its folder; whatever goes wrong is in the record.
 
     modules: a folder to build the guest modules from instead of our own. given: what is taken as
-    it is instead of what the words name.
+    it is instead of what the words name. look: who looks on.
     Only InputError (no guest was booted, no folder is left) and an interruption come out as
     exceptions; the folder of an interrupted run says so. Returns the record and its folder.
     """
@@ -514,6 +543,7 @@ def run(
     plan = scenario.of(wanted)
     plan.check(wanted.params, wanted.memory_mib)
     state = _new_run(chosen, given or Given())
+    state.look = look
     timed = _Timed(progress, state.stages)
     if isinstance(plan, own.OwnScenario):
         own.keep(plan.plan, state.folder)
@@ -797,11 +827,19 @@ def _one_arm(
     words = state.chosen.spec
     words = replace(words, append=(*arm.append, *words.append), smp=arm.smp or words.smp)
     try:
-        with boot(replace(ready, words=words), folder, progress, arm) as guest:
+        with (
+            boot(replace(ready, words=words), folder, progress, arm) as guest,
+            state.look(Scene(arm, state.arms, ready, guest, progress)) as saw,
+        ):
             state.argv, state.guests[arm.name] = tuple(guest.argv), guest.origin
             progress.note(f"{arm.name} was {guest.origin}")
             progress.stage(f"drive {arm.name}")
-            plan.drive(guest, arm, words.seed, words.params, state.events.append)
+
+            def emit(event: Event) -> None:
+                state.events.append(event)
+                saw(event)
+
+            plan.drive(guest, arm, words.seed, words.params, emit)
     finally:
         log = folder / "console.log"
         text = log.read_text(errors="replace") if log.is_file() else ""

@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 from harness.errors import MissingTool, ToolError
 
 _READ = 1 << 16
 _TAIL = 40
+LOOK = 0.2  # seconds between two looks at a program that has the terminal
+_GRACE = 3  # seconds for it to end when it is asked to
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,44 @@ def spawn(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def attend(argv: Sequence[str], *, watch: Callable[[], None], stdin: int | None = None) -> int:
+    """Run a program that talks with the user (gdb) on this process's own terminal; its status.
+
+    It is in our process group, so that Ctrl-C reaches it, and ends nothing here meanwhile. watch
+    is called every LOOK seconds, and ends the program by raising, as does a signal that unwinds
+    us. stdin: a file descriptor in place of ours.
+    """
+    before = signal.signal(signal.SIGINT, _theirs)  # a handler, which is not inherited; not SIG_IGN
+    try:
+        child = subprocess.Popen(list(argv), stdin=stdin)
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return child.wait(LOOK)
+                watch()
+        except BaseException:
+            _end(child, _GRACE if stdin is None else 0)
+            raise
+    except FileNotFoundError as error:
+        raise MissingTool(f"{argv[0]} is not installed (or not in PATH)", command=argv) from error
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _theirs(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C is the program's, which runs on our terminal."""
+
+
+def _end(child: subprocess.Popen[bytes], seconds: float) -> None:
+    """End a child, which gets so many seconds to put a terminal back."""
+    if seconds:
+        child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(seconds)
+    child.kill()
+    child.wait()
 
 
 def kill_group(child: subprocess.Popen[bytes]) -> None:

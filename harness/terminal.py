@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console, RenderableType
@@ -13,6 +15,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 PLAIN_EVERY = 15.0  # seconds between plain lines of one stage
+BRIEF = 10.0  # seconds from which on a stage is worth a line where little is to be said
 _SPAN = 5.0  # seconds of work before an estimate is worth printing
 _SHARE = 0.05  # and of all steps: the first ones of a kernel's build are the slowest
 
@@ -75,10 +78,14 @@ class TerminalProgress:
     On a terminal one live line shows the stage, units done of the expected number, elapsed
     time and an estimate; each ended stage leaves a line. Off a terminal a line is printed when
     a stage begins and ends, and at most every ``PLAIN_EVERY`` seconds in between.
+
+    brief: only what takes long leaves lines, and notes are dropped: the outputs of a command in
+    the guest come next, and are what is asked for.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, brief: bool = False) -> None:
         self._console = console
+        self._brief = brief
         self._meter: _Meter | None = None
         self._live: Live | None = None
         self._printed = 0.0
@@ -108,7 +115,7 @@ class TerminalProgress:
         now = time.monotonic()
         self._meter = _Meter(name, now)
         self._printed = now
-        if self._live is None:
+        if self._live is None and not self._brief:
             self._console.print(f"{name:<8} ...", highlight=False)
 
     def advance(self, done: int, total: int | None, text: str = "") -> None:
@@ -120,7 +127,20 @@ class TerminalProgress:
             self._printed = now
             self._console.print(escape(self._meter.line(now)), highlight=False, soft_wrap=True)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Say nothing while somebody else has the terminal."""
+        if self._live is not None:
+            self._live.stop()
+        try:
+            yield
+        finally:
+            if self._live is not None:
+                self._live.start()
+
     def note(self, text: str) -> None:
+        if self._brief:
+            return
         self._console.print(f"  {escape(text)}", style="dim", highlight=False, soft_wrap=True)
 
     def _render(self) -> RenderableType:
@@ -136,6 +156,8 @@ class TerminalProgress:
             return
         now = time.monotonic()
         word = "stopped" if failed else "done"
-        took = duration(now - self._meter.started)
-        self._console.print(f"{self._meter.stage:<8} {took:>7}  {word}", highlight=False)
+        seconds = now - self._meter.started
+        if not self._brief or seconds >= BRIEF:
+            line = f"{self._meter.stage:<8} {duration(seconds):>7}  {word}"
+            self._console.print(line, highlight=False)
         self._meter = None

@@ -127,6 +127,13 @@ def parse(text: str, name: str) -> dict[str, str]:
     return found
 
 
+def has_types(config: KernelConfig) -> bool:
+    """Whether the configuration asks for all of the debug information: by the choice that became
+    of DEBUG_INFO in v5.18 (f9b3cd245784), or by that itself."""
+    asked = config.requested
+    return asked.get("DEBUG_INFO_NONE") == "n" or asked.get("DEBUG_INFO") == "y"
+
+
 def merged_text(config: KernelConfig) -> str:
     """All requested options, each once, as lines of a .config."""
     return _text(config.requested)

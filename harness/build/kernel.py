@@ -85,7 +85,8 @@ class _Job:
         self._modules, self._jobs, self._cache = modules, jobs, cache_folder
         self._progress = progress
         self._toolchain = toolchain.find(wanted, arch, arches.host())
-        self._variables = toolchain.variables(self._toolchain, kernel, arch)
+        types = kconfig.has_types(config)
+        self._variables = toolchain.variables(self._toolchain, kernel, arch, types=types)
         tools = _tools_key(self._toolchain, self._variables)
         sources = [part for name in sorted(modules) for part in (name, content(modules[name]))]
         self.key = cache.key(_FORMAT, tree.digest, config.digest, arch.name, tools, *sources)

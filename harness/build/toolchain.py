@@ -19,7 +19,8 @@ _CCACHE = Path(__file__).with_name("ccache.sh")
 # Line tables and inlined calls, of which reports are symbolised (symbols.py); the code is the same
 # with and without. No path of this machine gets in, so that the image is the same everywhere, and
 # ccache (which then leaves the folder out of its key) answers for any workspace.
-_LINES = "-g1 -fdebug-prefix-map={work}=/pinpage"
+_LINES = "-g1"
+_NO_PATH = "-fdebug-prefix-map={work}=/pinpage"
 _LLVM_TOOLS = ("ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip", "llvm-readelf")
 
 
@@ -86,8 +87,11 @@ def compiler(words: str) -> str:
     return words.removeprefix(f"sh {_CCACHE} ")
 
 
-def variables(toolchain: Toolchain, kernel: Kernel, arch: Arch) -> Mapping[str, str]:
-    """make's variables: the toolchain's, and what the kernel needs on top.
+def variables(
+    toolchain: Toolchain, kernel: Kernel, arch: Arch, *, types: bool = False
+) -> Mapping[str, str]:
+    """make's variables: the toolchain's, and what the kernel needs on top. types: the configuration
+    asks for types and variables itself, beyond the line tables that every build has.
 
     A kernel's CC and HOSTCC are a compiler's name and flags; the flags are kept and the name
     gives way to the toolchain's. ``{src}`` and ``{work}`` stand for the folders of the build.
@@ -100,7 +104,8 @@ def variables(toolchain: Toolchain, kernel: Kernel, arch: Arch) -> Mapping[str, 
                 found[name] = " ".join([found[name], *flags])
             else:
                 found[name] = value
-    found["KCFLAGS"] = " ".join(filter(None, [found.get("KCFLAGS", ""), _LINES]))
+    lines = (found.get("KCFLAGS", ""), "" if types else _LINES, _NO_PATH)
+    found["KCFLAGS"] = " ".join(filter(None, lines))
     return found
 
 

@@ -14,14 +14,17 @@ import click
 
 from harness import __version__
 from harness.cli.bisect import bisect
+from harness.cli.debug import gdb
+from harness.cli.dumping import dump
 from harness.cli.experiments import fixes, run
 from harness.cli.explain import explain_command
 from harness.cli.flake import measure
 from harness.cli.guests import boot, shell
 from harness.cli.host import completion, doctor_command
+from harness.cli.inside import execute, page
 from harness.cli.kept import bundle, compare, reproduce
 from harness.cli.logs import parse
-from harness.cli.options import EXIT_HELP, err, tell
+from harness.cli.options import EXIT_HELP, OWN_CODES, err, tell
 from harness.cli.planted import faults
 from harness.cli.pull_request import pull_request
 from harness.cli.trees import apply, build, fetch, kernels
@@ -33,16 +36,17 @@ def main() -> NoReturn:
     """Entry point: every PinpageError becomes its lines on stderr and its exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminated)
+    more = OWN_CODES if next(iter(sys.argv[1:]), "") == execute.name else 0
     try:
         cli.main(standalone_mode=False)
     except PinpageError as error:
         tell(error)
-        sys.exit(error.exit_code)
+        sys.exit(more + error.exit_code)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        sys.exit(more + error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         err.print("interrupted", style="bold")
         sys.exit(128 + signal.SIGINT)
@@ -52,7 +56,7 @@ def main() -> NoReturn:
         sys.exit(128 + signal.SIGPIPE)
     except Exception:  # noqa: BLE001 - a fault of ours: Python's status for it reads as FAIL
         traceback.print_exc()
-        sys.exit(EXIT_CODES[Outcome.INFRA])
+        sys.exit(more + EXIT_CODES[Outcome.INFRA])
     sys.exit(0)
 
 
@@ -81,11 +85,15 @@ for _each in (
     compare,
     completion,
     doctor_command,
+    dump,
+    execute,
     explain_command,
     faults,
     fetch,
     fixes,
+    gdb,
     kernels,
+    page,
     parse,
     pull_request,
     reproduce,

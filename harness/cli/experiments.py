@@ -16,6 +16,7 @@ from rich.console import Console
 
 from harness import pipeline, report, scenario, spec
 from harness.bisect import CAUGHT
+from harness.cli.holding import Holder
 from harness.cli.options import (
     BUILD_OPTIONS,
     EXIT_HELP,
@@ -32,6 +33,7 @@ from harness.cli.options import (
     tell,
 )
 from harness.errors import InputError, PinpageError
+from harness.finding import Stop
 from harness.model import EXIT_CODES, Outcome
 
 
@@ -79,6 +81,19 @@ class _Run(click.Command):
     is_flag=True,
     help="End as 'git bisect run' wants it: 0 good, 1 bad, 125 cannot be tried, 128 stop.",
 )
+@click.option(
+    "--stop-on",
+    type=click.Choice([each.value for each in Stop]),
+    help="Hold the run where the kernel reported something, or pages stayed (in the treated arm) "
+    "or migrated, and put you on a shell of the guest.",
+)
+@click.option(
+    "--hold",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="With --stop-on: for so long, without a shell [default: until you leave it; without a "
+    "terminal, until stdin closes or SIGINT]",
+)
 @JSON_OPTION
 @for_each_arch
 def run(
@@ -87,6 +102,8 @@ def run(
     keep: Path | None,
     settings: tuple[str, ...],
     bisect_exit: bool,
+    stop_on: str | None,
+    hold: float | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -103,9 +120,10 @@ def run(
       pinpage run compaction --tree ~/linux@v6.12 --series 000*.patch --json
       pinpage run memory_hotplug --arch all
       pinpage run mine.yaml --set pages=2000
+      pinpage run compaction --stop-on stayed
     """
     with _exits_of_git() if bisect_exit else nullcontext():
-        _run(words, seed, keep, settings, as_json, options)
+        _run(words, seed, keep, settings, (stop_on, hold), as_json, options)
 
 
 @contextmanager
@@ -133,10 +151,12 @@ def _run(
     seed: int | None,
     keep: Path | None,
     settings: tuple[str, ...],
+    held: tuple[str | None, float | None],
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
-    known = scenario.names()
+    """held: what --stop-on and --hold say."""
+    known, (stop_on, hold) = scenario.names(), held
     chosen = [word for word in words if scenario.is_one(word)]
     if not chosen:
         raise InputError(
@@ -154,8 +174,16 @@ def _run(
         keep=keep.absolute() if keep is not None else None,
         params=scenario.params(name, settings),
     )
+    if hold is not None and stop_on is None:
+        raise InputError("--hold is for a run that is stopped", hint="say at what: --stop-on")
     with progress_shown() as progress:
-        record, folder = pipeline.run(wanted, progress)
+        if stop_on is None:
+            record, folder = pipeline.run(wanted, progress)
+        else:
+            holder = Holder(Stop(stop_on), hold, progress)
+            record, folder = pipeline.run(wanted, progress, look=holder)
+            if not holder.held:
+                progress.note(f"it was not held: nothing for --stop-on {stop_on}")
     if as_json:
         click.echo((folder / "run.json").read_text(), nl=False)
     else:

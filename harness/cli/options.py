@@ -29,6 +29,7 @@ Exit codes: 0 PASS, 1 FAIL, 2 bad usage or input, 3 CRASH, 4 HANG, 5 LOST,
 6 INCONSISTENT, 7 a patch does not apply, 8 build failed, 9 INFRA, 10 SKIP
 (nothing could run), 130 and 143 interrupted. 0 means PASS and nothing else."""
 
+OWN_CODES = 200  # what is added to pinpage's exit codes where a guest's command has them all
 ALL = "all"  # of the architectures
 err = Console(stderr=True)
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -169,6 +170,23 @@ SNAPSHOT_OPTIONS = (
         help="Restore each guest from a snapshot of the first that was ready, or boot it.",
     ),
 )
+MODULE_OPTION = click.option(
+    "--module",
+    "-m",
+    "modules",
+    multiple=True,
+    metavar="NAME[:PARAM=VALUE]...",
+    help="Load a guest module first, ours by name or your own .ko by path; several in this order.",
+)
+RUN_OPTION = click.option(
+    "--run",
+    "run_command",
+    metavar="COMMAND",
+    help="A text for the guest's shell, run before (with gdb: once it lets the guest go on).",
+)
+VERBOSE_OPTION = click.option(
+    "--verbose", "-v", is_flag=True, help="Tell of each stage before the guest, on stderr."
+)
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 MORE_PATCHES = click.argument("more", nargs=-1, metavar="[FILE]...")
 
@@ -254,8 +272,8 @@ class Words:
 
 
 @contextmanager
-def progress_shown() -> Iterator[TerminalProgress]:
-    with TerminalProgress(err) as progress:
+def progress_shown(*, brief: bool = False) -> Iterator[TerminalProgress]:
+    with TerminalProgress(err, brief=brief) as progress:
         yield progress
 
 

@@ -11,12 +11,9 @@ from __future__ import annotations
 import os
 import re
 import selectors
-import shutil
 import sys
-import termios
 import threading
 import time
-import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +21,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pexpect
 from pexpect.spawnbase import SpawnBase
+
+from harness.vm import tty
 
 READY = re.compile(rb"pinpage: guest ready([^\r\n]*)[\r\n]")
 PANIC = re.compile(rb"Kernel panic - not syncing|---\[ end Kernel panic")
@@ -36,6 +35,7 @@ ESCAPE = 0x1D  # Ctrl-]
 _WINDOW = 512  # bytes that a search looks back
 _READ = 1 << 16
 _LOOK = 0.02  # seconds between two looks at a file that does not grow
+_STUCK = 1.0  # seconds for what is on its way to the user's terminal
 _LAST_WORDS = 5  # seconds for a kernel that panics to print its report and reset
 TAIL = 20  # lines of the console that a message quotes
 
@@ -124,6 +124,16 @@ class Console:
         except FileNotFoundError:
             return ""
 
+    def cut(self, size: int, to: Path) -> None:
+        """Move what was recorded behind so many bytes to another file: the guest was put back to
+        where it had not said that yet. It is stopped meanwhile."""
+        with self.log.open("r+b") as log:
+            log.seek(size)
+            to.write_bytes(log.read())
+            log.truncate(size)
+        self._scanned = 0
+        self._panicked = self._oopsed = False
+
     def panicked(self) -> bool:
         """Whether a panic was recorded."""
         self._scan()
@@ -185,21 +195,21 @@ def interact(guest: HasConsole, *, source: int | None = None, sink: int | None =
     or the end of QEMU. source and sink are file descriptors (default: stdin and stdout)."""
     source = sys.stdin.fileno() if source is None else source
     sink = sys.stdout.fileno() if sink is None else sink
-    with guest.console.attached() as spawn, _raw(source):
+    with guest.console.attached() as spawn, tty.raw(source), tty.shown(sink) as screen:
         first = b""
         if os.isatty(source):
-            size = shutil.get_terminal_size()
-            _write_all(sink, b"The guest's console; Ctrl-] leaves.\r\n")
+            size = tty.size(source)
+            tty.write_all(sink, b"The guest's console; Ctrl-] leaves.\r\n")
             first = b" stty rows %d cols %d\r" % (size.lines, size.columns)
-        with _shown(spawn, sink) as over, suppress(ConsoleClosed):
+        with _shown(spawn, sink, screen) as over, suppress(ConsoleClosed):
             spawn.send(first)
             _type(spawn, source, over)
 
 
 @contextmanager
-def _shown(spawn: Follower, sink: int) -> Iterator[int]:
+def _shown(spawn: Follower, sink: int, screen: tty.Screen) -> Iterator[int]:
     """Show what the console says, in a thread. Gives a file descriptor that can be read once
-    the console has ended."""
+    the console has ended. A terminal that takes nothing more is not waited for."""
     ended, end = os.pipe()
     left = threading.Event()
 
@@ -207,7 +217,9 @@ def _shown(spawn: Follower, sink: int) -> Iterator[int]:
         try:
             while not left.is_set():
                 try:
-                    _write_all(sink, spawn.read_nonblocking(_READ, timeout=0.1))
+                    data = spawn.read_nonblocking(_READ, timeout=0.1)
+                    screen.see(data)
+                    tty.write_all(sink, data)
                 except pexpect.TIMEOUT:
                     continue
                 except (pexpect.EOF, OSError):  # the guest's end, or the user's terminal's
@@ -215,13 +227,13 @@ def _shown(spawn: Follower, sink: int) -> Iterator[int]:
         finally:
             os.close(end)
 
-    shower = threading.Thread(target=show, name="console")
+    shower = threading.Thread(target=show, name="console", daemon=True)
     shower.start()
     try:
         yield ended
     finally:
         left.set()
-        shower.join()
+        shower.join(_STUCK)
         os.close(ended)
 
 
@@ -234,27 +246,11 @@ def _type(spawn: Follower, source: int, over: int) -> None:
             ready = {key.fd for key, _ in selector.select()}
             if over in ready:
                 return
-            typed = os.read(source, _READ)
+            try:
+                typed = os.read(source, _READ)
+            except OSError:  # the user's terminal is gone
+                return
             before, escape, _ = typed.partition(bytes([ESCAPE]))
             spawn.send(before)
             if escape or not typed:
                 return
-
-
-def _write_all(sink: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(sink, data) :]
-
-
-@contextmanager
-def _raw(terminal: int) -> Iterator[None]:
-    """A terminal in raw mode, put back whatever happens; anything else is left alone."""
-    if not os.isatty(terminal):
-        yield
-        return
-    before = termios.tcgetattr(terminal)
-    try:
-        tty.setraw(terminal)
-        yield
-    finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

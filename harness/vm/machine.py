@@ -76,6 +76,15 @@ class _Parts:
     room: tuple[tuple[int, int], ...] = ()
 
 
+@dataclass(frozen=True)
+class Way:
+    """Into a guest that has a network: a loopback port, the keys, and where paramiko logs."""
+
+    port: int
+    access: keys.Keys
+    log: shell.Log
+
+
 class Machine:
     """A Guest (model.py), and what else its host side offers."""
 
@@ -83,6 +92,7 @@ class Machine:
         self._parts = parts
         self._origin = "booted"
         self._channel: Channel | None = None
+        self._way: Way | None = None
         self._memory = MemoryDevices(
             parts.monitor, parts.arch.machine.memory_device, parts.patience, parts.room
         )
@@ -112,6 +122,36 @@ class Machine:
     @property
     def console(self) -> Console:
         return self._parts.console
+
+    @property
+    def patience(self) -> float:
+        """The factor on deadlines."""
+        return self._parts.patience
+
+    @property
+    def status(self) -> int | None:
+        """QEMU's exit status, negative for a signal; None while it runs."""
+        return self._parts.process.poll()
+
+    @property
+    def log(self) -> Path:
+        """The console's."""
+        return self._parts.log
+
+    @property
+    def runtime(self) -> Path:
+        """A folder of a short path that nobody else can read, and that goes with the guest."""
+        return self._parts.console.fifo.parent
+
+    @property
+    def connection(self) -> shell.Shell | None:
+        """What commands go over, None where that is the console."""
+        return self._channel if isinstance(self._channel, shell.Shell) else None
+
+    @property
+    def way(self) -> Way | None:
+        """How others come in, None where the guest has no network."""
+        return self._way
 
     def console_text(self) -> str:
         return self._parts.console.text()
@@ -202,6 +242,39 @@ class Machine:
         )
         return fate.judge(scene)
 
+    def watch(self, waiting: str) -> Callable[[], None]:
+        """What raises, when it is called, the error of a guest that is over."""
+        return self._watch(waiting)
+
+    @contextmanager
+    def apart(self, *, alone: bool = True) -> Iterator[None]:
+        """The guest stopped and with no connection of ours into it; afterwards it goes on,
+        connected. alone: nor one of anybody's, as the guest sees it.
+
+        MonitorError where QEMU refuses, or the guest does not close its connections.
+        """
+        network = self.connection is not None
+        self._close()
+        try:
+            if network and alone:
+                self._alone()
+            self.qmp.execute("stop")
+            yield
+        finally:
+            if self.status is None:
+                self.qmp.execute("cont")
+                self._again(network)
+
+    def _again(self, network: bool) -> None:
+        """Connect anew with a guest that was stopped."""
+        if not network or self._way is None:
+            return
+        limit = BOOT_SECONDS * self._parts.patience
+        never = f"the guest did not answer within {limit:g} s after it was stopped"
+        port = self._port("the guest's way on after it was stopped")
+        until = time.monotonic() + limit
+        self._connect(port, self._way.access, self._way.log, until, never)
+
     def _watch(self, waiting: str) -> Callable[[], None]:
         since: float | None = None
 
@@ -264,6 +337,7 @@ class Machine:
         self, port: int, access: keys.Keys, log: shell.Log, until: float, never: str
     ) -> None:
         """Have a command run in the guest behind a port, before a moment that is named."""
+        self._way = Way(port, access, log)
         while not self._reached(port, access, log, until):
             if time.monotonic() >= until:
                 raise self.fate("the guest's SSH server", never)

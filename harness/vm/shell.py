@@ -91,6 +91,13 @@ class Shell:
     def close(self) -> None:
         self._transport.close()
 
+    def open(self, seconds: float) -> paramiko.Channel:
+        """A channel of the caller's own, who closes it; ChannelCut where the guest gives none."""
+        try:
+            return self._transport.open_session(timeout=seconds)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise ChannelCut(f"{type(error).__name__}: {error}") from error
+
     def run(
         self, command: str, *, stdin: bytes, seconds: float, watch: Callable[[], None]
     ) -> CommandResult:
@@ -101,13 +108,13 @@ class Shell:
             channel = self._transport.open_session(timeout=seconds)
             with channel:
                 channel.settimeout(seconds)
-                _execute(channel, command, seconds)
+                execute(channel, command, seconds)
                 status = talk.listen(channel)
         except (paramiko.SSHException, EOFError, OSError) as error:
             if time.monotonic() >= started + seconds:
                 raise ChannelTimeout from error
             raise ChannelCut(f"{type(error).__name__}: {error}") from error
-        if status is None and self._ended():
+        if status is None and self.ended():
             raise ChannelCut("the connection ended")
         return CommandResult(
             command,
@@ -117,13 +124,13 @@ class Shell:
             time.monotonic() - started,
         )
 
-    def _ended(self) -> bool:
+    def ended(self) -> bool:
         """Whether the connection ended: its thread closes the channels first, and then goes."""
         self._transport.join(_LOOK)
         return not self._transport.is_active()
 
 
-def _execute(channel: paramiko.Channel, command: str, seconds: float) -> None:
+def execute(channel: paramiko.Channel, command: str, seconds: float) -> None:
     """Ask for a command. paramiko waits for the answer without a deadline of its own."""
     deadline = threading.Timer(seconds, channel.close)
     deadline.daemon = True

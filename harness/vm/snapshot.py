@@ -130,7 +130,7 @@ def keep(
     """
     image = scratch / _IMAGE
     try:
-        _save(monitor, image, patience)
+        save(monitor, image, patience)
         with _locked(entry, "saves this guest", progress):
             if not entry.exists():
                 _publish(entry, image, access, boot, network)
@@ -185,7 +185,9 @@ def _private(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _save(monitor: Monitor, image: Path, patience: float) -> None:
+def save(monitor: Monitor, image: Path, patience: float) -> None:
+    """Write the state of a machine that was stopped to an image that does not exist yet;
+    MonitorError where QEMU cannot."""
     file = {"driver": "file", "filename": str(image)}
     _job(monitor, "blockdev-create", {"options": {**file, "size": 0}}, patience)
     node = f"{_NODE}-file"

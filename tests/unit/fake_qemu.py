@@ -59,6 +59,8 @@ class Machine:
         self.bin = Path(console).parent / "bin"
         self.loaded = False
         self.jobs: dict[str, dict[str, object]] = {}
+        self.state = "prelaunch"
+        self.actions = {"reboot": "shutdown", "shutdown": "poweroff"}
         self.tell({"QMP": {"version": {"qemu": {}, "package": ""}, "capabilities": []}})
 
     def tell(self, message: object) -> None:
@@ -103,7 +105,7 @@ class Machine:
         self.open_shell()
 
     def open_shell(self) -> None:
-        self.bin.mkdir()
+        self.bin.mkdir(exist_ok=True)
         date = self.bin / "date"  # nobody sets the clock of this machine
         date.write_text('#!/bin/sh\necho "date $*" > /dev/tty\n')
         date.chmod(0o755)
@@ -142,6 +144,15 @@ class Machine:
         value: object = {}
         if name == "human-monitor-command":
             value = "TCP[HOST_FORWARD]  3  127.0.0.1 40000  10.0.2.15  22  0  0\r\n"
+        if name == "query-status":
+            value = {"status": self.state}
+        if name == "set-action":
+            self.actions |= words
+        if name == "system_reset":
+            assert self.actions["reboot"] == "reset"
+            self.state = "prelaunch"
+        if name in ("stop", "cont") and self.state != "shutdown":
+            self.state = {"stop": "paused", "cont": "running"}[name]
         if "job-id" in words:
             wrong = self.job(name, words)
             job = {"id": words["job-id"], "status": "concluded"}
@@ -153,7 +164,7 @@ class Machine:
         self.tell({"return": value, "id": message.get("id")})
         if name == "quit":
             sys.exit(0)
-        if name == "cont" and self.shell < 0:
+        if name == "cont" and self.shell < 0 and self.state != "shutdown":
             self.let_go()
 
     def loop(self) -> None:
@@ -179,7 +190,9 @@ class Machine:
             data = os.read(self.shell, 65536)
         except OSError:
             data = b""
-        if not data:
+        if not data and self.actions["shutdown"] == "pause":
+            self.state, self.shell = "shutdown", -1
+        elif not data:
             sys.exit(0)
         self.say(data)
 

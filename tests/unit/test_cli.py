@@ -171,7 +171,7 @@ def test_a_fault_of_ours_is_no_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_words_for_the_guest_stay_words(words: tuple[str, ...], text: str) -> None:
-    assert guests._shell_text(words) == text
+    assert guests.shell_text(words) == text
 
 
 def test_help_of_run_lists_scenarios_their_parameters_and_profiles(pinpage) -> None:  # type: ignore[no-untyped-def]
@@ -234,8 +234,8 @@ def test_boot_always_boots(
         asked.append(words.snapshots)
         raise InputError("that is enough")
 
-    monkeypatch.setattr(guests, "_guest", stop)
-    monkeypatch.setattr(guests, "_boots", lambda: tmp_path)
+    monkeypatch.setattr(guests, "guest_of", stop)
+    monkeypatch.setattr(guests, "boot_folder", lambda: tmp_path)
     CliRunner().invoke(cli.cli, words)
     assert asked == [False]
 

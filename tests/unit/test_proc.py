@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -114,3 +115,47 @@ def test_spawned_program_never_starts_for_a_dead_parent(tmp_path: Path) -> None:
     child = int(proc.run([sys.executable, "-c", code], env=path).stdout)
     assert _wait_gone(child)
     assert not ran.exists()
+
+
+ATTENDED = """
+import signal, sys
+from harness import proc
+def watch():
+    {watch}
+sys.exit(proc.attend(["sh", "-c", {script!r}], watch=watch))
+"""
+
+
+def test_a_program_that_has_the_terminal() -> None:
+    code = ATTENDED.format(watch="pass", script="read x; echo got $x; exit 5")
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=b"word\n", capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (5, b"got word\n")
+
+
+def test_what_the_watcher_sees_ends_it(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    script = f"echo $$ > {pid_file}; exec sleep 600"
+    watch = f"import os; os.path.exists({str(pid_file)!r}) and sys.exit(4)"
+    code = ATTENDED.format(watch=watch, script=script)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 4
+    assert _wait_gone(int(pid_file.read_text()))
+
+
+def test_ctrl_c_is_the_programs() -> None:
+    """It ends the program, or what that does with it; we go on."""
+    script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done"
+    code = ATTENDED.format(watch="pass", script=script)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+    os.killpg(child.pid, signal.SIGINT)
+    assert child.stdout.read() == b"caught\n"
+    assert child.wait(20) == 7
+
+
+def test_nobody_to_attend() -> None:
+    with pytest.raises(MissingTool):
+        proc.attend(["no-such-program"], watch=lambda: None)

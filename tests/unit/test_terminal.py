@@ -77,3 +77,29 @@ def test_text_of_others_is_no_markup(clock: list[float]) -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert terminal.duration(seconds) == text
+
+
+def test_little_is_said_of_what_is_quick(clock: list[float]) -> None:
+    out, console = _plain()
+    with terminal.TerminalProgress(console, brief=True) as progress:
+        progress.stage("source")
+        progress.note("from here")
+        progress.stage("build")
+        clock[0] += 60
+        progress.advance(1, 2, "mm/x.o")
+        progress.stage("boot")
+    (building, built) = out.getvalue().splitlines()
+    assert "mm/x.o" in building and built.split() == ["build", "1m00s", "done"]
+
+
+def test_a_live_line_steps_aside() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True)
+    with terminal.TerminalProgress(console) as progress:
+        progress.stage("hold")
+        with progress.aside():
+            before = len(out.getvalue())
+            progress.advance(1, 2, "hidden")
+            assert len(out.getvalue()) == before
+        progress.stage("drive")
+    assert "drive" in out.getvalue()[before:]

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,91 +11,13 @@ from pathlib import Path
 import paramiko
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fake_sshd import access as new_access
+from fake_sshd import serving
 
 from harness.errors import InfraError
 from harness.model import CommandResult
 from harness.vm import keys, shell
 from harness.vm.channel import ChannelCut, ChannelTimeout
-
-PIECE = 1 << 15
-
-
-class Server(paramiko.ServerInterface):
-    """Lets one key in and runs what it is asked to. ``vanish`` cuts the connection."""
-
-    def __init__(self, client: paramiko.PKey) -> None:
-        self._client = client
-        self.transport: paramiko.Transport | None = None
-
-    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        known = username == "root" and key.asbytes() == self._client.asbytes()
-        return paramiko.AUTH_SUCCESSFUL if known else paramiko.AUTH_FAILED
-
-    def get_allowed_auths(self, username: str) -> str:
-        return "publickey"
-
-    def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
-
-    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        if command == b"vanish":
-            assert self.transport is not None
-            self.transport.sock.close()
-            return False
-        threading.Thread(target=serve, args=(channel, command), daemon=True).start()
-        return True
-
-
-def serve(channel: paramiko.Channel, command: bytes) -> None:
-    argv = ["sh", "-c", command.decode()]
-    pipe = subprocess.PIPE
-    with channel, subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe) as child:
-        assert child.stdin and child.stdout and child.stderr
-        out = copy(child.stdout.read1, channel.sendall)
-        err = copy(child.stderr.read1, channel.sendall_stderr)
-        with contextlib.suppress(OSError):  # a client, or a child, that went away
-            while data := channel.recv(PIECE):
-                child.stdin.write(data)
-                child.stdin.flush()
-        with contextlib.suppress(OSError):
-            child.stdin.close()
-        out.join()
-        err.join()
-        if child.wait() >= 0:
-            channel.send_exit_status(child.returncode)
-
-
-def copy(read: Callable[[int], bytes], send: Callable[[bytes], None]) -> threading.Thread:
-    def work() -> None:
-        with contextlib.suppress(OSError):
-            while data := read(PIECE):
-                send(data)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-@contextlib.contextmanager
-def serving(access: keys.Keys, host: paramiko.PKey) -> Iterator[int]:
-    """A server on a loopback port, for one connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def accept() -> None:
-            end = listener.accept()[0]
-            transport = paramiko.Transport(end)
-            transport.set_log_channel(QUIET)
-            transport.add_server_key(host)
-            server = Server(access.client)
-            server.transport = transport
-            with contextlib.suppress(paramiko.SSHException, EOFError):
-                transport.start_server(server=server)
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1]
-
-
-QUIET = "paramiko.test-server"
 
 
 @pytest.fixture
@@ -109,11 +29,7 @@ def log(tmp_path: Path) -> Iterator[shell.Log]:
 
 @pytest.fixture
 def access() -> tuple[keys.Keys, paramiko.PKey]:
-    """A run's keys, and the private half of the guest's, from its image as dropbear reads it."""
-    value = keys.make()
-    (stored,) = [e.data for e in value.entries if e.path.endswith("ed25519_host_key")]
-    seed = stored[-64:-32]
-    return value, keys._client(keys._openssh(Ed25519PrivateKey.from_private_bytes(seed)))
+    return new_access()
 
 
 @pytest.fixture
