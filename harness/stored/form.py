@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The form of a bundle: a tar archive of plain files, packed by xz, whose first two members say
-what the others are.
+"""The form of a bundle: a tar archive of plain files, packed by xz, whose first member says what
+the others are.
 
     RUN/bundle.json      every other member with its size and sha256; which of them boot
     RUN/run.json         as in the run's folder

@@ -75,9 +75,7 @@ def opened(word: str, progress: Progress) -> Iterator[Kept]:
         folder = Path(name)
         progress.stage("unpack")
         found = unpack.unpack(path, folder, progress)
-        run = parsed((folder / RUN).read_bytes(), str(path))
-        if run["id"] != found.run:
-            refused(str(path), f"it is said to be of {found.run}, and its {RUN} is of another run")
+        run = _of_bundle(found, (folder / RUN).read_bytes(), str(path))
         yield Kept(str(path), folder, run, False, found)
 
 
@@ -133,8 +131,15 @@ def _one(path: Path) -> Mapping[str, Any]:
     if path.is_dir():
         return parsed(bounded(path / RUN, MOST_JSON), str(path))
     if unpack.is_bundle(path):
-        return parsed(unpack.head(path)[1], str(path))
+        return _of_bundle(*unpack.check(path), str(path))
     return parsed(bounded(path, MOST_JSON), str(path))
+
+
+def _of_bundle(found: Manifest, text: bytes, where: str) -> Mapping[str, Any]:
+    run = parsed(text, where)
+    if run["id"] != found.run:
+        refused(where, f"it is said to be of {found.run}, and its {RUN} is of another run")
+    return run
 
 
 def _below(top: Path) -> list[Path]:

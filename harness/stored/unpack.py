@@ -13,22 +13,20 @@ import hashlib
 import lzma
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from harness.errors import InfraError
-from harness.model import Progress
+from harness.model import Progress, Silent
 from harness.stored.form import (
     MAGIC,
     MANIFEST,
     MOST_BYTES,
     MOST_FILES,
-    MOST_JSON,
     MOST_MANIFEST,
     RUN,
     Manifest,
-    digest,
     manifest,
     refused,
 )
@@ -42,32 +40,56 @@ _ENDS = 64 << 10  # bytes of zeros that may end an archive
 def is_bundle(path: Path) -> bool:
     """Whether a file is packed as bundles are."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
 
 
-def head(path: Path) -> tuple[Manifest, bytes]:
-    """The manifest and run.json; what follows is not read."""
-    where = str(path)
-    with path.open("rb") as file:
-        stream = _Stream(file, where)
-        members = _members(stream, where)
-        found = _manifest(stream, members, where)
-        name, size = next(members, ("", 0))
-        return found, _run(stream, found, name, size, where)
+def check(path: Path) -> tuple[Manifest, bytes]:
+    """The manifest and run.json of a bundle that is whole; nothing is written."""
+    found: list[bytes] = []
+
+    def take(name: str, size: int, stream: _Stream) -> str:
+        whole = hashlib.sha256()
+        for data in _parts(stream, size):
+            whole.update(data)
+            if name == RUN:
+                found.append(data)
+        return whole.hexdigest()
+
+    return _walk(path, take, lambda manifest: None, Silent()), b"".join(found)
 
 
 def unpack(path: Path, folder: Path, progress: Progress) -> Manifest:
     """Write a bundle's members into a folder, which exists and is empty."""
+
+    def take(name: str, size: int, stream: _Stream) -> str:
+        return _write(stream, folder / name, size)
+
+    def room(found: Manifest) -> None:
+        _room(folder, sum(each.bytes for each in found.files.values()), str(path))
+
+    return _walk(path, take, room, progress)
+
+
+def _walk(
+    path: Path,
+    take: Callable[[str, int, _Stream], str],
+    begin: Callable[[Manifest], None],
+    progress: Progress,
+) -> Manifest:
+    """Have each member taken, and see that all are what was announced. take: reads so many bytes
+    of a name, and gives their sha256."""
     where, seen, done = str(path), set[str](), 0
     with path.open("rb") as file:
         stream = _Stream(file, where)
         members = _members(stream, where)
         found = _manifest(stream, members, where)
+        begin(found)
         total = sum(each.bytes for each in found.files.values())
-        _room(folder, total, where)
         for name, size in members:
             wanted = found.files.get(name)
             if wanted is None or name in seen:
@@ -76,7 +98,7 @@ def unpack(path: Path, folder: Path, progress: Progress) -> Manifest:
             if size != wanted.bytes:
                 refused(where, f"{name} has {size:,} bytes, not the {wanted.bytes:,} announced")
             seen.add(name)
-            if _write(stream, folder / name, size) != wanted.sha256:
+            if take(name, size, stream) != wanted.sha256:
                 refused(where, f"{name} is damaged: it has another sha256")
             done += size
             progress.advance(done, total, name)
@@ -92,15 +114,6 @@ def _manifest(stream: _Stream, members: Iterator[tuple[str, int]], where: str) -
         why = f"it does not begin with a {MANIFEST}"
         refused(where, why, "a bundle is what 'pinpage bundle' makes")
     return manifest(_whole(stream, size), where)
-
-
-def _run(stream: _Stream, found: Manifest, name: str, size: int, where: str) -> bytes:
-    if name != RUN or size != found.files[RUN].bytes:
-        refused(where, f"its second member is not the {RUN} that was announced")
-    data = _whole(stream, size)
-    if digest(data) != found.files[RUN].sha256:
-        refused(where, f"{RUN} is damaged: it has another sha256")
-    return data
 
 
 def _room(folder: Path, total: int, where: str) -> None:
@@ -170,7 +183,7 @@ class _Stream:
     def __init__(self, file: IO[bytes], where: str) -> None:
         self._file, self._where = file, where
         self._xz = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
-        self._left = MOST_BYTES + MOST_FILES * 3 * _BLOCK + 2 * MOST_JSON
+        self._left = MOST_BYTES + MOST_FILES * 3 * _BLOCK + MOST_MANIFEST
 
     def read(self, size: int) -> bytes:
         """So many bytes, which have to be there."""

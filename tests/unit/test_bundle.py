@@ -217,11 +217,13 @@ def renamed(parts: Members, at: int, name: str, **extra: object) -> Members:
     return [(changed, data) if i == at else (m, d) for i, (m, d) in enumerate(parts)]
 
 
-def refused(path: Path, words: str) -> None:
-    """With one message, and nothing left behind."""
+def refused(path: Path, words: str, alone: str | None = None) -> None:
+    """With one message, and nothing left behind; alone: where run.json alone is wanted."""
     before = set(Path(os.environ["TMPDIR"]).iterdir())
     with pytest.raises(InputError, match=words), kept.opened(str(path), Silent()):
         pass
+    with pytest.raises(InputError, match=alone or words):
+        kept.runs_of(str(path))
     assert set(Path(os.environ["TMPDIR"]).iterdir()) == before
 
 
@@ -343,7 +345,7 @@ def test_one_that_packs_too_well_ends_where_it_is_found_out(
     refused(path, "something stands behind its end")
     path.write_bytes(lzma.compress(lzma.decompress(bundle.read_bytes()) + b"more"))
     refused(path, "something stands behind its end")
-    monkeypatch.setattr(unpack, "MOST_BYTES", -(3 * 512 * form.MOST_FILES + 2 * form.MOST_JSON))
+    monkeypatch.setattr(unpack, "MOST_BYTES", -(3 * 512 * form.MOST_FILES + form.MOST_MANIFEST))
     refused(bundle, "unpacks to more")
 
 
@@ -369,8 +371,11 @@ def test_damage_and_cuts_are_told_at_every_place(bundle: Path, tmp_path: Path) -
 def test_what_is_no_bundle_is_named(tmp_path: Path) -> None:
     for data in (b"", b"text", b"\x1f\x8b" + bytes(50)):
         (tmp_path / "x").write_bytes(data)
-        refused(tmp_path / "x", "no run's folder and no bundle")
+        refused(tmp_path / "x", "no run's folder and no bundle", "no JSON")
     refused(tmp_path / "nothing", "there is no")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        refused(path, "no run's folder and no bundle", "no plain file")
 
 
 @pytest.mark.parametrize(
