@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from harness import comparison, report
-from harness.cli.options import EXIT_HELP, JSON_OPTION, out, progress_shown
+from harness.cli.options import JSON_OPTION, out, progress_shown
 from harness.errors import InputError
 from harness.model import EXIT_CODES, Outcome
 from harness.stored import again, kept, pack
@@ -20,7 +20,7 @@ _RUN = "RUN|BUNDLE"
 _LONELY = 6  # runs without a partner that are named
 
 
-@click.command(epilog=EXIT_HELP)
+@click.command()
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 @click.option("--all", "every", is_flag=True, help="Show the figures of unchanged pairs, too.")
@@ -33,7 +33,7 @@ def compare(before: str, after: str, every: bool, as_json: bool) -> None:
     architecture, profile, parameters, and the seed where both have it.
 
     Ends with 0 if B brings no new failure (A passed, B did not), otherwise with the exit code of
-    the first one's verdict.
+    the first one's verdict: 1 FAIL, 3 CRASH, 4 HANG and so on; 2 for bad input.
 
     \b
     Examples:
@@ -117,7 +117,7 @@ def _size(size: int) -> str:
     return f"{size / (1 << 20):.1f} MiB" if size >= 1 << 20 else f"{size / 1024:.0f} KiB"
 
 
-@click.command(epilog=EXIT_HELP)
+@click.command()
 @click.argument("run", metavar=_RUN)
 @click.option("--tree", metavar="DIR|TARBALL|GIT[@REF]", help="Of this tree instead.")
 @click.option(
@@ -133,7 +133,7 @@ def _size(size: int) -> str:
 @click.option(
     "--trust",
     is_flag=True,
-    help="Build patches of others': you have read them. A build runs what they bring.",
+    help="Build patches that are not pinpage's own. You have read them: a build runs what they bring.",
 )
 @JSON_OPTION
 def reproduce(
@@ -151,7 +151,8 @@ def reproduce(
     The patches, the seed and the parameters are the run's; the tree is the same if it is to be had
     here. Binaries of a bundle are booted, and nothing is built.
 
-    Ends with 0 if the verdict is the one that was recorded, whichever that is, and with 1 if not.
+    Ends with 0 if the verdict is the one that was recorded, whichever that is, with 1 if not, and
+    with 2 for bad input.
 
     \b
     Examples:

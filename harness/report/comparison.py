@@ -31,6 +31,7 @@ _STYLES = {
     State.UNCHANGED: "green",
 }
 _HEAD = ("scenario", "kernel", "arch", "profile")
+_PARAMETER = "parameter "  # before its name, in what was asked
 _TITLES = 6  # of splats
 _PATCHES = 5
 
@@ -57,7 +58,7 @@ def comparison(found: Comparison, *, every: bool = False) -> RenderableType:
     for pair in found.pairs:
         told = pair.a and pair.b and (every or pair.state is not State.UNCHANGED)
         if told or len(found.pairs) == 1:
-            parts.append(_details(pair))
+            parts.append(_details(pair, found.pairs))
     return Group(*parts, Padding(_sentence(found), (1, 0, 0, 0)))
 
 
@@ -97,18 +98,21 @@ def _overview(found: Comparison) -> RenderableType:
     table = _table("what", "A", "B", "")
     for pair in found.pairs:
         state = Text(pair.state.value, style=_STYLES.get(pair.state, ""))
-        table.add_row(visible(_named(pair)), _verdicts(pair.a), _verdicts(pair.b), state)
+        table.add_row(
+            visible(_named(pair, found.pairs)), _verdicts(pair.a), _verdicts(pair.b), state
+        )
     return table
 
 
-def _named(pair: Pair) -> str:
-    """What was asked: parameters only where another pair could be mistaken for it."""
+def _named(pair: Pair, others: Sequence[Pair] = ()) -> str:
+    """What was asked: of the parameters those of which others of its scenario have other values."""
     words = [pair.asked[name] for name in _HEAD]
-    words += [
-        f"{name} {value}".strip()
-        for name, value in pair.asked.items()
-        if name not in _HEAD and not name.startswith("parameter ")
-    ]
+    alike = [each for each in others if each.asked["scenario"] == pair.asked["scenario"]]
+    for name, value in pair.asked.items():
+        if not name.startswith(_PARAMETER):
+            words += [f"{name} {value}".strip()] if name not in _HEAD else []
+        elif any(each.asked.get(name, value) != value for each in alike):
+            words.append(f"{name.removeprefix(_PARAMETER)}={value}")
     seeds = sorted({run.seed for run in (*pair.a, *pair.b)})
     if len(seeds) == 1:
         words.append(f"seed {seeds[0]}")
@@ -148,8 +152,8 @@ def reproduced(same: bool, sentence: str, inputs: Sequence[Difference]) -> Rende
 # ---------------------------------------------------------------------------------------------
 
 
-def _details(pair: Pair) -> RenderableType:
-    title = Text(visible(_named(pair)), style="bold")
+def _details(pair: Pair, others: Sequence[Pair]) -> RenderableType:
+    title = Text(visible(_named(pair, others)), style="bold")
     title.append("  ")
     title.append(pair.state.value, style=_STYLES.get(pair.state, ""))
     parts: list[RenderableType] = [title, Padding(_answers(pair), (1, 0, 0, 0))]

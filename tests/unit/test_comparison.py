@@ -275,6 +275,13 @@ def test_unchanged_pairs_have_figures_when_all_is_asked_for_and_when_they_are_al
     assert "pinned" in shown(compare(a[:1], a[:1]))
 
 
+def test_parameters_that_tell_pairs_apart_are_named() -> None:
+    runs = [run(params={"pages": pages, "lie": "none"}) for pages in (2000, 3000)]
+    text = shown(compare(runs, runs))
+    assert "pages=2000" in text and "pages=3000" in text and "lie" not in text
+    assert "pages" not in shown(compare(runs[:1], runs[:1]))
+
+
 def test_json_has_all_of_it() -> None:
     found = json.loads(json.dumps(report.comparison.as_json(compare([run()], [run(CRASH)]))))
     assert (found["exit_code"], found["counts"]["new failure"]) == (3, 1)
