@@ -133,7 +133,8 @@ def _size(size: int) -> str:
 @click.option(
     "--trust",
     is_flag=True,
-    help="Build patches that are not pinpage's own. You have read them: a build runs what they bring.",
+    help="Build patches that are not pinpage's own: a build runs what they bring, and you have "
+    "read them.",
 )
 @JSON_OPTION
 def reproduce(
