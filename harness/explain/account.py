@@ -19,13 +19,15 @@ _LINES = 3  # reasons that a report shows of an arm
 
 @dataclass(frozen=True)
 class Account:
-    """What one reason accounts for in one arm ("": in the run). example: one of it, in words."""
+    """What one reason accounts for in one arm ("": in the run). example: one of its pages, in
+    words, tried: one of its attempts; "" where it has none."""
 
     arm: str
     code: str
     pages: int = 0
     attempts: int = 0
     example: str = ""
+    tried: str = ""
 
     @property
     def what(self) -> str:
@@ -59,7 +61,9 @@ def accounts(
             code = "deferred-or-skipped"
             if not tried.ok:
                 code = classify.attempt(tried, arm.attempts[:at], known)
-            first = own.get(code) or Account(arm.name, code, example=attempt_words(tried))
+            first = own.get(code) or Account(arm.name, code)
+            if not first.tried:
+                first = replace(first, tried=attempt_words(tried))
             own[code] = _more(first, attempts=1)
         found += sorted(own.values(), key=lambda each: (-each.pages, -each.attempts, each.code))
     if _STANDSTILL in reason:

@@ -120,7 +120,8 @@ def of_run(stored: Stored, tree: Tree | None) -> Iterator[str]:
 
 def _account(each: Account) -> Iterator[str]:
     yield f"    {each.what}: {each.code}"
-    yield from _wrapped(visible(f"for example {each.example}"), "      ")
+    for example in filter(None, (each.example, each.tried)):
+        yield from _wrapped(visible(f"for example {example}"), "      ")
 
 
 def _counts(counts: Counts) -> Iterator[str]:
@@ -199,6 +200,7 @@ def run_as_json(stored: Stored, tree: Tree | None) -> dict[str, Any]:
                 "pages": each.pages,
                 "attempts": each.attempts,
                 "example": each.example,
+                "tried": each.tried,
             }
             for each in stored.accounts
         ],

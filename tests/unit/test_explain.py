@@ -324,6 +324,17 @@ def test_each_reason_is_counted_once_with_an_example() -> None:
     assert "held by pinner" in found[0].example and "refcount 1" in found[0].example
 
 
+def test_an_attempt_and_a_page_of_one_reason_are_shown_both() -> None:
+    arm = replace(Case().verdict().arms[0], attempts=(tried("move_pages", said="2 EBUSY"),))
+    row = replace(ROW, arm="control", reason="not registered, nobody to ask")
+    found = accounts((arm,), (row, row), {})
+    assert [(each.what, each.code) for each in found] == [
+        ("2 pages and 1 attempt", "not-on-a-list")
+    ]
+    assert found[0].example.startswith("page 7, pfn 0x64")
+    assert found[0].tried == "attempt 3, move_pages of memory34: EBUSY (2 EBUSY)"
+
+
 def test_a_run_of_which_compaction_stood_still() -> None:
     said = "this kernel's compaction is at a standstill: it looked at 9 of 900 pages"
     (found,) = accounts((), (), {}, said)
