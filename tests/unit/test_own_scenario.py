@@ -21,7 +21,7 @@ from test_report import SPEC, record
 
 from harness import pipeline, scenario, spec
 from harness.build import kernel
-from harness.errors import CannotRun, GuestCommandError, InputError
+from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
 from harness.model import ArmPlan, Attempt, CommandResult, Event, Guest, Outcome, Silent
 from harness.report.reproduce import reproduce, words
 from harness.scenario import own
@@ -91,7 +91,7 @@ def test_everything_that_a_yaml_may_say(tmp_path: Path) -> None:
     assert made.steps[3].words == ("memory3", "memory4") and made.steps[3].wish == Wish("fails")
     assert (made.steps[4].times, made.steps[4].align, made.steps[5].to) == (4, 9, 1)
     assert made.steps[0].wish is None and made.steps[7].words == ("one\ntwo\n",)
-    assert (made.steps[6].wish, made.steps[6].control) == (Wish("fails"), Wish("at least", 1))
+    assert (made.steps[6].wish, made.steps[6].control) == (None, Wish("at least", 1))
     assert made.steps[7].wish == Wish("EBUSY")
     assert (made.stays, made.control, made.smp, made.nodes) == (True, False, 2, 2)
     assert made.append == ("cma=64M", "quiet") and made.pin.online == "kernel"
@@ -135,6 +135,11 @@ def test_everything_that_a_yaml_may_say(tmp_path: Path) -> None:
         ("expect: {migrated: at least 0 %}\n", "'at least 0 %' is not allowed", ""),
         ("expect: {migrated: all, stayed: all}\n", "3:25: expect.stayed: either migrated", ""),
         ("expect: {attempts: succeed}\n", "no step of this drive can succeed or fail", "command"),
+        (
+            "drive: [huge-pages: 2]\nexpect: {attempts: fail}\n",
+            "expect.attempts: no step of this drive can succeed or fail",
+            "contig",
+        ),
         ("expect: {}\n", "3:9: expect: it is empty", "migrated"),
         ("control: no\n", "4:10: control: 'False' is not allowed", "none"),
         ('guest: {append: "a\\nb"}\n', "guest.append: 'a\\nb' is not allowed", "command line"),
@@ -150,6 +155,8 @@ def test_a_mistake_is_named_with_its_place_and_what_is_allowed(
     """Each is put in the place of that field of a YAML which is right, or behind it."""
     field = text.partition(":")[0]
     lines = {line.partition(":")[0]: f"{line}\n" for line in LEAST.splitlines()}
+    if text.count("\n") > 1:
+        lines.pop("expect")
     path = yaml(tmp_path, "".join({**lines, field: text}.values()))
     with pytest.raises(InputError) as caught:
         plan(path)
@@ -542,6 +549,12 @@ def test_a_folder_keeps_the_yaml_and_its_modules(example: Example, tmp_path: Pat
     again = plan(kept)
     assert again.modules[0].folder == kept.parent / "drain" and again.modules[0].options == "a=1"
     assert replace(again, file=made.file, text=made.text, modules=()) == replace(made, modules=())
+
+
+def test_what_cannot_be_kept_is_our_fault(example: Example, tmp_path: Path) -> None:
+    (tmp_path / "scenario").write_text("in the way")
+    with pytest.raises(InfraError, match="cannot be copied"):
+        keep(plan(example("half.yaml")), tmp_path)
 
 
 def test_reproduce_runs_what_was_kept(example: Example, tmp_path: Path) -> None:

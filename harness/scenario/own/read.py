@@ -34,6 +34,7 @@ _OPTIONS = {
 }
 _SECONDS = {"offline": 8, "command": 60}
 _SILENT = ("compact", "compact-node")  # of which nothing else can come than that they are done
+_PLAIN = tuple(each for each in TRIGGERS if each not in (*_SILENT, "huge-pages"))  # succeed or fail
 _COUNTED = re.compile(r"at least (\d+)")
 _TOLD = 4  # further mistakes that are told
 
@@ -93,9 +94,9 @@ def _share(migrated: str) -> float:
 
 def _goes_together(found: Marked, made: Plan, by_default: Wish | None) -> None:
     """Nothing passes without evidence: something has to be expected of what is done."""
-    if by_default is not None and all(step.trigger in _SILENT for step in made.steps):
+    if by_default is not None and not any(step.trigger in _PLAIN for step in made.steps):
         problem = "no step of this drive can succeed or fail"
-        raise found.error(("expect", "attempts"), problem, f"these can: {_can_fail()}")
+        raise found.error(("expect", "attempts"), problem, f"these can: {', '.join(_PLAIN)}")
     told = made.moved or made.stays or made.huge
     if not told and not any(made.wishes("treated")) and not any(made.wishes("control")):
         hint = "expect: migrated, stayed, huge-pages or attempts; or expect at a step"
@@ -113,10 +114,6 @@ def _goes_together(found: Marked, made: Plan, by_default: Wish | None) -> None:
         if step.trigger == "move-user-pages" and step.to >= made.nodes:
             problem = f"there is no node {step.to}, of {made.nodes}"
             raise found.error(("drive", at, "to"), problem)
-
-
-def _can_fail() -> str:
-    return ", ".join(each for each in TRIGGERS if each not in _SILENT)
 
 
 def _pin(found: Marked) -> Pin:
@@ -154,7 +151,7 @@ def _step(found: Marked, at: int, given: Mapping[str, Any], by_default: Wish | N
         () if not isinstance(value, str | list) else (value,) if isinstance(value, str) else value
     )
     wish, control = (_own_wish(found, here, trigger, name, given) for name in ("expect", "control"))
-    if wish is None and trigger not in _SILENT:
+    if wish is None and trigger in _PLAIN:
         wish = by_default
     return Step(
         number=at + 1,
@@ -177,7 +174,8 @@ def _own_wish(
         return None
     where = (*here, name)
     if trigger in _SILENT:
-        raise found.error(where, f"{trigger} can neither succeed nor fail", _can_fail(), key=True)
+        problem = f"{trigger} can neither succeed nor fail"
+        raise found.error(where, problem, f"these can: {', '.join(_PLAIN)}", key=True)
     if given[name].startswith("at least") is not (trigger == "huge-pages"):
         only = "at least N, and nothing else, is for huge-pages"
         raise found.error(where, f"{given[name]!r} is not for {trigger}", only)

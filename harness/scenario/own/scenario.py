@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness import verdict
-from harness.errors import CannotRun, EvidenceError, InputError
+from harness.errors import CannotRun, EvidenceError, InfraError, InputError
 from harness.model import (
     ArmPlan,
     ArmResult,
@@ -252,9 +252,19 @@ def _params(plan: Plan) -> Mapping[str, Param]:
 def keep(plan: Plan, folder: Path) -> Path:
     """Put the YAML and its modules into a run's folder, as they are; where the YAML is then.
 
-    Only the paths of its modules are others there: they lie beside it.
+    Only the paths of its modules are others there: they lie beside it. InfraError where that cannot
+    be written.
     """
-    own = folder / FOLDER
+    try:
+        return _kept(plan, folder / FOLDER)
+    except OSError as error:  # shutil's own is one
+        raise InfraError(
+            f"{plan.file} and its modules cannot be copied to {folder}: {error.strerror or error}",
+            hint="is the disk full? --keep DIR names another folder",
+        ) from error
+
+
+def _kept(plan: Plan, own: Path) -> Path:
     own.mkdir()
     text, done = "", 0
     for module in sorted(plan.modules, key=lambda each: each.where):
