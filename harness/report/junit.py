@@ -84,7 +84,7 @@ def _arm_case(
     console = last_lines(record.console.get(arm.name, ""), _LINES)
     case.stdout = visible(f"{said}\n{console}")
     own = [witness for witness in record.verdict.witnesses if witness.arm == arm.name]
-    problem = _problem(arm, own)
+    problem = _problem(arm, own, record.verdict.outcome)
     if problem and own:
         case.add_failure_info(visible(problem), None, "arm")
     elif problem:
@@ -106,7 +106,7 @@ def _finding_case(finding: Finding, classname: str) -> TestCase:
     return case
 
 
-def _problem(arm: ArmResult, witnesses: list[Witness]) -> str:
+def _problem(arm: ArmResult, witnesses: list[Witness], outcome: Outcome) -> str:
     """What is wrong with an arm on its own, "" if nothing."""
     if not witnesses:
         return "it did not come to its end"
@@ -117,6 +117,6 @@ def _problem(arm: ArmResult, witnesses: list[Witness]) -> str:
         return f"its witnesses disagree: {', '.join(liars)}"
     if arm.role == "control" and arm.migrated:
         return f"{arm.migrated} pages migrated that had to stay"
-    if arm.role == "treated" and not arm.migrated:
+    if arm.role == "treated" and not arm.migrated and outcome is not Outcome.PASS:
         return "no page migrated"
     return ""

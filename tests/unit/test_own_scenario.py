@@ -23,6 +23,7 @@ from harness import pipeline, scenario, spec
 from harness.build import kernel
 from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
 from harness.model import ArmPlan, Attempt, CommandResult, Event, Guest, Outcome, Silent
+from harness.report.junit import junit
 from harness.report.reproduce import reproduce, words
 from harness.scenario import own
 from harness.scenario.own.plan import TRIGGERS, Step, Wish
@@ -401,6 +402,7 @@ def test_pages_that_moved_where_all_had_to_stay(tmp_path: Path) -> None:
     assert answer.outcome is Outcome.FAIL and "1 of 2000 pages of the treated arm" in answer.reason
     answer = both(made, Guest2(), Guest2())
     assert answer.outcome is Outcome.PASS, answer.reason
+    assert "<failure" not in junit(record(answer))  # nor is it one of the arm alone
 
 
 def test_a_step_that_left_no_trace_is_no_pass(example: Example) -> None:
