@@ -11,15 +11,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
 
 from harness import cli, pipeline, spec
-from harness.cli import guests, options
+from harness.cli import dumping, guests, inside, options
+from harness.cli.options import OWN_CODES
 from harness.errors import InputError
+from harness.vm import loading
+from harness.vm.stream import Ends
 
 LOG = """\
 [    1.000000] Linux version 6.12.0
@@ -73,6 +78,20 @@ def pinpage(tmp_path: Path):  # type: ignore[no-untyped-def]
         (["bundle", "/no/such"], "/no/such"),
         (["reproduce", "/no/such"], "/no/such"),
         (["nonsense"], "nonsense"),
+        (["shell", "--ssh"], "terminal"),
+        (["shell", "--arch", "all"], "one guest"),
+        (["run", "compaction", "--stop-on", "nothing"], "nothing"),
+        (["run", "compaction", "--hold", "3"], "--stop-on"),
+        (["gdb"], "--batch"),
+        (["gdb", "--batch", "--command", "bt\nshell ls"], "--command"),
+        (["gdb", "--batch", "--module", "no/such.ko"], "no/such.ko"),
+        (["page", "x"], "first-pin"),
+        (["page", "1", "--kernel", "6.99"], "6.99"),
+        (["dump", "--arm", "treated"], "--scenario"),
+        (["dump", "--scenario", "nonsense"], "nonsense"),
+        (["dump", "--scenario", "compaction", "--", "true"], "COMMAND"),
+        (["dump", "-o", "/no/such/folder/vmcore"], "/no/such/folder"),
+        (["dump", "--format", "lzo"], "lzo"),
     ],
 )
 def test_bad_words_are_named_and_exit_2(pinpage, words: list[str], named: str) -> None:  # type: ignore[no-untyped-def]
@@ -240,7 +259,88 @@ def test_boot_always_boots(
     assert asked == [False]
 
 
-@pytest.mark.parametrize("command", ["run", "fixes", "shell"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--nonsense", "--", "true"),
+        ("--kernel", "6.99", "--", "true"),
+        ("--module", "no/such.ko", "--", "true"),
+        ("--arch", "all", "--", "true"),
+        ("--timeout", "0", "--", "true"),
+    ],
+)
+def test_a_commands_status_is_never_ours(pinpage, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    done = pinpage("exec", *words)
+    assert done.returncode == OWN_CODES + 2, done.stderr
+    assert "rror:" in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize(("ended", "code"), [(0, 0), (1, 1), (7, 7), (137, 137)])
+def test_a_commands_status_is_passed_on(
+    ended: int, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[Any] = []
+
+    @contextmanager
+    def guest_of(words: cli.RunSpec, folder: Path, **more: Any) -> Iterator[str]:
+        asked.append((words.snapshots, more["modules"]))
+        yield "guest"
+
+    def passed(guest: str, command: str, ends: Ends, *, seconds: float | None) -> int:
+        asked.append((guest, command, seconds))
+        return ended
+
+    monkeypatch.setattr(inside, "guest_of", guest_of)
+    monkeypatch.setattr(inside, "boot_folder", lambda: tmp_path)
+    monkeypatch.setattr(inside, "show_splats", lambda guest: [])
+    monkeypatch.setattr(inside.hands, "passed", passed)
+    words = ["exec", "-m", "pinner:mode=plain", "--timeout", "3", "--", "ls", "a b"]
+    done = CliRunner().invoke(cli.cli, words)
+    assert done.exit_code == code
+    assert asked == [
+        (True, [loading.Wanted("pinner", ("mode=plain",))]),
+        ("guest", "ls 'a b'", 3.0),
+    ]
+
+
+def test_nobody_reads_a_commands_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    @contextmanager
+    def guest_of(words: cli.RunSpec, folder: Path, **more: Any) -> Iterator[str]:
+        yield "guest"
+
+    def passed(*words: object, **more: object) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(inside, "guest_of", guest_of)
+    monkeypatch.setattr(inside, "boot_folder", lambda: tmp_path)
+    monkeypatch.setattr(inside.hands, "passed", passed)
+    assert CliRunner().invoke(cli.cli, ["exec", "--", "yes"]).exit_code == 141
+
+
+def test_what_opens_a_dump(tmp_path: Path) -> None:
+    built = SimpleNamespace(
+        vmlinux=tmp_path / "vmlinux",
+        folder=tmp_path,
+        modules={"pinner": tmp_path / "modules" / "pinner.ko", "userpages": tmp_path / "userpages"},
+    )
+
+    def ways(form: str, *, info: bool = True, types: bool = True, virtual: bool = True) -> str:
+        dumped = dumping._Dumped(tmp_path / "core", form, info, cast(Any, built))
+        found = dumping.ways(dumped, types=types, virtual=virtual)
+        return " ".join(way.program for way in found if not way.why_not)
+
+    assert ways("elf") == "gdb drgn crash"
+    assert ways("elf", types=False) == "gdb"
+    assert ways("elf", info=False) == "gdb crash"
+    assert ways("elf", virtual=False) == "drgn crash"
+    assert ways("kdump", virtual=False) == "crash"
+    dumped = dumping._Dumped(tmp_path / "core", "elf", True, cast(Any, built))
+    (drgn,) = [w for w in dumping.ways(dumped, types=True, virtual=True) if w.program == "drgn"]
+    assert drgn.argv[-2:] == ("-s", str(tmp_path / "symbols" / "pinner.ko"))  # and no program
+
+
+@pytest.mark.parametrize("command", ["run", "fixes", "shell", "exec", "gdb", "dump", "page"])
 def test_boot_each_is_an_option_where_guests_may_be_restored(command: str) -> None:
     assert "--boot-each" in CliRunner().invoke(cli.cli, [command, "--help"]).output
     assert "--boot-each" not in CliRunner().invoke(cli.cli, ["boot", "--help"]).output
