@@ -77,7 +77,7 @@ COMPACTION = Expectation()
 
 NEXT = {
     Outcome.PASS: "nothing to do; 'reproduce' in the run's folder does it again",
-    Outcome.FAIL: "look at ledger.csv and events.jsonl in the run's folder",
+    Outcome.FAIL: "'pinpage explain' of the run's folder says why; its ledger.csv has each page",
     Outcome.CRASH: "read the report in console.log; 'pinpage parse console.log' shows it whole",
     Outcome.HANG: "read the end of console.log; a profile with lockdep may say who waits",
     Outcome.LOST: "look at qemu.log in the arm's folder, and run it again",

@@ -186,8 +186,17 @@ def _existing(word: str, kernel: Kernel) -> Path:
 
 
 def _files(files: Sequence[Path]) -> tuple[list[Patch], str]:
-    """The patches in these files, and a remark on those that hold no diff."""
+    """The patches in these files, and a remark on the letters that hold no diff.
+
+    InputError for what is neither: a run without it would say nothing of it.
+    """
     found = [(path, patchfile.single(path)) for path in files]
+    for path, patch in found:
+        if patch is None and not patchfile.is_mail(path.read_bytes()):
+            raise InputError(
+                f"there is no diff in {path}, and it is no letter",
+                hint="leave it out, or look what it is: an empty file, a page that was saved?",
+            )
     skipped = [path.name for path, patch in found if patch is None]
     patches = [patch for _, patch in found if patch is not None]
     return patches, _remark(skipped)

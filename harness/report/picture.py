@@ -188,7 +188,9 @@ def _text(x: int, y: int, words: str, *, size: int = 12, bold: bool = False) -> 
 def _cell(cell: Cell, x: int, y: int, most: int) -> str:
     side = _SIDE - 1
     words = f"pfn {cell.first:#x}: {_SAID[cell.kind]}, {cell.pins} pinned"
-    parts = [f'<rect x="{x}" y="{y}" width="{side}" height="{side}" fill="{_COLOURS[cell.kind]}">']
+    # How dark a pin is says how many there are, whatever else the cell is.
+    fill = _COLOURS[cell.kind] if not cell.pins else "#ffffff"
+    parts = [f'<rect x="{x}" y="{y}" width="{side}" height="{side}" fill="{fill}">']
     parts.append(f"<title>{words}</title></rect>")
     if cell.kind == "offline":
         parts.append(

@@ -244,6 +244,15 @@ def test_file_without_diff(tmp_path: Path) -> None:
         load(write(tmp_path / "notes.patch", "nothing here\n"))
 
 
+@pytest.mark.parametrize("text", ["", "garbage\n", "<!DOCTYPE html>\n<p>a patch</p>\n"])
+def test_a_file_that_is_no_patch_is_not_passed_over(tmp_path: Path, text: str) -> None:
+    mine = write(tmp_path / "0001-mine.patch", toy.mail("[PATCH] a", COUNT))
+    odd = write(tmp_path / "0002-odd.patch", text)
+    for words in ((mine, odd), (tmp_path,)):
+        with pytest.raises(InputError, match="no diff in .*0002-odd.patch, and it is no letter"):
+            load(*words)
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A repository with two commits on top of the toy tree."""
