@@ -32,7 +32,7 @@ from harness.cli.options import (
 from harness.errors import GuestCommandError, GuestHang, InputError, PinpageError
 from harness.model import BuildArtifacts
 from harness.vm import gdb as debugger
-from harness.vm import hands, loading, reach
+from harness.vm import hands, loading, reach, tty
 from harness.vm.loading import Wanted
 from harness.vm.machine import Machine
 from harness.vm.stream import Ends
@@ -86,8 +86,9 @@ def gdb(
     """Put gdb on the kernel of a guest, with the symbols of the kernel and its loaded modules.
 
     With --break the guest goes on until it is at one of the places; without, gdb finds it
-    stopped where it was. What makes the kernel come there is --run's, or that of somebody in
-    the guest: the command for a shell there is printed. Ends with gdb's own status, 0 or 1.
+    stopped where it was. What makes the kernel come there is --run's (whose output goes to run.log
+    beside the console's log), or that of somebody in the guest: the command for a shell there is
+    printed. Ends with gdb's own status, 0 or 1.
 
     Every build knows functions and lines; types and variables are in one of --profile debug.
 
@@ -172,8 +173,10 @@ def _debug(
         beside = _Beside(guest, command, folder / "run.log", session)
         watch = _Watch(beside, limit)
         argv = debugger.argv(program, file, batch=session.batch)
-        stdin = none.fileno() if session.batch else None
-        return proc.attend(argv, watch=watch.look, stdin=stdin)
+        if session.batch:
+            return proc.attend(argv, watch=watch.look, stdin=none.fileno())
+        with tty.kept(sys.stdin.fileno()):
+            return proc.attend(argv, watch=watch.look)
 
 
 @dataclass
@@ -224,12 +227,10 @@ class _Watch:
 
     def look(self) -> None:
         beside, session = self.beside, self.beside.session
-        if not session.batch:
-            return
         places = " or ".join(session.breaks)
-        if beside.error is not None:
+        if session.batch and beside.error is not None:
             raise beside.error
-        if session.breaks and beside.missed():
+        if session.batch and session.breaks and beside.missed():
             raise GuestCommandError(
                 f"`{beside.command}` ended, and {places} was never reached", log=beside.log
             )

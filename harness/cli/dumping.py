@@ -30,7 +30,7 @@ from harness.cli.options import (
     progress_shown,
 )
 from harness.errors import GuestCrash, GuestHang, InfraError, InputError, PinpageError
-from harness.model import EXIT_CODES, BuildArtifacts, Event, Outcome
+from harness.model import EXIT_CODES, BuildArtifacts, Event, Outcome, RunSpec
 from harness.pipeline import Scene
 from harness.scenario.base import Emit
 from harness.vm import hands, loading, moment, vmcore
@@ -119,30 +119,22 @@ def dump(
     """
     one_arch(options)
     folder = boot_folder()
-    target = output if output is not None else folder / "vmcore"
-    target = target.expanduser().absolute()
+    target = (output if output is not None else folder / "vmcore").expanduser().absolute()
     vmcore.check(target)
+    if scenario_name is None:
+        if arm is not None or seed is not None or settings:
+            raise InputError(
+                "--arm, --seed and --set are a scenario's", hint="name one: --scenario"
+            )
+    elif command or modules:
+        raise InputError("a scenario loads and runs its own: leave --module and COMMAND out")
     if scenario_name is not None:
-        if command or modules:
-            raise InputError("a scenario loads and runs its own: leave --module and COMMAND out")
         words = Words(options).spec(
             scenario_name,
             seed=secrets.randbelow(2**32) if seed is None else seed,
             params=scenario.params(scenario_name, settings),
         )
-        with progress_shown(brief=not verbose) as progress:
-            taker = _Taker(target, form, arm)
-            record, run = pipeline.run(words, progress, look=taker)
-        err.print(
-            f"{record.verdict.outcome}  {record.verdict.reason}", markup=False, soft_wrap=True
-        )
-        err.print(f"run: {run}", highlight=False, soft_wrap=True)
-        if taker.dumped is None:
-            raise InfraError("the run ended before there was a guest to dump", log=run / "run.json")
-        _tell(taker.dumped)
-        sys.exit(record.exit_code)
-    if arm is not None or seed is not None or settings:
-        raise InputError("--arm, --seed and --set are a scenario's", hint="name one: --scenario")
+        sys.exit(_of_scenario(words, target, form, arm, brief=not verbose))
     status = 0
     wanted = [loading.wanted(word) for word in modules]
     spec = Words(options).spec()
@@ -155,6 +147,19 @@ def dump(
             added = vmcore.dump(stand.guest, target, form=form, where=info, progress=progress)
     _tell(_Dumped(target, form, added, stand.built))
     sys.exit(status)
+
+
+def _of_scenario(words: RunSpec, target: Path, form: str, arm: str | None, *, brief: bool) -> int:
+    """Run a scenario and dump an arm of it; the run's exit code."""
+    taker = _Taker(target, form, arm)
+    with progress_shown(brief=brief) as progress:
+        record, run = pipeline.run(words, progress, look=taker)
+    said = f"{record.verdict.outcome}  {record.verdict.reason}\nrun: {run}"
+    err.print(said, highlight=False, markup=False, soft_wrap=True)
+    if taker.dumped is None:
+        raise InfraError("the run ended before there was a guest to dump", log=run / "run.json")
+    _tell(taker.dumped)
+    return record.exit_code
 
 
 def _outlived(guest: Machine) -> vmcore.Info | None:

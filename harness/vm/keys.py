@@ -29,8 +29,8 @@ class Keys:
 
 
 def make() -> Keys:
-    """New keys; ours is on the host's disk only with a saved guest that it lets us into, the
-    guest's only inside the guest's image."""
+    """New keys; ours is on the host's disk only with a saved guest that it lets us into, and for as
+    long as others are told how to come in (reach.py); the guest's only inside the guest's image."""
     own = _openssh(Ed25519PrivateKey.generate())
     client, host = _client(own), Ed25519PrivateKey.generate()
     entries = (

@@ -41,8 +41,7 @@ def relay(monitor: Monitor, path: Path) -> Iterator[None]:
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-    block_on_close = False  # a client that stays does not hold us up
+    daemon_threads = True  # a client that stays does not hold us up
 
     def __init__(self, path: str, handler: type[socketserver.StreamRequestHandler]) -> None:
         super().__init__(path, handler)

@@ -51,12 +51,20 @@ class Screen:
 @contextmanager
 def raw(terminal: int) -> Iterator[None]:
     """A terminal in raw mode, put back whatever happens; anything else is left alone."""
+    with kept(terminal):
+        if os.isatty(terminal):
+            tty.setraw(terminal)
+        yield
+
+
+@contextmanager
+def kept(terminal: int) -> Iterator[None]:
+    """A terminal's modes put back, whatever is done to it; anything else is left alone."""
     if not os.isatty(terminal):
         yield
         return
     before = termios.tcgetattr(terminal)
     try:
-        tty.setraw(terminal)
         yield
     finally:
         # Nothing that ends us comes in between. Not TCSADRAIN: nobody may read what is to be

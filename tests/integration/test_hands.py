@@ -252,6 +252,14 @@ def test_gdb_on_a_terminal() -> None:
     assert person.ended() == 0
 
 
+@NO_GDB
+def test_gdb_is_ended_and_the_terminal_as_it_was() -> None:
+    person = Person("gdb")
+    person.expect(r"\(gdb\) ")
+    os.kill(person.pids()[0], signal.SIGTERM)
+    assert person.ended() == 143
+
+
 # ---------------------------------------------------------------------------------------------
 # dump
 # ---------------------------------------------------------------------------------------------

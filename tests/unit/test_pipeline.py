@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,6 +97,45 @@ def test_a_report_names_its_patch_and_is_a_crash_without_that_too(
     said = "; blame: 0003 mm: x, mm/migrate.c:878"
     assert verdict.reason.endswith(said) is works
     assert verdict.splats[0].culprit == (culprit if works else None)
+
+
+@pytest.mark.parametrize("ends", [None, GuestCrash("it crashed")])
+def test_who_looks_on_hears_of_all(
+    ends: GuestCrash | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of each event when it comes, and of what ends the arm; nothing is kept from the record."""
+    heard: list[object] = []
+    one, other = (Event("treated", "harness", name) for name in ("one", "other"))
+
+    @contextmanager
+    def boot(*_: object) -> Iterator[Any]:
+        yield SimpleNamespace(argv=("qemu",), origin="booted")
+
+    @contextmanager
+    def look(scene: pipeline.Scene) -> Iterator[Any]:
+        heard.append((scene.arm.name, scene.guest.origin, len(scene.arms)))
+        try:
+            yield heard.append
+        except GuestCrash as error:
+            heard.append(error)
+            raise
+        heard.append("the end")
+
+    def drive(guest: Any, arm: Any, seed: int, params: Any, emit: Any) -> None:
+        emit(one)
+        emit(other)
+        if ends is not None:
+            raise ends
+
+    monkeypatch.setattr(pipeline, "boot", boot)
+    chosen = pipeline.choose(RunSpec("compaction", "6.12", "x86_64", ("fixed",), "fast", 1))
+    state = pipeline._Run(chosen, "run", tmp_path, "", look=look, arms=(TREATED,))
+    plan = cast(Any, SimpleNamespace(drive=drive))
+    ready = pipeline.Bootable(chosen, chosen.spec, *(cast(Any, None),) * 3)
+    with suppress(GuestCrash):
+        pipeline._one_arm(plan, TREATED, ready, state, Silent())
+    assert state.events == [one, other]
+    assert heard == [("treated", "booted", 1), one, other, ends or "the end"]
 
 
 def test_what_a_profile_has_written_to_a_guest() -> None:
