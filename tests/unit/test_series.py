@@ -249,7 +249,7 @@ def test_a_file_that_is_no_patch_is_not_passed_over(tmp_path: Path, text: str) -
     mine = write(tmp_path / "0001-mine.patch", toy.mail("[PATCH] a", COUNT))
     odd = write(tmp_path / "0002-odd.patch", text)
     for words in ((mine, odd), (tmp_path,)):
-        with pytest.raises(InputError, match="no diff in .*0002-odd.patch, and it is no letter"):
+        with pytest.raises(InputError, match=r"no diff in .*0002-odd\.patch, and it is no letter"):
             load(*words)
 
 
