@@ -96,7 +96,8 @@ def gdb(
     Examples:
       pinpage gdb
       pinpage gdb --break compact_zone --run 'echo 1 > /proc/sys/vm/compact_memory'
-      pinpage gdb -m pinner:mode=pinpage --break pinner_init --batch
+      pinpage gdb -m pinner --batch --break pinner_layout --command 'info args' \\
+        --run 'echo layout 500 16 1 > /sys/kernel/debug/pinner/control'
     """
     one_arch(options)
     if not batch and not (sys.stdin.isatty() and sys.stdout.isatty()):
