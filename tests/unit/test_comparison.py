@@ -279,7 +279,7 @@ def test_parameters_that_tell_pairs_apart_are_named() -> None:
     runs = [run(params={"pages": pages, "lie": "none"}) for pages in (2000, 3000)]
     text = shown(compare(runs, runs))
     assert "pages=2000" in text and "pages=3000" in text and "lie" not in text
-    assert "pages" not in shown(compare(runs[:1], runs[:1]))
+    assert "pages=" not in shown(compare(runs[:1], runs[:1]))
 
 
 def test_json_has_all_of_it() -> None:

@@ -3,14 +3,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import select
-import signal
-import struct
-import subprocess
-import sys
 import termios
 import threading
 import time
@@ -152,46 +147,3 @@ def test_a_connection_that_is_cut(guest: shell.Shell, person: Person) -> None:
     assert person.as_before()
     with pytest.raises((ChannelCut, paramiko.SSHException)):
         login.interact(guest, lambda: False, source=person.terminal, sink=person.terminal)
-
-
-CHILD = """
-import sys
-from pathlib import Path
-from fake_sshd import access, serving
-from harness.vm import login, shell
-both, log = access(), shell.Log(Path({log!r}))
-with serving(*both) as port:
-    guest = shell.connect(port, both[0], log, seconds=10)
-    login.interact(guest, lambda: False)
-"""
-
-
-def test_the_window_is_followed(tmp_path: Path) -> None:
-    """In a process of its own, as signals come to the main thread."""
-    person = Person()
-    code = CHILD.format(log=str(tmp_path / "log"))
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
-    end = person.terminal
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=end, stdout=end, env=env, start_new_session=True
-    )
-    person.expect(b"leaves")
-    person.type(b"stty size\r")
-    person.expect(b"24 80")
-    fcntl.ioctl(person.end, termios.TIOCSWINSZ, struct.pack("HHHH", 51, 133, 0, 0))
-    child.send_signal(signal.SIGWINCH)
-    for _ in range(100):  # it takes a moment until the other terminal is told
-        person.type(b"stty size; echo as''ked\r")
-        person.expect(b"stty size")
-        seen = person.seen
-        person.expect(b"asked")
-        if b"51 133" in seen + person.seen:
-            break
-        if b"51 133" in person.seen:
-            break
-        time.sleep(0.1)
-    person.type(b"\rstty size\r")
-    person.expect(b"51 133")
-    person.type(b"exit\r")
-    assert child.wait(20) == 0
-    assert person.as_before()
