@@ -103,8 +103,12 @@ def test_the_log_is_that_of_a_boot(bench: Bench) -> None:
     assert text.count("a line of its own") == 1
     boot = saved[: saved.index("pinpage: guest ready")]
     assert text.startswith(boot)
-    stamps = [float(found) for found in re.findall(r"^\[ *(\d+\.\d+)\]", text, re.MULTILINE)]
-    assert stamps == sorted(stamps)
+    # Early in a boot the kernel's clock may step back, as it takes to another one.
+    before, behind = (
+        [float(found) for found in re.findall(r"\[ *(\d+\.\d{6})\]", part)]
+        for part in (boot, text[len(boot) :])
+    )
+    assert behind and [before[-1], *behind] == sorted([before[-1], *behind])
 
 
 def test_no_connection_is_saved(bench: Bench) -> None:
