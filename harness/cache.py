@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,30 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def append_line(path: Path, data: Any) -> None:
+    """Add a value to a file of JSON lines, and have it on the disk; behind a line that was cut off
+    it begins one of its own."""
+    try:
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(f"{json.dumps(data)}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InfraError(f"{path} cannot be written to: {error.strerror}") from error
+
+
+def lines(path: Path) -> Iterator[Any]:
+    """The values of a file of JSON lines, but for those that were cut off; none without a file."""
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with suppress(json.JSONDecodeError):
+                yield json.loads(line)
 
 
 def measure(folder: Path) -> tuple[int, int]:

@@ -138,6 +138,11 @@ class Comparison:
         return any(each.a and each.b for each in self.pairs)
 
     @property
+    def told(self) -> bool:
+        """Whether anything could be judged."""
+        return any(each.a and each.b and each.state is not State.UNTOLD for each in self.pairs)
+
+    @property
     def exit_code(self) -> int:
         """0 where B brings no new failure, else the exit code of the first one's verdict."""
         first = next((each.failure for each in self.of(State.NEW)), None)

@@ -38,6 +38,8 @@ class Outcome(StrEnum):
     INFRA = "INFRA"  # our own fault, or the host's
 
 
+# What says that something is wrong with the kernel under test.
+CAUGHT = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.INCONSISTENT, Outcome.LOST})
 EXIT_USAGE = 2
 EXIT_CODES: Mapping[Outcome, int] = MappingProxyType(
     {

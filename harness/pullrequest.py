@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import cache, flake, scenario
+from harness import flake, scenario
 from harness.build import git
 from harness.errors import InfraError, InputError
 from harness.flake import Cell
-from harness.flake.child import Child
+from harness.flake.child import Child, record_in
 from harness.model import Outcome, Progress, RunSpec
 from harness.touched import Choice, Job, Table, choose
 
@@ -133,7 +133,7 @@ def _one(
 ) -> Outcome | None:
     """The verdict of a run, None where it left none; what is there already is not run again."""
     own = folder / side / job.name / str(turn)
-    known = _record(own)
+    known = record_in(own)
     if known is not None:
         return Outcome(known["verdict"])
     progress.note(f"{job.name}: {side}{f', again ({turn})' if turn else ''}")
@@ -158,12 +158,6 @@ def _one(
         child.stop()
     progress.note(f"{job.name}: {side} is {ran.verdict.value}: {ran.reason}")
     return ran.verdict
-
-
-def _record(folder: Path) -> Mapping[str, str] | None:
-    found = [path for path in folder.glob("*/run.json") if not path.parent.is_symlink()]
-    record = cache.read_json(found[0]) if len(found) == 1 else None
-    return None if record is None or record["interrupted"] else record
 
 
 def _with(spec: RunSpec, **fields: object) -> RunSpec:

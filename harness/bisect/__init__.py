@@ -14,11 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.model import Outcome
+from harness.model import CAUGHT, Outcome
 
-CAUGHT = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.INCONSISTENT, Outcome.LOST})
 # A failure to apply or to build is the same each time; what is ours or the host's is not.
-_CERTAIN = frozenset({Outcome.PATCH, Outcome.BUILD})
+CERTAIN = frozenset({Outcome.PATCH, Outcome.BUILD})
 _MOST = 50  # passes that a state may need
 _AGAIN = 2  # runs of a state that may come to nothing
 
@@ -61,18 +60,9 @@ class Rule:
         if outcomes.count(Outcome.PASS) >= self.needed:
             return Standing.GOOD
         nothing = [outcome for outcome in outcomes if outcome is not Outcome.PASS]
-        if any(outcome in _CERTAIN for outcome in nothing) or len(nothing) >= _AGAIN:
+        if any(outcome in CERTAIN for outcome in nothing) or len(nothing) >= _AGAIN:
             return Standing.UNTESTABLE
         return Standing.UNTRIED
-
-
-@dataclass(frozen=True)
-class Answer:
-    """first: the first bad state, or all that may be it. confidence: that of all states that were
-    called good none is bad, by their passes and the rate of the bad end."""
-
-    first: tuple[int, ...]
-    confidence: float
 
 
 def rule(ends: Sequence[Outcome], states: int, confidence: float) -> Rule | None:
@@ -85,7 +75,7 @@ def rule(ends: Sequence[Outcome], states: int, confidence: float) -> Rule | None
     failed = [outcome for outcome in ends if outcome is not Outcome.PASS]
     caught = [outcome for outcome in failed if outcome in CAUGHT]
     if not caught:
-        certain = frozenset(outcome for outcome in failed if outcome in _CERTAIN)
+        certain = frozenset(outcome for outcome in failed if outcome in CERTAIN)
         return Rule(certain, 1, 1.0) if certain else None
     told = [outcome for outcome in ends if outcome in CAUGHT or outcome is Outcome.PASS]
     rate = (len(caught) + 1) / (len(told) + 2)
@@ -114,16 +104,10 @@ def following(standings: Mapping[int, Standing], last: int) -> int | None:
     return min(open_, key=lambda state: (abs(state - middle), state), default=None)
 
 
-def answer(
-    standings: Mapping[int, Standing], passes: Mapping[int, int], last: int, own: Rule
-) -> Answer:
-    """What is known once nothing is left to try. passes: state → how often it has passed."""
+def first_bad(standings: Mapping[int, Standing], last: int) -> range:
+    """The states that may be the first bad, once nothing is left to try."""
     good, bad = _ends(standings, last)
-    called = [state for state, what in standings.items() if what is Standing.GOOD]
-    return Answer(
-        tuple(range(good + 1, bad + 1)),
-        math.prod(sure(own, passes.get(state, 0)) for state in called),
-    )
+    return range(good + 1, bad + 1)
 
 
 def _ends(standings: Mapping[int, Standing], last: int) -> tuple[int, int]:

@@ -6,16 +6,14 @@ In a bare repository of our own that borrows the user's objects: nothing is writ
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 from pathlib import Path
 
-from harness.bisect import Standing, sure
+from harness.bisect import Standing
 from harness.bisect.search import Found, Runs, State
 from harness.build import git
 from harness.errors import InputError, ToolError
-from harness.model import Outcome
 
 _WORDS = {Standing.GOOD: "good", Standing.BAD: "bad", Standing.UNTESTABLE: "skip"}
 _FIRST = re.compile(r"^([0-9a-f]{40,64}) is the first (?:bad|'bad') commit", re.MULTILINE)
@@ -63,18 +61,8 @@ def search(
                 f"git bisect {_WORDS[standing]} failed in {own}",
                 detail=done.stderr.decode(errors="replace").strip() or said.strip(),
             )
-    passes = [
-        sum(trial.outcome is Outcome.PASS for trial in runs.of(each))
-        for each in states
-        if rule.standing(runs.of(each)) is Standing.GOOD
-    ]
-    return Found(
-        states=tuple(dict.fromkeys(states)),
-        trials=tuple(runs.trials),
-        rule=rule,
-        first=tuple(state(repository, commit) for commit in first),
-        confidence=math.prod(sure(rule, count) for count in passes),
-    )
+    found = [state(repository, commit) for commit in first]
+    return runs.found(list(dict.fromkeys(states)), rule, found)
 
 
 def _first(said: str) -> list[str]:

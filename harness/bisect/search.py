@@ -4,15 +4,15 @@ was interrupted goes on where it was."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from harness import bisect
-from harness.bisect import Answer, Rule, Standing, Trial
-from harness.errors import InfraError, InputError
+from harness import bisect, cache
+from harness.bisect import CERTAIN, Rule, Standing, Trial
+from harness.errors import InputError
 from harness.model import Outcome, Progress
 
 _RESULTS = "results.jsonl"
@@ -56,7 +56,7 @@ class Runs:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.trials = list(_read(self.folder / _RESULTS))
+        self.trials = [_trial(each) for each in cache.lines(self.folder / _RESULTS)]
         if self.trials:
             self.progress.note(f"{len(self.trials)} runs were done before")
 
@@ -69,7 +69,7 @@ class Runs:
         self.progress.note(f"{state.name}: run {number + 1}")
         trial = self.run(state, self.seed + number)
         self.trials.append(trial)
-        _append(self.folder / _RESULTS, trial)
+        cache.append_line(self.folder / _RESULTS, asdict(trial))
         self.progress.note(f"{state.name}: {trial.outcome.value} {trial.said}")
         return trial
 
@@ -78,8 +78,7 @@ class Runs:
 
         InputError where the bad end is not bad, or the good one not good.
         """
-        certain = (Outcome.PATCH, Outcome.BUILD)
-        while len(self.of(bad)) < tries and not any(t.outcome in certain for t in self.of(bad)):
+        while len(self.of(bad)) < tries and not any(t.outcome in CERTAIN for t in self.of(bad)):
             self.once_more(bad)
         rule = bisect.rule([trial.outcome for trial in self.of(bad)], states, confidence)
         if rule is None:
@@ -102,6 +101,17 @@ class Runs:
             self.once_more(state)
         return standing
 
+    def found(self, states: Sequence[State], rule: Rule, first: Sequence[State]) -> Found:
+        """What these states came to. It is as sure as it is that none that was called good is bad,
+        by the passes of each and the rate of the bad end."""
+        passes = [
+            sum(trial.outcome is Outcome.PASS for trial in self.of(state))
+            for state in states
+            if rule.standing(self.of(state)) is Standing.GOOD
+        ]
+        sure = math.prod(bisect.sure(rule, count) for count in passes)
+        return Found(tuple(states), tuple(self.trials), rule, tuple(first), sure)
+
 
 def line(states: Sequence[State], runs: Runs, *, tries: int, confidence: float) -> Found:
     """Search a line of states, the first of which is good and the last bad."""
@@ -113,37 +123,12 @@ def line(states: Sequence[State], runs: Runs, *, tries: int, confidence: float) 
         if at is None:
             break
         runs.settle(states[at], rule)
-    passes = {
-        at: sum(trial.outcome is Outcome.PASS for trial in runs.of(state))
-        for at, state in enumerate(states)
-    }
-    found: Answer = bisect.answer(standings, passes, last, rule)
-    first = tuple(states[at] for at in found.first)
-    return Found(tuple(states), tuple(runs.trials), rule, first, found.confidence)
+    return runs.found(states, rule, [states[at] for at in bisect.first_bad(standings, last)])
 
 
 def _said(trials: Iterable[Trial]) -> str:
     return "; ".join(dict.fromkeys(f"{trial.outcome.value} {trial.said}" for trial in trials))
 
 
-def _read(path: Path) -> Iterable[Trial]:
-    """The whole lines of a record; the last one may have been cut off."""
-    if not path.is_file():
-        return
-    text = path.read_text(encoding="utf-8")
-    if not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        path.write_text(text, encoding="utf-8")
-    for row in text.splitlines():
-        data = json.loads(row)
-        yield Trial(**{**data, "outcome": Outcome(data["outcome"])})
-
-
-def _append(path: Path, trial: Trial) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(trial)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise InfraError(f"{path} cannot be written to: {error.strerror}") from error
+def _trial(data: Mapping[str, Any]) -> Trial:
+    return Trial(**{**data, "outcome": Outcome(data["outcome"])})

@@ -62,16 +62,21 @@ def load(
 def _without(parts: Sequence[Series], names: Sequence[str], kernel: Kernel) -> list[Series]:
     """The parts of a series without the patches that these names begin."""
     for name in names:
-        found = [patch for part in parts for patch in part.patches if patch.name.startswith(name)]
-        if len(found) != 1:
-            what = "no patch" if not found else f"{len(found)} patches"
-            every = ", ".join(patch.name for part in parts for patch in part.patches)
-            raise InputError(
-                f"--without {name}: {what} of series {parts[0].name if parts else NONE} "
-                "begin with that",
-                hint=f"it has {every or 'none'}",
-            )
+        _begun(parts, name, "--without")
     return [_less(part, names, kernel) for part in parts]
+
+
+def _begun(parts: Sequence[Series], name: str, option: str) -> Patch:
+    """The one patch whose name begins so; InputError where there is none, or more."""
+    every = [patch for part in parts for patch in part.patches]
+    found = [patch for patch in every if patch.name.startswith(name)]
+    if len(found) != 1:
+        what = "no patch" if not found else f"{len(found)} patches"
+        raise InputError(
+            f"{option} {name}: {what} of series {parts[0].name if parts else NONE} begin with that",
+            hint=f"it has {', '.join(patch.name for patch in every) or 'none'}",
+        )
+    return found[0]
 
 
 def _less(series: Series, names: Sequence[str], kernel: Kernel) -> Series:
@@ -94,19 +99,11 @@ def _less(series: Series, names: Sequence[str], kernel: Kernel) -> Series:
 
 def _upto(parts: Sequence[Series], name: str) -> list[Series]:
     """The parts up to the patch that this name begins."""
-    kept = list[Series]()
-    found = [patch.name for part in parts for patch in part.patches if patch.name.startswith(name)]
-    if len(found) != 1:
-        what = "no patch" if not found else f"{len(found)} patches"
-        raise InputError(
-            f"--upto {name}: {what} of the series begin with that",
-            hint=f"'pinpage apply' lists them{': ' + ', '.join(found) if found else ''}",
-        )
+    kept, last = list[Series](), _begun(parts, name, "--upto")
     for part in parts:
-        names = [patch.name for patch in part.patches]
-        if found[0] in names:
-            patches = part.patches[: names.index(found[0]) + 1]
-            origin = f"{part.origin}, up to {found[0]}"
+        if last in part.patches:
+            patches = part.patches[: part.patches.index(last) + 1]
+            origin = f"{part.origin}, up to {last.name}"
             return [*kept, _series(part.name, patches, origin, part.git)]
         kept.append(part)
     return kept

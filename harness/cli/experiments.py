@@ -15,7 +15,6 @@ import click
 from rich.console import Console
 
 from harness import pipeline, report, scenario, spec
-from harness.bisect import CAUGHT
 from harness.cli.holding import Holder
 from harness.cli.options import (
     BUILD_OPTIONS,
@@ -34,7 +33,7 @@ from harness.cli.options import (
 )
 from harness.errors import InputError, PinpageError
 from harness.finding import Stop
-from harness.model import EXIT_CODES, Outcome
+from harness.model import CAUGHT, EXIT_CODES, Outcome
 
 
 class _Run(click.Command):

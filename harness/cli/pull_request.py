@@ -13,7 +13,6 @@ import click
 
 from harness import cache, comparison, pullrequest, resources, spec
 from harness.cli.options import JSON_OPTION, host_arch, options_of, out, progress_shown
-from harness.comparison import State
 from harness.errors import InputError
 from harness.model import EXIT_CODES, Outcome, RunSpec
 from harness.pullrequest import BASE, HEAD, SIDES
@@ -188,8 +187,7 @@ def report_of(
         for line in said.commands(compared, found.runs[HEAD]):
             click.echo(line)
     click.echo(said.sentence(compared))
-    told = any(p.a and p.b and p.state is not State.UNTOLD for p in compared.pairs)
-    sys.exit(compared.exit_code or (0 if told else EXIT_CODES[Outcome.INFRA]))
+    sys.exit(compared.exit_code or (0 if compared.told else EXIT_CODES[Outcome.INFRA]))
 
 
 class _Found:

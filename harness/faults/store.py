@@ -13,9 +13,8 @@ from functools import cache as once
 from pathlib import Path
 
 from harness import cache
-from harness.model import Outcome
+from harness.model import CAUGHT, Outcome
 
-CAUGHT = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG, Outcome.INCONSISTENT, Outcome.LOST})
 _FORMAT = "1"
 _TOP = Path(__file__).resolve().parents[1]
 _JUDGES = ("scenario", "parse", "vm")  # folders of what looks and judges, beside these files

@@ -13,17 +13,15 @@ of a run is kept where its verdict is not the right one.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness import cache
-from harness.errors import InfraError, InputError
+from harness.errors import InputError
 from harness.model import Outcome, Progress, RunSpec
 
 _POLL = 0.2
@@ -136,7 +134,7 @@ def _measure(
             for ran in _ended(going):
                 job, _ = going.pop(ran.job)
                 done[ran.job] = _kept(ran, job, folder)
-                _append(folder / _RESULTS, done[ran.job])
+                cache.append_line(folder / _RESULTS, _line(done[ran.job]))
                 if done[ran.job].folder:
                     progress.note(f"{ran.job}: {ran.verdict.value} {ran.reason}")
             if len(going) == at_once or (going and not waiting):
@@ -166,12 +164,9 @@ def _begin(plan: Sequence[Job], folder: Path) -> dict[str, Ran]:
             f"{folder} holds the results of another measurement",
             hint="give the same words as then to go on with it, or name another folder with --keep",
         )
-    results = folder / _RESULTS
-    if results.is_file() and not results.read_bytes().endswith(b"\n"):
-        with results.open("a", encoding="utf-8") as file:
-            file.write("\n")  # behind a line that was cut off
     names = {job.name for job in plan}
-    return {ran.job: ran for ran in _read(folder / _RESULTS) if ran.job in names}
+    found = map(_ran, cache.lines(folder / _RESULTS))
+    return {ran.job: ran for ran in found if ran.job in names}
 
 
 def digest(plan: Sequence[Job]) -> str:
@@ -185,24 +180,12 @@ def _as_json(plan: Sequence[Job]) -> dict[str, Any]:
     return made
 
 
-def _read(path: Path) -> Iterator[Ran]:
-    """The whole lines of a file; the last one may have been cut off."""
-    if not path.is_file():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with suppress(json.JSONDecodeError):
-            data = json.loads(line)
-            yield Ran(**{**data, "verdict": Outcome(data["verdict"]), "builds": (*data["builds"],)})
+def _line(ran: Ran) -> dict[str, Any]:
+    return {**asdict(ran), "guests": dict(ran.guests)}
 
 
-def _append(path: Path, ran: Ran) -> None:
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**asdict(ran), "guests": dict(ran.guests)}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise InfraError(f"{path} cannot be written to: {error.strerror}") from error
+def _ran(data: Mapping[str, Any]) -> Ran:
+    return Ran(**{**data, "verdict": Outcome(data["verdict"]), "builds": (*data["builds"],)})
 
 
 def _kept(ran: Ran, job: Job, folder: Path) -> Ran:

@@ -6,8 +6,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from harness import cache, proc
 from harness.errors import InfraError
@@ -18,6 +20,13 @@ from harness.report.reproduce import words
 _ENDING = 20.0  # seconds that a run gets to end its guest when it is told to stop
 _TAIL = 20
 _STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+def record_in(folder: Path) -> Mapping[str, Any] | None:
+    """The run.json of the one run that came to its end in a folder; None where there is none."""
+    own = [path for path in folder.glob("*/run.json") if not path.parent.is_symlink()]
+    record = cache.read_json(own[0]) if len(own) == 1 else None  # 'latest' is another name
+    return None if record is None or record["interrupted"] else record
 
 
 class Child:
@@ -39,9 +48,8 @@ class Child:
         status = self._process.poll()
         if status is None:
             return None
-        own = [path for path in self._folder.glob("*/run.json") if not path.parent.is_symlink()]
-        record = cache.read_json(own[0]) if len(own) == 1 else None  # 'latest' is another name
-        if record is None or record["interrupted"]:
+        record = record_in(self._folder)
+        if record is None:
             said = self._log.read_text(errors="replace").splitlines()[-_TAIL:]
             how = "was stopped" if status in _STOPPED else f"ended with status {status}"
             what = "its words are wrong" if status == EXIT_USAGE else "it left no record"

@@ -33,8 +33,7 @@ def sentence(found: Comparison) -> str:
         more = f" (new failures in all: {len(new)})" if len(new) > 1 else ""
         said = f"{first.outcome.value}: {first.reason}" if first is not None else "it did not run"
         return f"{_name(new[0])} fails, and did not before: {said}{more}"
-    told = [pair for pair in found.pairs if pair.a and pair.b and pair.state is not State.UNTOLD]
-    if not told:
+    if not found.told:
         return "nothing could be judged: no job has told anything on both sides"
     counts = {word: len(found.of(state)) for state, word in _WORDS.items() if found.of(state)}
     return "no new failure: " + ", ".join(f"{count} {word}" for word, count in counts.items())

@@ -13,12 +13,13 @@ import subprocess
 import termios
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO
 
 import paramiko
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from harness.vm import keys
+from harness.vm import keys, shell
 
 PIECE = 1 << 15
 QUIET = "paramiko.test-server"
@@ -153,6 +154,17 @@ def serving(access: keys.Keys, host: paramiko.PKey) -> Iterator[int]:
 
         threading.Thread(target=accept, daemon=True).start()
         yield listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def connected(folder: Path) -> Iterator[shell.Shell]:
+    """A guest's shell, its log in a folder."""
+    both, log = access(), shell.Log(folder / "ssh.log")
+    with serving(*both) as port:
+        value = shell.connect(port, both[0], log, seconds=10)
+        yield value
+        value.close()
+    log.close()
 
 
 def access() -> tuple[keys.Keys, paramiko.PKey]:

@@ -14,6 +14,7 @@ import pytest
 import toykernel as toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toykernel import git
 
 from harness import bisect, cli
 from harness.bisect import Standing, Trial, commits, kinds
@@ -160,12 +161,6 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 # --- git -----------------------------------------------------------------------------------------
-
-
-def git(folder: Path, *words: str) -> str:
-    own = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"]
-    argv = ["git", "-C", str(folder), *own, *words]
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture

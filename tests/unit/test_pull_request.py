@@ -16,6 +16,7 @@ from typing import Any
 
 import made_runs as made
 import pytest
+from toykernel import git
 
 from harness import flake, pullrequest, resources, scenario, spec, touched
 from harness.errors import InfraError, InputError
@@ -101,12 +102,6 @@ def test_our_tables_name_what_there_is(path: Path) -> None:
 
 
 # --- sides ---------------------------------------------------------------------------------------
-
-
-def git(folder: Path, *words: str) -> str:
-    own = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"]
-    argv = ["git", "-C", str(folder), *own, *words]
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def commit(folder: Path, name: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from fake_sshd import access, serving
+from fake_sshd import connected
 
 from harness.vm import login, shell
 from harness.vm.channel import ChannelCut
@@ -69,12 +69,8 @@ def person() -> Person:
 
 @pytest.fixture
 def guest(tmp_path: Path) -> Iterator[shell.Shell]:
-    both, log = access(), shell.Log(tmp_path / "ssh.log")
-    with serving(*both) as port:
-        value = shell.connect(port, both[0], log, seconds=10)
+    with connected(tmp_path) as value:
         yield value
-        value.close()
-    log.close()
 
 
 class Session(threading.Thread):

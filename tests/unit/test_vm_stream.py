@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from fake_sshd import access, serving
+from fake_sshd import connected
 
 from harness.vm import shell
 from harness.vm.channel import ChannelCut, ChannelTimeout
@@ -21,12 +21,8 @@ from harness.vm.stream import Ends, stream
 
 @pytest.fixture
 def guest(tmp_path: Path) -> Iterator[shell.Shell]:
-    both, log = access(), shell.Log(tmp_path / "ssh.log")
-    with serving(*both) as port:
-        value = shell.connect(port, both[0], log, seconds=10)
+    with connected(tmp_path) as value:
         yield value
-        value.close()
-    log.close()
 
 
 @dataclass
