@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -341,6 +342,44 @@ def test_a_pool_is_counted_and_given_back() -> None:
     assert (done.asked, done.got) == (400, 230)
     assert done.also == {"HugePages_Free": 230, "vmstat htlb_buddy_alloc_success": 230}
     assert guest.asked[-1] == "write /proc/sys/vm/nr_hugepages 0"
+
+
+def test_khugepaged_does_not_go_on_between_its_two_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = f"{huge._THP}/khugepaged"
+    guest = Scripted({f"{own}/pages_collapsed": "5"})
+    read, write = guest.read, guest.write
+    goes_on = False
+
+    def reading(path: str, *, timeout: float = 30) -> bytes:
+        said = read(path)
+        if goes_on:
+            guest.files[path] = f"{int(said) + 1}"
+        return said
+
+    def writing(path: str, data: bytes, *, timeout: float = 30) -> None:
+        nonlocal goes_on
+        write(path, data)
+        if path.endswith("/enabled"):
+            goes_on = data != b"never"
+
+    class Held:
+        def advise_huge(self) -> int:
+            return 0
+
+        def smaps(self, field: str) -> int:
+            return (int(guest.files[f"{own}/pages_collapsed"]) - 5) * 2048
+
+        def whole(self) -> tuple[int, int]:
+            return 0, 1
+
+    @contextmanager
+    def holder(*_: object, **__: object) -> Iterator[Held]:
+        yield Held()
+
+    guest.read, guest.write = reading, writing  # type: ignore[method-assign]
+    monkeypatch.setattr(user, "holder", holder)
+    done = huge.by_khugepaged(guest, 100, seconds=9)  # type: ignore[arg-type]
+    assert done.got and done.also == {"khugepaged pages_collapsed": done.got}
 
 
 def test_a_kernel_that_cannot_compact_is_skipped() -> None:

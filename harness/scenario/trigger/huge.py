@@ -98,9 +98,13 @@ def by_khugepaged(guest: Guest, asked: int, *, seconds: float) -> Done:
             f"[ $((scans-since)) -lt {_SCANS} ] || exit 0; usleep 100000; done; exit 9",
             timeout=seconds + 60,
         )
+        # khugepaged is stopped (the write waits for its thread's end, mm/khugepaged.c:
+        # start_stop_khugepaged): it would go on between the two counts below.
+        guest.write(f"{_THP}/enabled", b"never")
         collapsed = _number(guest, f"{own}/pages_collapsed") - before
         got = held.smaps("AnonHugePages") // _KIB
         bad, _ = held.whole()
+    _only_advised(guest)
     said = "" if ended.status == 0 else f"khugepaged was still at it after {seconds:g} s"
     return Done(
         0,
