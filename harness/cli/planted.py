@@ -93,15 +93,16 @@ def faults(
     words = Words({**options, "without": ()}).spec("", seed=seed, keep=top / "runs")
     with progress_shown() as progress:
         matrix = Matrix(Runs(words, progress), top / "records", store.code(), again)
-        base = matrix.baseline(chosen, progress.note)
         quiet = matrix if side_by_side == 1 else replace(matrix, runner=Runs(words, Silent()))
         rows = []
-        for row in quiet.examine(chosen, base, side_by_side):
+        for row in quiet.examine(chosen, side_by_side):
             rows.append(row)
             by = f" by {row.caught.scenario} {row.caught.profile}" if row.caught else ""
             progress.note(f"{len(rows)} of {len(chosen)}: {row.fault.name} is {row.state}{by}")
     rows.sort(key=lambda row: row.fault.name)
     answer = [_row(row) for row in rows]
+    found = (each for row in rows for each in row.base)
+    base = {(each.scenario, each.profile, each.settings): each for each in found}
     tried = [_tried(each) for each in base.values()]
     if as_json:
         out({"baseline": tried, "faults": answer})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The baseline first, then each fault until something catches it.
+"""Each fault until something catches it, and each way to try one without any, before it is used.
 
 A try proves something only if the series without the fault passes it: otherwise its verdict is
 not the fault's doing, and the try is left out with that reason.
@@ -8,23 +8,27 @@ not the fault's doing, and the try is left out with that reason.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+import secrets
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from harness import cache
 from harness.faults.catalogue import Fault, Try
 from harness.faults.store import Store, Tried
-from harness.model import Outcome
+from harness.model import Outcome, Silent
 
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a fault. tried: in order, the last one caught it if any did."""
+    """What came of a fault. tried: in order, the last one caught it if any did. base: the same
+    tries without it."""
 
     fault: Fault
     tried: tuple[Tried, ...] = ()
+    base: tuple[Tried, ...] = ()
     error: str = ""  # the fault itself is at fault: it does not apply, or not build
 
     @property
@@ -60,33 +64,25 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Matrix:
-    """folder: of the records. again: what is recorded is tried again."""
+    """folder: of the records. again: what is recorded is tried again. asked: names this
+    invocation; what failed without a fault is believed no longer than that."""
 
     runner: Runner
     folder: Path
     code: str
     again: bool = False
+    asked: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    def baseline(self, faults: Sequence[Fault], note: Callable[[str], None]) -> dict[Try, Tried]:
-        """Each try of these faults without any of them."""
-        found = {}
-        for how in dict.fromkeys(how for fault in faults for how in fault.tries):
-            note(f"baseline {how}")
-            found[how] = self._try(None, how)
-        return found
-
-    def examine(
-        self, faults: Sequence[Fault], baseline: dict[Try, Tried], side_by_side: int = 1
-    ) -> Iterator[Row]:
+    def examine(self, faults: Sequence[Fault], side_by_side: int = 1) -> Iterator[Row]:
         """A row for each fault, as they come."""
         if side_by_side == 1:
             for fault in faults:
-                yield self.one(fault, baseline)
+                yield self.one(fault)
             return
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(side_by_side, mp_context=spawn)
         try:
-            for done in as_completed([pool.submit(self.one, f, baseline) for f in faults]):
+            for done in as_completed([pool.submit(self.one, f) for f in faults]):
                 yield done.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -95,34 +91,59 @@ class Matrix:
             raise
         pool.shutdown()
 
-    def one(self, fault: Fault, baseline: dict[Try, Tried]) -> Row:
+    def one(self, fault: Fault) -> Row:
         """Try a fault until it is caught. One that is equivalent is tried too: it has to pass."""
         tried: list[Tried] = []
+        bases: list[Tried] = []
+        error = ""
         for how in fault.tries:
-            base = baseline[how]
+            base = self.base(how)
+            bases.append(base)
             if base.outcome is not Outcome.PASS:
                 said = f"without the fault it is {base.outcome}: {base.said}"
                 tried.append(_left_out(how, said))
                 continue
-            found = self._try(fault, how)
+            inputs = self.runner.inputs(fault, how)
+            found = self._known(inputs) or self._run(fault, how)
+            if inputs and not found.recorded:
+                self._store.keep(inputs, found)
             tried.append(found)
-            if found.caught:
-                break
             if found.outcome in (Outcome.PATCH, Outcome.BUILD):
-                return Row(fault, tuple(tried), found.said)
-        return Row(fault, tuple(tried))
+                error = found.said
+            if found.caught or error:
+                break
+        return Row(fault, tuple(tried), tuple(bases), error)
 
-    def _try(self, fault: Fault | None, how: Try) -> Tried:
-        store = Store(self.folder, self.code)
-        inputs = self.runner.inputs(fault, how)
-        known = None if self.again or not inputs else store.look(inputs)
-        if known is not None:
+    def base(self, how: Try) -> Tried:
+        """What a try says without any fault; those side by side wait for the one that asks."""
+        inputs = self.runner.inputs(None, how)
+        if not inputs:
+            return self._run(None, how)
+        name = cache.key(*inputs)
+        with cache.locked(self.folder / "baseline" / f"{name}.lock", "tries the same", Silent()):
+            own = ("baseline", self.asked, *inputs)
+            known = self._store.look(own)
+            if known is None:
+                known = self._known(inputs)
+                known = None if known is None or known.caught else known
+            if known is None:
+                known = self._run(None, how)
+                self._store.keep(inputs if known.outcome is Outcome.PASS else own, known)
+                if self.again:
+                    self._store.keep(own, known)
             return known
+
+    @property
+    def _store(self) -> Store:
+        return Store(self.folder, self.code)
+
+    def _known(self, inputs: tuple[str, ...]) -> Tried | None:
+        return None if self.again or not inputs else self._store.look(inputs)
+
+    def _run(self, fault: Fault | None, how: Try) -> Tried:
         found = self.runner.run(fault, how)
         if found.outcome is Outcome.LOST:
             found = self.runner.run(fault, how)  # once may be the host's doing
-        if inputs:
-            store.keep(inputs, found)
         return found
 
 

@@ -72,7 +72,7 @@ class Fake:
 
 def examined(fake: Fake, folder: Path, *faults: Fault, again: bool = False) -> list[Row]:
     matrix = Matrix(fake, folder, "code", again)
-    return list(matrix.examine(faults, matrix.baseline(faults, lambda text: None)))
+    return list(matrix.examine(faults))
 
 
 # The matrix ------------------------------------------------------------------------------------
@@ -135,8 +135,7 @@ def test_what_is_called_equivalent_must_not_be_caught(tmp_path: Path) -> None:
 def test_faults_are_tried_side_by_side(tmp_path: Path) -> None:
     faults = [fault(name, CHEAP) for name in "abc"]
     matrix = Matrix(Fake({("b", CHEAP): Outcome.HANG}), tmp_path, "code")
-    baseline = matrix.baseline(faults, lambda text: None)
-    rows = {row.fault.name: row.state for row in matrix.examine(faults, baseline, 2)}
+    rows = {row.fault.name: row.state for row in matrix.examine(faults, 2)}
     assert rows == {"a": "missed", "b": "caught", "c": "missed"}
 
 
@@ -155,6 +154,27 @@ def test_what_was_tried_is_not_tried_again(tmp_path: Path) -> None:
     fake = Fake(answers)
     examined(fake, tmp_path, *both, again=True)
     assert len(fake.done) == 5
+
+
+def test_nothing_is_asked_of_the_series_that_no_fault_needs(tmp_path: Path) -> None:
+    fake = Fake({("f", CHEAP): Outcome.CRASH, ("g", CHEAP): Outcome.CRASH})
+    rows = examined(fake, tmp_path, fault("f", CHEAP, DEAR), fault("g", CHEAP))
+    assert fake.done == [(None, CHEAP), ("f", CHEAP), ("g", CHEAP)]
+    assert [[each.outcome for each in row.base] for row in rows] == [[Outcome.PASS]] * 2
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_failed_without_a_fault_is_asked_again_by_the_next(
+    tmp_path: Path, again: bool
+) -> None:
+    both = (fault("f", CHEAP), fault("g", CHEAP))
+    fake = Fake({(None, CHEAP): Outcome.FAIL})
+    assert [row.state for row in examined(fake, tmp_path, *both, again=again)] == ["untold"] * 2
+    assert fake.done == [(None, CHEAP)]
+    fake = Fake({("f", CHEAP): Outcome.FAIL})
+    rows = examined(fake, tmp_path, *both, again=again)
+    assert [row.state for row in rows] == ["caught", "missed"]
+    assert fake.done == [(None, CHEAP), ("f", CHEAP), ("g", CHEAP)]
 
 
 def test_a_miss_holds_for_the_code_that_judged_it(tmp_path: Path) -> None:
