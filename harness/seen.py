@@ -249,6 +249,7 @@ def _pin(row: Sequence[Any]) -> Pin:
 def _ledger(seen: Seen, data: Data) -> None:
     seen.pins[data["when"]] = tuple(_pin(row) for row in data["rows"])
     seen.tried_by[data["when"]] = len(seen.attempts)
+    seen.flags.pop(data["when"], None)  # of a ledger that was read before at that moment
 
 
 def _call(seen: Seen, data: Data) -> None:

@@ -14,7 +14,7 @@ from harness.scenario import kmemleak
 from harness.scenario.base import Default, Emit
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.tracing import Window
-from harness.scenario.trigger.attempt import Attempts, drive
+from harness.scenario.trigger.attempt import Attempts, counted, drive
 
 # Words on the command line of every arm with pins: who allocated a page is known afterwards, where
 # the kernel was built to remember it (CONFIG_PAGE_OWNER).
@@ -100,10 +100,7 @@ def pinned(
     if arm.huge:
         record.huge("after", ORDER, _ALL)
     record.verify()
-    after = record.ledger("after")
-    record.counters("after")
-    frames = {pin.pfn_now for pin in pins} | {pin.pfn_now for pin in after}
-    record.pageflags("after", frames)
+    after = counted(record, window, [pin.pfn_now for pin in pins])
     record.blocks("after")
     record.released()
     was = {pin.handle: pin.pfn_now for pin in pins}

@@ -34,6 +34,7 @@ _MODULE = "/modules/pinner.ko"
 _UNSUPPORTED = re.compile(r"not supported", re.IGNORECASE)
 _PIECE = 4096  # bytes of /proc/kpageflags read at once
 _LOOKS = 4  # at who has pages in hand, a second after the other
+_SETTLING = 5  # readings of what the owner and the kernel say of its pages
 _LOGGED = 2000  # lines of the pinner in the log that are kept as evidence
 
 
@@ -42,6 +43,7 @@ class Recorder:
 
     def __init__(self, guest: Guest, arm: ArmPlan, emit: Emit) -> None:
         self.guest, self.arm, self._emit = guest, arm, emit
+        self._calls_before = -1
 
     def event(self, source: str, name: str, /, **data: JSON) -> None:
         """Data may have any names, also those that a guest gives."""
@@ -136,19 +138,40 @@ class Recorder:
         self.event("pinner", "ledger", when=when, rows=rows)
         return pins
 
-    def counters(self, when: str) -> None:
+    def counters(self, when: str) -> dict[str, JSON]:
         values: dict[str, JSON] = {**pinner.counters(self.text(f"{PINNER}/counters"))}
         self.event("pinner", "counters", when=when, values=values)
+        return values
 
     def calls_so_far(self) -> int:
         """Number of the owner's last callback, -1 before the first."""
         calls = pinner.moves(self.text(f"{PINNER}/moves")).calls
         return max((call.seq for call in calls), default=-1)
 
-    def calls(self, last_before: int) -> tuple[pinner.Move, ...]:
-        """Every callback as an event; window: it came after number ``last_before``."""
-        found = pinner.moves(self.text(f"{PINNER}/moves", timeout=120))
-        for call in found.calls:
+    def driven_from(self) -> None:
+        """The owner's calls from now on are the drive's."""
+        self._calls_before = self.calls_so_far()
+
+    def settled(self, frames: Iterable[int]) -> tuple[pinner.Pin, ...]:
+        """The owner's ledger, calls and counters and its pages' flags, all of one moment.
+
+        Memory is compacted in the background, too: they are read again, a few times, if the owner
+        has been called in between. frames: others whose flags are wanted.
+        """
+        for _ in range(_SETTLING):
+            moves = pinner.moves(self.text(f"{PINNER}/moves", timeout=120))
+            pins = self.ledger("after")
+            self.pageflags("after", {*frames, *(pin.pfn_now for pin in pins)})
+            counted = self.counters("after")
+            called = [counted.get(name) for name in ("migrated", "refused")]
+            if sum(n for n in called if isinstance(n, int)) == len(moves.calls) + moves.dropped:
+                break
+        self._calls(moves)
+        return pins
+
+    def _calls(self, moves: pinner.Moves) -> None:
+        """Every callback as an event; window: it came in the drive or after it."""
+        for call in moves.calls:
             self.event(
                 "pinner",
                 "refused" if call.errno else "migrated",
@@ -157,10 +180,9 @@ class Recorder:
                 old=call.pfn_old,
                 new=call.pfn_new,
                 errno=call.errno,
-                window=call.seq > last_before,
+                window=call.seq > self._calls_before,
             )
-        self.event("pinner", "calls", total=len(found.calls), dropped=found.dropped)
-        return found.calls
+        self.event("pinner", "calls", total=len(moves.calls), dropped=moves.dropped)
 
     def huge(self, when: str, order: int, most: int) -> None:
         """Try to get blocks of an order without reclaim or compaction, and count them."""

@@ -159,8 +159,8 @@ class FakeGuest:
     def _compact(self) -> None:
         """Pages move once, to the end of memory; the kernel frees what they left."""
         moved = [page for page in self.pages if page[2] == 0][: self.moves - self.migrated]
-        for at, page in enumerate(moved):
-            old, page[1], page[2] = page[0], 200_000 - at, 1
+        for page in moved:
+            old, page[1], page[2] = page[0], 200_000 - len(self.calls), 1
             handle = self.pages.index(page)
             self.calls.append(f"{len(self.calls)} {handle} {old} {page[1]} 0")
             self._trace(f"mm_page_free: page=00000000 pfn=0x{old:x} order=0")

@@ -63,8 +63,32 @@ def test_steps_come_in_the_order_that_makes_them_evidence() -> None:
     assert stats[1] < calls[0] < drives[0] and drives[1] < calls[1] < stats[2]
     verify = done.index(f"write {PINNER}/control verify")
     ledgers = [at for at, step in enumerate(done) if step == f"read {PINNER}/ledger"]
-    assert ledgers[0] < on and off < verify < ledgers[1]
-    assert ledgers[1] < done.index("rmmod pinner")
+    assert ledgers[0] < on and drives[1] < verify < calls[1] < ledgers[1] < stats[2]
+    assert len(calls) == len(ledgers) == 2
+    assert off < done.index("rmmod pinner")
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_pages_that_move_while_they_are_counted_are_counted_again(times: int) -> None:
+    class Going(FakeGuest):
+        """Compacts by itself as its ledger is read, so many times behind the drive."""
+
+        left = times
+
+        def read(self, path: str, *, timeout: float = 30) -> bytes:
+            said = super().read(path, timeout=timeout)
+            if path.endswith("/ledger") and self.migrated and self.left:
+                self.left -= 1
+                self.moves += 3
+                self._compact()
+            return said
+
+    guest = Going(moves=1500)
+    events = drive(FakeGuest(), CONTROL) + drive(guest, TREATED)
+    verdict = judge((CONTROL, TREATED), events, ledger(events), ())
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    assert verdict.arms[1].migrated == 1500 + 3 * times
+    assert guest.done.count(f"read {PINNER}/ledger") == 2 + times
 
 
 def test_only_the_treated_owner_lies() -> None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import errno as numbers
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from harness.model import JSON, CommandResult
 from harness.parse import marks, vmstat
+from harness.parse.ledger import Pin
 from harness.scenario.recorder import Recorder
 from harness.scenario.tracing import Window
 
@@ -168,7 +169,7 @@ class _Facts:
 
 @contextmanager
 def drive(record: Recorder, window: Window, **facts: JSON) -> Iterator[None]:
-    """The drive of an arm: all that is counted twice, in and around the window.
+    """The drive of an arm. Its window is open before and stays so until ``counted``.
 
     From outside in: vmstat, tracing, vmstat, the owner's calls. Whatever migrates of itself
     between two of the readings shows as a difference between the inner and the outer counts.
@@ -176,13 +177,20 @@ def drive(record: Recorder, window: Window, **facts: JSON) -> Iterator[None]:
     record.vmstat("outer-before", refresh=True)
     window.open()
     record.vmstat("inner-before")
-    last = record.calls_so_far()
+    record.driven_from()
     began = time.monotonic()
     yield
-    seconds = round(time.monotonic() - began, 3)
-    record.calls(last)
+    record.event("harness", "drive", seconds=round(time.monotonic() - began, 3), **facts)
+
+
+def counted(record: Recorder, window: Window, frames: Iterable[int]) -> tuple[Pin, ...]:
+    """What has become of the owner's pages when all is over; the window is closed behind that.
+
+    frames: where they were. What moves by itself until then belongs to the arm as well.
+    """
+    pins = record.settled(frames)
     record.vmstat("inner-after")
     window.close()
     record.vmstat("outer-after", refresh=True)
-    record.event("harness", "drive", seconds=seconds, **facts)
     window.emit()
+    return pins
