@@ -335,17 +335,12 @@ def _failed(
                 "so the run has shown nothing"
             )
             return Outcome.FAIL, said, "find out who moves pages that nobody may move"
-    for result in results:
-        said = _unmet(result)
-        if said:
-            return Outcome.FAIL, said, ""
     control = next((r for r in results if r.role == "control"), None)
+    unmet = [said for result in results if (said := _unmet(result))]
     for result in results:
-        if result.role == "treated":
-            said = _missed(result, control, expected)
-            if said:
-                return Outcome.FAIL, said, ""
-    return None
+        if result.role == "treated" and (said := _missed(result, control, expected)):
+            unmet.append(said)
+    return (Outcome.FAIL, "; moreover ".join(unmet), "") if unmet else None
 
 
 def _unmet(result: ArmResult) -> str:

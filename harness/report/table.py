@@ -46,7 +46,9 @@ def terminal(record: RunRecord, width: int) -> RenderableType:
     if drawn is not None:
         parts.append(Padding(drawn, (1, 0, 0, 0)))
     doubtful = [w for w in verdict.witnesses if not (w.complete and w.agrees)]
-    if doubtful:
+    if doubtful and verdict.outcome is Outcome.PASS:
+        parts.append(_unheard(doubtful))
+    elif doubtful:
         parts.append(_witnesses(verdict.witnesses, doubtful))
     if verdict.findings:
         parts.append(_findings(verdict.findings))
@@ -111,7 +113,8 @@ def _holder(holders: Holders) -> str:
     if holders.allocated:
         words.append(f"allocated by {holders.allocated}")
     if holders.flags:
-        words.append(f"flags {holders.flags}")
+        none = "no flag that /proc/kpageflags shows"
+        words.append(none if holders.flags == "none" else f"flags {holders.flags}")
     words += [
         f"{name} {count}"
         for name, count in (("refcount", holders.refcount), ("mapcount", holders.mapcount))
@@ -251,6 +254,16 @@ def _witnesses(witnesses: tuple[Witness, ...], doubtful: list[Witness]) -> Rende
                 table.add_row(*_witness(each))
         table.add_section()
     return Padding(table, (1, 0, 0, 0))
+
+
+def _unheard(absent: list[Witness]) -> RenderableType:
+    """Who could say nothing of a claim that the others carry."""
+    arms: dict[str, list[str]] = {}
+    for each in absent:
+        words = f"{each.claim} without {each.source} ({each.detail})"
+        arms.setdefault(words, []).append(each.arm)
+    lines = [f"{', '.join(names)}: {words}" for words, names in arms.items()]
+    return Padding(Text(visible("\n".join(lines)), style="dim"), (1, 0, 0, 0))
 
 
 def _witness(each: Witness) -> tuple[Text, Text, Text]:
