@@ -188,7 +188,7 @@ def _ran(guest: Machine, command: str, timeout: float | None) -> int:
 
 
 class _Taker:
-    """A Look (pipeline.py) that takes one dump, of one arm."""
+    """A Look (pipeline/boots.py) that takes one dump, of one arm."""
 
     def __init__(self, target: Path, form: str, arm: str | None) -> None:
         self._target, self._form, self._arm = target, form, arm

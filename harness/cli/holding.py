@@ -37,7 +37,7 @@ _READ = 4096
 
 
 class Holder:
-    """A Look (pipeline.py) that holds the run, once.
+    """A Look (pipeline/boots.py) that holds the run, once.
 
     seconds: for so long, asking nobody; None: until the user leaves a shell, or without a
     terminal, until stdin closes or SIGINT comes.

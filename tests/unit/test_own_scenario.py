@@ -23,6 +23,7 @@ from harness import pipeline, scenario, spec
 from harness.build import kernel
 from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
 from harness.model import ArmPlan, Attempt, CommandResult, Event, Guest, Outcome, Silent
+from harness.pipeline import runs, stages
 from harness.report.junit import junit
 from harness.report.reproduce import reproduce, words
 from harness.scenario import own
@@ -518,8 +519,8 @@ def test_modules_go_into_the_builds_key(example: Example) -> None:
     wanted = replace(SPEC, scenario="drain", file=path)
     chosen = pipeline.choose(wanted)
     assert dict(chosen.own) == {"drain": path.parent / "drain"}
-    assert pipeline._modules(chosen)["drain"] == path.parent / "drain"
-    assert pipeline._modules(pipeline.choose(SPEC)).keys() == pipeline._modules(chosen).keys() - {
+    assert stages.modules_of(chosen)["drain"] == path.parent / "drain"
+    assert stages.modules_of(pipeline.choose(SPEC)).keys() == stages.modules_of(chosen).keys() - {
         "drain"
     }
     before = kernel.content(path.parent / "drain")
@@ -593,7 +594,7 @@ def test_a_run_keeps_it_and_names_it(
         answer.plan = plan
         return record().verdict, {}
 
-    monkeypatch.setattr(pipeline, "_judged", judged)
+    monkeypatch.setattr(runs, "_judged", judged)
     wanted = replace(SPEC, **scenario.named(str(path)), params={}, keep=tmp_path / "runs")
     _, folder = pipeline.run(wanted, Silent())
     assert answer.plan.name == "half" and "-half-6.12-" in folder.name

@@ -30,6 +30,8 @@ from harness.model import (
     Splat,
     Verdict,
 )
+from harness.pipeline import boots, runs
+from harness.pipeline.state import State
 
 
 class Notes(Silent):
@@ -41,9 +43,9 @@ class Notes(Silent):
 
 
 def judged(monkeypatch: pytest.MonkeyPatch, experiment: Any) -> Verdict:
-    state = pipeline._Run(cast(Any, None), "run", Path("nowhere"), "")
-    monkeypatch.setattr(pipeline, "_experiment", lambda plan, state, progress: experiment(state))
-    return pipeline._judged(scenario.get("compaction"), state, Silent())[0]
+    state = State(cast(Any, None), "run", Path("nowhere"), "")
+    monkeypatch.setattr(runs, "_experiment", lambda plan, state, progress: experiment(state))
+    return runs._judged(scenario.get("compaction"), state, Silent())[0]
 
 
 @pytest.mark.parametrize("splats", [[], [SPLAT]])
@@ -127,13 +129,13 @@ def test_who_looks_on_hears_of_all(
         if ends is not None:
             raise ends
 
-    monkeypatch.setattr(pipeline, "boot", boot)
+    monkeypatch.setattr(runs, "boot", boot)
     chosen = pipeline.choose(RunSpec("compaction", "6.12", "x86_64", ("fixed",), "fast", 1))
-    state = pipeline._Run(chosen, "run", tmp_path, "", look=look, arms=(TREATED,))
+    state = State(chosen, "run", tmp_path, "", look=look, arms=(TREATED,))
     plan = cast(Any, SimpleNamespace(drive=drive))
     ready = pipeline.Bootable(chosen, chosen.spec, *(cast(Any, None),) * 3)
     with suppress(GuestCrash):
-        pipeline._one_arm(plan, TREATED, ready, state, Silent())
+        runs._one_arm(plan, TREATED, ready, state, Silent())
     assert state.events == [one, other]
     assert heard == [("treated", "booted", 1), one, other, ends or "the end"]
 
@@ -142,14 +144,14 @@ def test_what_a_profile_has_written_to_a_guest() -> None:
     guest, notes = FakeGuest(), Notes()
     guest.refusals = {"no": "Invalid argument"}
     own = (Setting("/sys/kernel/debug/kcsan", "on"), Setting("/sys/x", "no", optional=True))
-    pipeline._set(cast(Any, guest), Profile("keen", "", settings=own), notes)
+    boots._set(cast(Any, guest), Profile("keen", "", settings=own), notes)
     assert [step for step in guest.done if step.startswith("write")] == [
         "write /sys/kernel/debug/kcsan on",
         "write /sys/x no",
     ]
     assert notes.said == ["profile keen: no 'no' in /sys/x"]
     with pytest.raises(GuestCommandError):
-        pipeline._set(cast(Any, guest), Profile("keen", "", settings=(Setting("/x", "no"),)), notes)
+        boots._set(cast(Any, guest), Profile("keen", "", settings=(Setting("/x", "no"),)), notes)
 
 
 def test_a_guest_is_as_its_profile_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -160,8 +162,8 @@ def test_a_guest_is_as_its_profile_has_it(monkeypatch: pytest.MonkeyPatch, tmp_p
         given.update(words)
         yield FakeGuest()
 
-    monkeypatch.setattr(pipeline.machine, "boot", boot)
-    monkeypatch.setattr(pipeline, "_check_identity", lambda said, artifacts: None)
+    monkeypatch.setattr(boots.machine, "boot", boot)
+    monkeypatch.setattr(boots, "_check_identity", lambda said, artifacts: None)
     chosen = pipeline.choose(RunSpec("compaction", "6.12", "x86_64", ("fixed",), "fast", 1))
     keen = Profile("keen", "", slowdown=4.0, append=("a=1",), memory_mib=256, smp=2)
     artifacts = BuildArtifacts(*(cast(Any, tmp_path),) * 4, {}, "k", *(cast(Any, None),) * 6)

@@ -20,8 +20,10 @@ from rich.console import Console
 from toykernel import diff, read
 
 from harness import arch, cli, pipeline, report, resources
+from harness import scenario as scenarios
 from harness.build import series
-from harness.errors import CannotRun, InputError
+from harness.build.blame import Blame
+from harness.errors import CannotRun, InputError, PatchError
 from harness.model import (
     Again,
     BuildArtifacts,
@@ -35,8 +37,11 @@ from harness.model import (
     SourceTree,
     Toolchain,
 )
+from harness.pipeline import boots, kernels, runs
+from harness.pipeline.state import State
 from harness.stored import again, kept, pack
 from harness.stored.again import Wish
+from harness.vm import machine
 
 
 @pytest.fixture(autouse=True)
@@ -262,9 +267,9 @@ def test_binaries_of_another_build_are_refused(
             again.reproduce(other, Wish(), Silent())
 
 
-def state(given: pipeline.Given, tmp_path: Path, scenario: str = "compaction") -> pipeline._Run:
+def state(given: pipeline.Given, tmp_path: Path, scenario: str = "compaction") -> State:
     wanted = RunSpec(scenario, "6.12", "x86_64", ("fixed",), "fast", 1)
-    return pipeline._Run(pipeline.choose(wanted), "run", tmp_path, "", given)
+    return State(pipeline.choose(wanted), "run", tmp_path, "", given)
 
 
 def binaries(tmp_path: Path, kernel: bytes = b"kernel") -> pipeline.Given:
@@ -293,10 +298,10 @@ def no_guest(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*parts: Any) -> None:
         raise AssertionError("nothing is built or fetched")
 
-    monkeypatch.setattr(pipeline, "bootable", bootable)
-    monkeypatch.setattr(pipeline, "build", never)
-    monkeypatch.setattr(pipeline, "fetch", never)
-    monkeypatch.setattr(pipeline.machine, "emulator", lambda arch: "QEMU 7")
+    monkeypatch.setattr(kernels, "bootable", bootable)
+    monkeypatch.setattr(kernels, "build", never)
+    monkeypatch.setattr(kernels, "fetch", never)
+    monkeypatch.setattr(kernels.machine, "emulator", lambda arch: "QEMU 7")
 
 
 def test_a_strangers_kernel_is_saved_under_no_key_of_ours(tmp_path: Path, no_guest: None) -> None:
@@ -304,9 +309,9 @@ def test_a_strangers_kernel_is_saved_under_no_key_of_ours(tmp_path: Path, no_gue
     entries = []
     for kernel in (b"kernel", b"evil"):
         own = state(binaries(tmp_path, kernel), tmp_path)
-        ready = pipeline._ready(("fast", ""), pipeline._Sources(own, Silent()), own, Silent())
+        ready = kernels.kernel_of_kind(("fast", ""), kernels.Sources(own, Silent()), own, Silent())
         for each in (ready, replace(ready, content="")):
-            store = pipeline._snapshots(each)
+            store = boots._snapshots(each)
             assert store is not None
             entries.append(store.words[0])
         assert own.digests["image"] == "sha256:1" and ready.origins is None
@@ -317,20 +322,20 @@ def test_a_strangers_kernel_is_saved_under_no_key_of_ours(tmp_path: Path, no_gue
 def test_without_a_binary_of_it_a_kernel_is_skipped(tmp_path: Path, no_guest: None) -> None:
     own = state(binaries(tmp_path), tmp_path)
     with pytest.raises(CannotRun, match="no binary of the kernel 'build kasan'"):
-        pipeline._ready(("kasan", ""), pipeline._Sources(own, Silent()), own, Silent())
+        kernels.kernel_of_kind(("kasan", ""), kernels.Sources(own, Silent()), own, Silent())
 
 
 def test_a_source_is_fetched_for_binaries_only_where_it_is_looked_at(
     tmp_path: Path, no_guest: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = pipeline.scenario.get("compaction")
+    plan = scenarios.get("compaction")
     own = state(binaries(tmp_path), tmp_path)
-    monkeypatch.setattr(pipeline, "_one_arm", lambda *parts: None)
-    pipeline._experiment(plan, own, Silent())
+    monkeypatch.setattr(runs, "_one_arm", lambda *parts: None)
+    runs._experiment(plan, own, Silent())
     assert [arm.name for arm in own.arms] == ["control", "treated"]
-    assert own.record(pipeline._interrupted(own).verdict, error={}).inputs == own.given.inputs
+    assert own.record(runs._interrupted(own).verdict, error={}).inputs == own.given.inputs
     with pytest.raises(AssertionError, match="nothing is"):
-        pipeline._experiment(pipeline.scenario.get("defects"), own, Silent())
+        runs._experiment(scenarios.get("defects"), own, Silent())
 
 
 # What was applied
@@ -343,18 +348,16 @@ def test_patches_that_are_given_are_applied_and_no_word_is_read(tmp_path: Path) 
         Patch(f"p{n}", "", diff("mm/compaction.c", old, new).encode())
         for n, (old, new) in enumerate(zip([before, *texts], texts, strict=False))
     ]
-    kernels = [
+    made = [
         MadeOf("build", series.given("x", patches[:2], "", 1)),
         MadeOf("build window", series.given("x", patches, "", 1)),
     ]
-    inputs = Inputs(tuple(kernels), "", "", False, "")
+    inputs = Inputs(tuple(made), "", "", False, "")
     own = state(pipeline.Given(inputs=inputs, tree=toy.tree()), tmp_path)
     own.chosen = replace(own.chosen, spec=replace(own.chosen.spec, series=("/no/such/file",)))
-    sources = pipeline._Sources(own, Silent())
+    sources = kernels.Sources(own, Silent())
     assert "scanned += 2" in sources.read("mm/compaction.c")
-    assert "scanned += 3" in pipeline.Blame(sources.topped("build window", "window")).read(
-        "mm/compaction.c"
-    )
+    assert "scanned += 3" in Blame(sources.topped("build window", "window")).read("mm/compaction.c")
     assert own.digests["tree"] == "tree:toy" and sources.patched.series.compat == 1
     with pytest.raises(CannotRun, match="no kernel 'build other'"):
         sources.topped("build other", "other")
@@ -364,9 +367,9 @@ def test_patches_that_do_not_apply_are_kept_too(tmp_path: Path) -> None:
     wrong = Patch("p", "", diff("mm/compaction.c", "nothing\n", "like it\n").encode())
     inputs = Inputs((MadeOf("build", series.given("x", [wrong], "", 0)),), "", "", False, "")
     own = state(pipeline.Given(inputs=inputs, tree=toy.tree()), tmp_path)
-    with pytest.raises(pipeline.PatchError):
-        pipeline._Sources(own, Silent()).read("mm/compaction.c")
-    kept_inputs = own.record(pipeline._interrupted(own).verdict, error={}).inputs
+    with pytest.raises(PatchError):
+        kernels.Sources(own, Silent()).read("mm/compaction.c")
+    kept_inputs = own.record(runs._interrupted(own).verdict, error={}).inputs
     assert kept_inputs is not None and kept_inputs.kernels[0].series.patches == (wrong,)
     assert kept_inputs.version == "6.12.0-fake"
 
@@ -439,7 +442,6 @@ def test_what_differs_fits_a_terminal() -> None:
 
 
 def test_the_emulator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = pipeline.machine
     monkeypatch.setattr(machine.proc, "find", lambda program, package: program)
     monkeypatch.setattr(machine, "_version", lambda program: f"{program} 7.2\nCopyright\n")
     assert machine.emulator(arch.get("x86_64")) == "qemu-system-x86_64 7.2"

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A whole run: its arms one after the other, the verdict, and the folder that is left."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness import cache, report, resources, scenario, verdict
+from harness.build import artifacts as builds
+from harness.build import kernel, series, symbols
+from harness.build.origin import Origins
+from harness.errors import CannotRun, GuestError, InputError, PinpageError
+from harness.model import (
+    JSON,
+    ArmPlan,
+    Event,
+    Outcome,
+    Progress,
+    RunRecord,
+    RunSpec,
+    Splat,
+    Verdict,
+)
+from harness.parse import marks, splat
+from harness.pipeline.boots import Bootable, Look, Scene, boot, is_of, nobody
+from harness.pipeline.kernels import Sources, kernel_of_kind
+from harness.pipeline.stages import choose, fetch, has_pinpage, module_sources
+from harness.pipeline.state import Given, State, Timed, begin
+from harness.scenario import defects, own
+
+
+def run(
+    wanted: RunSpec,
+    progress: Progress,
+    modules: Path | None = None,
+    given: Given | None = None,
+    look: Look = nobody,
+) -> tuple[RunRecord, Path]:
+    """Do a whole run and leave its folder; whatever goes wrong is in the record.
+
+    modules: a folder to build the guest modules from instead of our own. given: what is taken as
+    it is instead of what the words name. look: who looks on.
+    Only InputError (no guest was booted, no folder is left) and an interruption come out as
+    exceptions; the folder of an interrupted run says so. Returns the record and its folder.
+    """
+    chosen = choose(wanted, modules)
+    plan = scenario.of(wanted)
+    plan.check(wanted.params, wanted.memory_mib)
+    state = begin(chosen, given or Given())
+    state.look = look
+    timed = Timed(progress, state.stages)
+    if isinstance(plan, own.OwnScenario):
+        own.keep(plan.plan, state.folder)
+    report.write(_interrupted(state), state.folder)
+    try:
+        answer, error = _judged(plan, state, timed)
+    except InputError:
+        shutil.rmtree(state.folder)
+        raise
+    except BaseException:
+        timed.end()
+        report.write(_interrupted(state), state.folder)
+        progress.note(f"not finished: {state.folder}")
+        raise
+    timed.end()
+    record = state.record(answer, error=error)
+    report.write(record, state.folder)
+    _point_latest(state.folder)
+    return record, state.folder
+
+
+def _interrupted(state: State) -> RunRecord:
+    answer = Verdict(
+        Outcome.INFRA,
+        "the run was interrupted before it came to a verdict",
+        "run it again: the file 'reproduce' beside this one does",
+    )
+    return state.record(answer, interrupted=True, error={})
+
+
+def _point_latest(folder: Path) -> None:
+    """``latest`` beside the run points at it; a file system without links goes without."""
+    link = folder.parent / "latest"
+    temporary = folder.parent / f".latest.{secrets.token_hex(4)}"
+    try:
+        temporary.symlink_to(folder.name)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def _judged(
+    plan: scenario.Scenario, state: State, progress: Progress
+) -> tuple[Verdict, Mapping[str, str]]:
+    """The verdict, and the error if one ended the run."""
+    try:
+        _experiment(plan, state, progress)
+        state.rows = verdict.ledger(state.events)
+    except InputError:
+        raise  # the user's words, known to be wrong before a guest was booted
+    except PinpageError as error:
+        if isinstance(error, GuestError):
+            # Those of the console as it was then: what went on since is the same report.
+            found = {splat.first_line for splat in state.splats}
+            state.splats += [s for s in error.splats if s.first_line not in found]
+        _explain(state, progress)
+        answer = verdict.from_error(error, state.arms, state.events, state.splats)
+        kind = type(error).__name__
+        log = _kept(error.log, state.folder)
+        return answer, {
+            "kind": kind,
+            "message": str(error),
+            "detail": error.detail,
+            "command": shlex.join(error.command),
+            "log": log,
+        }
+    if not plan.APART:  # where each probe says itself who is to blame
+        _explain(state, progress)
+    answer = plan.judge(state.arms, state.events, state.rows, state.splats)
+    return answer, {}
+
+
+def _explain(state: State, progress: Progress) -> None:
+    """Name the lines of each report, and the patch that it accuses.
+
+    That cannot change a verdict: where it fails, the reports are without lines, and a note says so.
+    """
+    done: list[Splat] = []
+    for arm in dict.fromkeys(each.arm for each in state.splats):
+        own = [each for each in state.splats if each.arm == arm]
+        ready = state.kernels.get(arm)
+        if ready is not None and ready.origins is not None:
+            progress.stage("symbols")
+            try:
+                own = symbols.explain(own, ready.artifacts, ready.origins)
+            except PinpageError as error:
+                progress.note(f"the reports of the {arm} arm have no lines: {error}")
+        done += own
+    state.splats = done
+
+
+def explained(splats: Sequence[Splat], build: str, said: Sequence[str]) -> list[Splat]:
+    """Splats of a log with their lines, by a build of ours: its folder, or the begin of its key.
+
+    said: the kernels' banners in that log. InputError where there is no such build, or where a
+    banner is of another one.
+    """
+    found = builds.named(build, resources.cache())
+    other = next((banner for banner in said if not is_of(found, banner)), "")
+    if other:
+        raise InputError(
+            f"this log is not of the kernel in {found.folder} alone, which says that it was built "
+            f"as {kernel.identity(found.key)}: {' '.join(other.split())[:200]!r}",
+            hint="a build's key begins with what stands behind the @ of the log's 'Linux version'",
+        )
+    return symbols.explain(splats, found, Origins.read(found))
+
+
+def _kept(log: Path | None, folder: Path) -> str:
+    """A log's path below the run's folder, where no later build writes over it."""
+    if log is None or not log.is_file():
+        return ""
+    if not log.is_relative_to(folder):
+        log = Path(shutil.copyfile(log, folder / "build.log"))
+    return str(log.relative_to(folder))
+
+
+def _experiment(plan: scenario.Scenario, state: State, progress: Progress) -> None:
+    chosen, given = state.chosen, state.given
+    sources = Sources(state, progress)
+    if given.builds and given.inputs is not None:
+        state.digests |= given.digests
+        state.pinpage = given.inputs.pinpage
+    else:
+        state.pinpage = has_pinpage(sources.patched)
+        state.digests["modules"] = cache.key(*module_sources(chosen))
+    state.events += plan.inspect(sources, chosen.spec.params)
+    arms = plan.arms(state.pinpage, chosen.spec.params)
+    ready: dict[tuple[str, str], Bootable] = {}
+
+    def kernel_of(arm: ArmPlan) -> Bootable:
+        key = (arm.profile or chosen.profile.name, arm.extra)
+        if key not in ready:
+            ready[key] = kernel_of_kind(key, sources, state, progress)
+        return ready[key]
+
+    if not plan.APART:
+        for arm in arms:
+            kernel_of(arm)
+    state.arms = arms
+    for arm in arms:
+        if plan.APART:
+            _apart(plan, arm, kernel_of, state, progress)
+        else:
+            _one_arm(plan, arm, kernel_of(arm), state, progress)
+
+
+def _apart(
+    plan: scenario.Scenario,
+    arm: ArmPlan,
+    kernel_of: Callable[[ArmPlan], Bootable],
+    state: State,
+    progress: Progress,
+) -> None:
+    """One arm that is judged for itself: what its guest came to is evidence of it alone."""
+    data: dict[str, JSON] = {"outcome": "", "message": ""}
+    try:
+        _one_arm(plan, arm, kernel_of(arm), state, progress)
+    except (GuestError, CannotRun) as error:
+        data = {"outcome": str(error.outcome), "message": str(error)}
+    state.events.append(Event(arm.name, "harness", "ended", data))
+    for each in splat.find(state.console.get(arm.name, "").splitlines()):
+        report: dict[str, JSON] = {
+            "kind": each.kind,
+            "title": each.title,
+            "function": each.function,
+            "line": each.first_line,
+            "report": each.report,
+        }
+        state.events.append(Event(arm.name, "console", "splat", report))
+
+
+def _one_arm(
+    plan: scenario.Scenario, arm: ArmPlan, ready: Bootable, state: State, progress: Progress
+) -> None:
+    """Boot a fresh guest, drive one arm in it, and keep its console whatever happens."""
+    folder = state.folder / arm.name
+    progress.stage(f"boot {arm.name}")
+    state.kernels[arm.name] = ready
+    words = state.chosen.spec
+    words = replace(words, append=(*arm.append, *words.append), smp=arm.smp or words.smp)
+    try:
+        with (
+            boot(replace(ready, words=words), folder, progress, arm) as guest,
+            state.look(Scene(arm, state.arms, ready, guest, progress)) as saw,
+        ):
+            state.argv, state.guests[arm.name] = tuple(guest.argv), guest.origin
+            progress.note(f"{arm.name} was {guest.origin}")
+            progress.stage(f"drive {arm.name}")
+
+            def emit(event: Event) -> None:
+                state.events.append(event)
+                saw(event)
+
+            plan.drive(guest, arm, words.seed, words.params, emit)
+    finally:
+        log = folder / "console.log"
+        text = log.read_text(errors="replace") if log.is_file() else ""
+        state.console[arm.name] = text
+        lines = text.splitlines()
+        state.splats += marks.attribute(splat.find(lines), lines, arm.name)
+
+
+def left_out(words: RunSpec, progress: Progress) -> Iterator[tuple[str, str, RunRecord]]:
+    """For each fix in turn: leave it out, and see whether its defect shows again.
+
+    Yields the defect, the patch that mends it, and the record of the run without it. InputError
+    where the series has no fix of the catalogue's.
+    """
+    chosen = choose(words)
+    series_of = series.load(words.series, chosen.kernel, fetch(chosen, progress))
+    names = [patch.name for patch in series_of.patches]
+    found = [
+        (defect, name) for defect, part in defects.fixes().items() for name in names if part in name
+    ]
+    if not found:
+        raise InputError(
+            f"series {series_of.name} has no patch that mends a defect of the catalogue",
+            hint="try --series fixed",
+        )
+    for defect, name in found:
+        own = replace(words, without=(name,), params={"only": defect})
+        progress.note(f"without {name}")
+        yield defect, name, run(own, progress)[0]
