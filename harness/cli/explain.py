@@ -57,7 +57,7 @@ def explain_command(what: str | None, as_json: bool, **options: Any) -> None:
             _print(report.explained.listed(spec.reasons()))
         return
     path = Path(what).expanduser()
-    if explain.known(what) is None and report.stored.is_run(path):
+    if explain.known(what) is None and report.told.is_run(path):
         _run(path, options, as_json)
         return
     if explain.known(what) is None and (path.exists() or "/" in what):
@@ -90,23 +90,23 @@ def _tree(words: RunSpec) -> Tree:
 
 def _run(path: Path, options: dict[str, Any], as_json: bool) -> None:
     """A run's reasons, with the places in the tree that it was of, where that can be had."""
-    stored = report.stored.read(path)
+    told = report.told.read(path)
     tree, why = None, ""
     try:
-        words = _words(stored.content, options)
-        tree = _tree(words) if stored.accounts else None
+        words = _words(told.content, options)
+        tree = _tree(words) if told.accounts else None
     except PinpageError as error:
         why = f"no places in the source: {error.message}; {error.hint}"
     if as_json:
-        out(report.explained.run_as_json(stored, tree))
+        out(report.explained.run_as_json(told, tree))
     else:
-        _print(report.explained.of_run(stored, tree))
+        _print(report.explained.of_run(told, tree))
     if why:
         click.echo(visible(why), err=True)
 
 
 def _words(content: Any, options: dict[str, Any]) -> RunSpec:
-    """The tree that a run was of, as far as it is one of ours: what else a stored run names is not
+    """The tree that a run was of, as far as it is one of ours: what else a told run names is not
     followed, as it may come from anybody. What the user says goes before."""
     given = click.get_current_context()
     said = {

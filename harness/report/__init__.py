@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.errors import InfraError
 from harness.model import Event, LedgerRow, RunRecord
-from harness.report import comparison, explained, frames, inputs, picture, seeded, stored
+from harness.report import comparison, explained, frames, inputs, picture, seeded, told
 from harness.report.flake import flake
 from harness.report.junit import junit
 from harness.report.record import as_json, symbols
@@ -25,9 +25,9 @@ __all__ = [
     "flake",
     "frames",
     "seeded",
-    "stored",
     "symbols",
     "terminal",
+    "told",
     "write",
 ]
 

@@ -11,8 +11,8 @@ from typing import Any
 from harness.explain import Account, Found, Places, known
 from harness.explain.evidence import Counts
 from harness.reason import Check, Reason, Sign
-from harness.report.stored import Stored
 from harness.report.text import visible
+from harness.report.told import Told
 
 _WIDTH = 100
 _GIVEN_UP = "the evidence does not tell why"
@@ -91,23 +91,23 @@ def has(sign: Sign, tree: Tree) -> bool:
     return sign.needs is None or tree.places.find((sign.needs,)) is not None
 
 
-def of_run(stored: Stored, tree: Tree | None) -> Iterator[str]:
+def of_run(told: Told, tree: Tree | None) -> Iterator[str]:
     """What each reason accounts for in a run, then each in whole, once."""
-    content = stored.content
+    content = told.content
     words = (content["scenario"], f"Linux {content['kernel']}", content["arch"])
     yield visible(" · ".join([*words, f"series {content['series']}", content["verdict"]]))
-    if not stored.accounts:
+    if not told.accounts:
         yield ""
         yield visible("  no page stayed and no attempt failed, as far as its evidence goes")
         yield from _wrapped(visible(f"{content['verdict']}: {content['reason']}"), "  ")
-    for arm in dict.fromkeys(each.arm for each in stored.accounts):
+    for arm in dict.fromkeys(each.arm for each in told.accounts):
         yield ""
         yield f"  {arm} arm" if arm else "  the run"
-        for each in stored.accounts:
+        for each in told.accounts:
             if each.arm == arm:
                 yield from _account(each)
-        yield from _counts(stored.counts.get(arm, Counts()))
-    codes = dict.fromkeys(each.code for each in stored.accounts)
+        yield from _counts(told.counts.get(arm, Counts()))
+    codes = dict.fromkeys(each.code for each in told.accounts)
     for found in filter(None, map(known, codes)):
         yield ""
         yield from whole(found, tree)
@@ -188,9 +188,9 @@ def _place(check: Check, tree: Tree | None) -> dict[str, Any]:
     return said
 
 
-def run_as_json(stored: Stored, tree: Tree | None) -> dict[str, Any]:
-    content: Mapping[str, Any] = stored.content
-    codes = dict.fromkeys(each.code for each in stored.accounts)
+def run_as_json(told: Told, tree: Tree | None) -> dict[str, Any]:
+    content: Mapping[str, Any] = told.content
+    codes = dict.fromkeys(each.code for each in told.accounts)
     return {
         **{name: content[name] for name in ("id", "scenario", "kernel", "arch", "verdict")},
         "accounts": [
@@ -202,7 +202,7 @@ def run_as_json(stored: Stored, tree: Tree | None) -> dict[str, Any]:
                 "example": each.example,
                 "tried": each.tried,
             }
-            for each in stored.accounts
+            for each in told.accounts
         ],
         "counts": {
             arm: {
@@ -212,7 +212,7 @@ def run_as_json(stored: Stored, tree: Tree | None) -> dict[str, Any]:
                 },
                 "vmstat": dict(counts.vmstat),
             }
-            for arm, counts in stored.counts.items()
+            for arm, counts in told.counts.items()
         },
         "reasons": [as_json(found, tree) for found in filter(None, map(known, codes))],
     }

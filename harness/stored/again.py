@@ -37,9 +37,10 @@ from harness.model import (
     Toolchain,
 )
 from harness.report.record import as_json
+from harness.report.reread import bounded
 from harness.report.text import visible
 from harness.stored.form import MOST_PATCH, digest
-from harness.stored.kept import Kept, bounded, inside
+from harness.stored.kept import Kept, inside
 
 _ACCELS = ("auto", "kvm", "tcg")
 _LEAST_MIB, _MOST_SMP = 128, 255

@@ -27,6 +27,7 @@ from typing import Any, NoReturn, cast
 import jsonschema
 
 from harness.errors import InputError
+from harness.report.reread import MOST_JSON, from_json
 
 FORMAT = 1
 SUFFIX = ".pinpage.tar.xz"
@@ -36,7 +37,6 @@ BINARIES = "binaries"
 MOST_BYTES = 2 << 30  # of all members together, unpacked
 MOST_FILES = 10_000
 MOST_MANIFEST = 4 << 20
-MOST_JSON = 64 << 20  # bytes of a run.json
 MOST_PATCH = 16 << 20
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")  # a run's, which is a folder's name
 _SCHEMA = Path(__file__).with_name("bundle.schema.json")
@@ -63,19 +63,6 @@ def refused(where: str, why: str, hint: str = "") -> NoReturn:
     raise InputError(
         f"{where} is refused: {why}", hint=hint or "have it bundled again, and handed on whole"
     )
-
-
-def from_json(data: bytes, where: str) -> Any:
-    """The value of a JSON text that anybody may have written; InputError names what is wrong."""
-    try:
-        return json.loads(data, parse_constant=_constant)
-    except (ValueError, RecursionError) as error:
-        said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InputError(f"{where} is no JSON: {said}", hint="is it damaged, or cut off?") from None
-
-
-def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON's")
 
 
 @cache

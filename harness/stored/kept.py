@@ -5,7 +5,6 @@ folder of several, or the name of a run of ours (``latest`` among them)."""
 from __future__ import annotations
 
 import os
-import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,17 +15,15 @@ from typing import Any
 from harness import cache, resources
 from harness.errors import InputError
 from harness.model import Progress
-from harness.report.record import problem
+from harness.report.reread import bounded, parsed, run_file
 from harness.stored import unpack
 from harness.stored.form import (
     ID,
     MANIFEST,
-    MOST_JSON,
     MOST_MANIFEST,
     RUN,
     SUFFIX,
     Manifest,
-    from_json,
     manifest,
     refused,
 )
@@ -90,34 +87,6 @@ def place(word: str) -> Path:
     return path
 
 
-def parsed(data: bytes, where: str) -> Mapping[str, Any]:
-    """A run.json as its schema has it."""
-    found = from_json(data, f"{where}: {RUN}")
-    wrong = problem(found)
-    if wrong:
-        raise InputError(
-            f"{where}: its {RUN} is not as its schema has it: {wrong[:300]}",
-            hint="it is damaged, or a newer pinpage wrote it: update pinpage",
-        )
-    run: Mapping[str, Any] = found
-    return run
-
-
-def bounded(path: Path, most: int) -> bytes:
-    """A plain file of no more than so many bytes, whoever put it there; no link is followed."""
-    try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(number, "rb") as file:
-            if not stat.S_ISREG(os.fstat(number).st_mode):
-                raise InputError(f"{path} is no plain file")
-            data = file.read(most + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from error
-    if len(data) > most:
-        raise InputError(f"{path} has more than {most:,} bytes, as no such file has")
-    return data
-
-
 def inside(folder: Path, name: str) -> Path:
     """A file below a folder, by a name that somebody has given; a link may not lead outside."""
     path = folder / name
@@ -129,10 +98,10 @@ def inside(folder: Path, name: str) -> Path:
 def _one(path: Path) -> Mapping[str, Any]:
     """The run.json of a run's folder, of a bundle, or of such a file."""
     if path.is_dir():
-        return parsed(bounded(path / RUN, MOST_JSON), str(path))
+        return run_file(path / RUN, str(path))
     if unpack.is_bundle(path):
         return _of_bundle(*unpack.check(path), str(path))
-    return parsed(bounded(path, MOST_JSON), str(path))
+    return run_file(path, str(path))
 
 
 def _of_bundle(found: Manifest, text: bytes, where: str) -> Mapping[str, Any]:

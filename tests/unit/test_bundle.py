@@ -21,6 +21,7 @@ from made_runs import KEY, PATCHES
 from harness import resources
 from harness.errors import InfraError, InputError
 from harness.model import Outcome, Silent
+from harness.report import reread
 from harness.stored import form, kept, pack, unpack
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
@@ -494,6 +495,6 @@ def test_a_folders_files_are_plain_and_bounded(
             kept.runs_of(str(folder))
     run.rmdir()
     run.write_bytes(text)
-    monkeypatch.setattr(kept, "MOST_JSON", 100)
+    monkeypatch.setattr(reread, "MOST_JSON", 100)
     with pytest.raises(InputError, match="more than 100 bytes"):
         kept.runs_of(str(folder))

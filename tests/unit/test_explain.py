@@ -29,7 +29,7 @@ from harness.explain.places import Places, functions
 from harness.model import Attempt, Event, LedgerRow, PageState, Splat
 from harness.parse import marks
 from harness.reason import UNKNOWN, Spot
-from harness.report import explained, stored
+from harness.report import explained, told
 from harness.report.junit import junit
 
 CODES = {each.code for each in spec.reasons()}
@@ -472,9 +472,9 @@ def folder(tmp_path: Path, written: Path) -> Path:
 
 
 def test_a_folder_gives_what_its_record_gave(folder: Path) -> None:
-    found = stored.read(folder)
+    found = told.read(folder)
     assert found.accounts == explain.of_record(record())
-    assert found == stored.read(folder / "run.json")
+    assert found == told.read(folder / "run.json")
     assert found.counts["treated"].traced["compaction"][0] > 0
     text = "\n".join(explained.of_run(found, None))
     assert "197 pages: owner-never-asked" in text and "mm_migrate_pages: compaction" in text
@@ -484,7 +484,7 @@ def test_a_folder_gives_what_its_record_gave(folder: Path) -> None:
 def test_what_is_unknown_is_said_so(folder: Path) -> None:
     ledger = folder / "ledger.csv"
     ledger.write_text(ledger.read_text().replace("owner was never asked", "who knows"))
-    found = stored.read(folder)
+    found = told.read(folder)
     assert ("treated", UNKNOWN, 197) in [(a.arm, a.code, a.pages) for a in found.accounts]
     text = "\n".join(explained.of_run(found, None))
     assert "197 pages: unknown" in text and "No reason is guessed" in text
@@ -518,9 +518,9 @@ def _arm_outside(folder: Path) -> None:
     [
         (_spoil("run.json", "{"), "is no JSON"),
         (_spoil("run.json", "[" * 100_000), "is no JSON"),
-        (_spoil("run.json", "{}"), "is not what a run leaves"),
-        (_link("run.json"), "no file"),
-        (_link("ledger.csv"), "no file"),
+        (_spoil("run.json", "{}"), "not as its schema has it"),
+        (_link("run.json"), "cannot be read: Too many levels of symbolic links"),
+        (_link("ledger.csv"), "ledger.csv cannot be read"),
         (_arm_outside, "no name of an arm"),
         (_spoil("ledger.csv", "arm,handle\ncontrol,x\n"), "ledger.csv:2"),
         (_spoil("ledger.csv", "arm\n" + "\0" * 99), "ledger.csv:2"),
@@ -538,20 +538,20 @@ def _arm_outside(folder: Path) -> None:
 def test_a_folder_that_is_none_is_named(folder: Path, spoil: Any, named: str) -> None:
     spoil(folder)
     with pytest.raises(InputError, match=named):
-        stored.read(folder)
+        told.read(folder)
 
 
 def test_a_file_has_a_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "_MOST", 1000)
-    with pytest.raises(InputError, match="larger than"):
-        stored.read(folder)
+    monkeypatch.setattr(told, "_MOST", 1000)
+    with pytest.raises(InputError, match="more than"):
+        told.read(folder)
 
 
 def test_hostile_text_of_a_folder_does_nothing_on_a_terminal(folder: Path) -> None:
     _edit(folder, lambda c: c.update(scenario="x\x1b[31m", reason="\x1b]0;x\x07"))
     ledger = folder / "ledger.csv"
     ledger.write_text(ledger.read_text().replace(",pinner,", ",\x1b[2Jpinner,"))
-    text = "\n".join(explained.of_run(stored.read(folder), None))
+    text = "\n".join(explained.of_run(told.read(folder), None))
     assert "\x1b" not in text and "\\x1b" in text
 
 

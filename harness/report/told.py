@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run's folder, read again: what ``record.py`` and ``__init__.py`` wrote, back as values.
+"""What a run's folder tells of its pages: what the other files of this room wrote, as values.
 
 A folder may come from anybody: files are plain ones below it, of a bounded size, and what is in
 them is what their form promises, or an InputError says where it is not.
@@ -20,7 +20,7 @@ from harness.explain import evidence
 from harness.explain.account import Account, accounts
 from harness.explain.evidence import Counts
 from harness.model import ArmResult, Attempt, Event, Holders, LedgerRow, PageState, Splat
-from harness.report.record import problem
+from harness.report.reread import bounded, run_file
 
 _MOST = 256 << 20  # bytes of a file
 _LINE = 64 << 20  # of a line of events.jsonl
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Stored:
+class Told:
     """A run as its folder has it. content: run.json. accounts: see explain/account.py."""
 
     folder: Path
@@ -39,10 +39,10 @@ class Stored:
     counts: Mapping[str, Counts]  # arm → the kernel's own figures
 
 
-def read(path: Path) -> Stored:
+def read(path: Path) -> Told:
     """path: the folder, or its run.json. InputError where it is none, or is not as it should be."""
     folder = path if path.is_dir() else path.parent
-    content = _content(folder / "run.json")
+    content = _content(folder)
     arms = tuple(_arm(name, arm) for name, arm in content["arms"].items())
     splats = [_known(Splat, each) for each in content["splats"]]
     rows = tuple(_ledger(folder / "ledger.csv"))
@@ -55,40 +55,23 @@ def read(path: Path) -> Stored:
         counts = {arm.name: evidence.counts(arm.name, events) for arm in arms}
     except EvidenceError as error:
         raise InputError(f"{folder / 'events.jsonl'}: {error.message}", hint=error.hint) from error
-    return Stored(folder, content, accounts(arms, rows, facts, content["reason"]), counts)
+    return Told(folder, content, accounts(arms, rows, facts, content["reason"]), counts)
 
 
 def is_run(path: Path) -> bool:
     return path.name == "run.json" or (path / "run.json").exists()
 
 
-def _content(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON: {error}") from error
-    said = problem(content)
-    if said:
-        raise InputError(
-            f"{path} is not what a run leaves: {said}",
-            hint="it was written by another version, or by hand",
-        )
+def _content(folder: Path) -> Mapping[str, Any]:
+    content = run_file(folder / "run.json", str(folder))
     wrong = next((name for name in content["arms"] if not _ARM.fullmatch(name)), None)
     if wrong is not None:
-        raise InputError(f"{path}: {wrong[:80]!r} is no name of an arm")
-    return content  # type: ignore[no-any-return]
+        raise InputError(f"{folder}: {wrong[:80]!r} is no name of an arm in run.json")
+    return content
 
 
 def _text(path: Path) -> str:
-    """A plain file's text; InputError where it is a link, too large, or cannot be read."""
-    try:
-        if path.is_symlink() or not path.is_file():
-            raise InputError(f"there is no file {path}", hint="give a run's folder")
-        if path.stat().st_size > _MOST:
-            raise InputError(f"{path} is larger than {_MOST >> 20} MiB, as no run's is")
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    return bounded(path, _MOST).decode(errors="replace")
 
 
 def _console(folder: Path, arm: str) -> str:
