@@ -19,12 +19,17 @@ static struct pinner_churner {
 	u64 state;			/* of the random numbers */
 } pinner_churners[PINNER_CHURNERS];
 
-/* Any object, with a reference. Handles have gaps: aim a few times first. */
+/*
+ * Any object, with a reference; every other time the one that is about to
+ * move. Handles have gaps: aim a few times first.
+ */
 static struct pinner_object *pinner_pick(u64 *state)
 {
 	struct pinner_object *obj = NULL;
-	int i, handle = 1;
+	int i, handle = atomic_read(&pinner_in_hand);
 
+	if (handle && (pinner_random(state) >> 32 & 1))
+		obj = pinner_object_find(handle);
 	for (i = 0; i < PINNER_PICKS && !obj; i++) {
 		u32 last = pinner_last_handle();
 
@@ -34,7 +39,7 @@ static struct pinner_object *pinner_pick(u64 *state)
 		obj = pinner_object_find(handle);
 	}
 	if (!obj)
-		obj = pinner_object_next(handle);
+		obj = pinner_object_next(max(handle, 1));
 	return obj ? obj : pinner_object_next(1);
 }
 

@@ -5,10 +5,13 @@
  */
 #define pr_fmt(fmt) "pinner: " fmt
 
+#include <linux/kernel.h>
 #include <linux/module.h>
 #include <linux/string.h>
 
 #include "pinner.h"
+
+#define PINNER_LINGER_MOST	1000U	/* microseconds, maybe without a schedule */
 
 struct pinner_counters pinner_counters;
 enum pinner_lie pinner_lie;
@@ -28,6 +31,10 @@ MODULE_PARM_DESC(init_lru, "initialise page->lru, which the subsystem as posted 
 static bool private = !COMPAT_PINPAGE_POSTED;
 module_param(private, bool, 0444);
 MODULE_PARM_DESC(private, "pin with a private pointer: by default where it can be had back");
+
+static unsigned int linger;
+module_param(linger, uint, 0444);
+MODULE_PARM_DESC(linger, "microseconds that the owner takes before it moves a page, 1000 at most");
 
 static const char * const pinner_lies[] = {
 	[PINNER_TELLS_TRUTH] = PINNER_LIE_NONE,
@@ -52,7 +59,8 @@ static int __init pinner_parse_parameters(void)
 	unsigned int i;
 
 	if (!strcmp(mode, PINNER_MODE_PINPAGE)) {
-		pinner_use_pinpage(init_lru, private);
+		pinner_use_pinpage(init_lru, private,
+				   min(linger, PINNER_LINGER_MOST));
 	} else if (strcmp(mode, PINNER_MODE_PLAIN)) {
 		pr_err("mode=%s: there is no such mode\n", mode);
 		return -EINVAL;

@@ -2,6 +2,7 @@
 /* The pin page subsystem: registering with it, and moving when it asks */
 #define pr_fmt(fmt) "pinner: " fmt
 
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/pagemap.h>
 #include <linux/printk.h>
@@ -15,6 +16,10 @@
 static bool pinner_uses_pinpage;
 static bool pinner_inits_lru;
 static bool pinner_gives_private;
+static unsigned int pinner_lingers;	/* microseconds */
+
+/* The object that was asked to move last, 0: none; of use to those who race */
+atomic_t pinner_in_hand = ATOMIC_INIT(0);
 
 /* Which objects refuse to move; the lock also covers the counts of objects */
 static DEFINE_SPINLOCK(pinner_refusal_lock);
@@ -41,11 +46,12 @@ int pinner_refuse(u64 errno, u64 times, u64 every)
 	return 0;
 }
 
-void pinner_use_pinpage(bool init_lru, bool private)
+void pinner_use_pinpage(bool init_lru, bool private, unsigned int linger)
 {
 	pinner_uses_pinpage = true;
 	pinner_inits_lru = init_lru;
 	pinner_gives_private = private;
+	pinner_lingers = linger;
 }
 
 #if COMPAT_PINPAGE
@@ -162,6 +168,15 @@ static int pinner_move(struct pinpage_system *psys, struct pinner_object *obj,
 	return 0;
 }
 
+/* Maybe under a spinlock: others get the time to do what they should not */
+static void pinner_linger(struct pinner_object *obj)
+{
+	if (!pinner_lingers)
+		return;
+	atomic_set(&pinner_in_hand, obj->handle);
+	udelay(pinner_lingers);
+}
+
 /*
  * The callback. Called with both pages locked, maybe under a spinlock, and
  * maybe while the owner of obj->lock waits for the page lock: so try only.
@@ -175,6 +190,7 @@ static int pinner_migrate(struct pinpage_system *psys, struct page *page,
 	atomic_long_inc(&pinner_counters.callbacks);
 	if (obj) {
 		err = -EAGAIN;
+		pinner_linger(obj);
 		if (mutex_trylock(&obj->lock)) {
 			err = pinner_move(psys, obj, page, newpage);
 			mutex_unlock(&obj->lock);

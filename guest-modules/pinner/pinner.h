@@ -119,9 +119,11 @@ int pinner_verify(void);
 void pinner_objects_exit(void);
 
 /* migrate.c */
+extern atomic_t pinner_in_hand;
+
 int pinner_register(void);
 void pinner_unregister(void);
-void pinner_use_pinpage(bool init_lru, bool private);
+void pinner_use_pinpage(bool init_lru, bool private, unsigned int linger);
 int pinner_refuse(u64 errno, u64 times, u64 every);
 int pinner_pin(struct pinner_object *obj, struct page *page);
 int pinner_unpin(struct page *page);

@@ -76,8 +76,8 @@ def pinned(
 ) -> Iterator[Pinned]:
     """Lay the pins out, have the arm driven, and see what has become of each.
 
-    values: the scenario's parameters, as evidence; ``lie`` is the treated owner's, and so is
-    ``init_lru``, if not 0.
+    values: the scenario's parameters, as evidence; ``lie`` is the treated owner's, and so are
+    ``init_lru`` and ``linger``, if not 0.
     """
     record = Recorder(guest, arm, emit)
     record.event("harness", "params", seed=seed, mode=arm.mode, **values)
@@ -116,11 +116,13 @@ def pinned(
 
 
 def load(record: Recorder, values: Mapping[str, Default]) -> None:
-    """Load the arm's owner: the treated one lies, and initialises page->lru, as it is told."""
+    """Load the arm's owner: the treated one lies, initialises page->lru and lingers as it is
+    told."""
     treated = record.arm.role == "treated"
+    words = [f"{name}={values[name]}" for name in ("init_lru", "linger") if values.get(name)]
     record.load(
         str(values.get("lie", "none")) if treated else "none",
-        more="init_lru=1" if treated and values.get("init_lru") else "",
+        more=" ".join(words) if treated else "",
     )
 
 

@@ -108,8 +108,9 @@ class Races:
             "pages": Param(1500, "pinned pages at the begin of a round", least=500, most=50_000),
             "every": Param(32, "of so many neighbouring pages one is pinned", least=2, most=1024),
             "rounds": Param(4, "rounds", least=1, most=1000),
-            "ops": Param(3000, "operations of each thread of the owner, at most", least=100),
+            "ops": Param(30_000, "operations of each thread of the owner, at most", least=100),
             "threads": Param(3, "threads of the owner, at most", least=1, most=16),
+            "linger": Param(50, "microseconds that the owner takes before a move", most=1000),
             "lie": LIE,
         }
     )
@@ -256,7 +257,9 @@ class _Race:
         }
         words = ", ".join(f"{kind} {ok} of {ok + bad}" for kind, (ok, bad) in said.items())
         moved = f"{grown['migrated']} moves, {grown['refused']} refusals; {words}"
-        return Done(numbers.EIO if wrong else 0, wrong or moved, checks=checks)
+        if wrong:
+            return Done(numbers.EIO, wrong)
+        return Done(0, moved, checks=checks)
 
     def _churned(self) -> None:
         """Wait for the owner's threads to come to their end."""

@@ -12,6 +12,8 @@ from fake_guest import NODE, PINNER, TRACING, FakeGuest
 from harness import scenario
 from harness.errors import CannotRun, EvidenceError, GuestCommandError, InfraError, InputError
 from harness.model import ArmPlan, Event, Guest, Outcome
+from harness.scenario.pinned import load
+from harness.scenario.recorder import Recorder
 from harness.verdict import judge, ledger
 
 COMPACTION = scenario.get("compaction")
@@ -98,6 +100,17 @@ def test_only_the_treated_owner_lies() -> None:
         insmod, again = [step for step in guest.done if step.startswith("insmod")]
         assert "lie=" not in again
         assert ("lie=ghost" in insmod) is lies
+
+
+def test_only_the_treated_owner_lingers_and_not_where_it_was_told_nothing() -> None:
+    for arm, values, words in (
+        (TREATED, {"linger": 50, "init_lru": 1}, "mode=pinpage init_lru=1 linger=50"),
+        (TREATED, {"linger": 0}, "mode=pinpage"),
+        (CONTROL, {"linger": 50}, "mode=plain"),
+    ):
+        guest = FakeGuest()
+        load(Recorder(guest, arm, lambda event: None), values)
+        assert guest.done[-1] == f"insmod /modules/pinner.ko {words}"
 
 
 @pytest.mark.parametrize("gone", [COMPACT, "debugfs"])
