@@ -327,15 +327,23 @@ def _left_over(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     if not seen.refs:
         yield claim.absent("pinner refs", "not read")
     else:
-        known = (row for row in held if seen.refs.get(row.handle, (-1, 0))[0] == row.pfn_after)
+        known = [row for row in held if seen.refs.get(row.handle, (-1, 0))[0] == row.pfn_after]
         more = sum(seen.refs[row.handle][1] != 1 for row in known)
-        yield claim.says("pinner refs", more, not more, "pages have other references than one")
+        unread = sum(row.handle not in seen.refs for row in held)
+        if unread:
+            yield claim.absent("pinner refs", f"{unread} pages are not in it", more)
+        else:
+            yield claim.says("pinner refs", more, not more, "pages have other references than one")
     flags = seen.flags.get("released")
     if flags is None:
         yield claim.absent("pageflags", "not read")
     else:
         stuck = sum(1 for row in held if flags.get(row.pfn_after, 0) & HANDLED)
-        yield claim.says("pageflags", stuck, not stuck, "pages are locked or isolated")
+        unread = sum(pfn not in flags for pfn, _ in seen.refs.values())
+        if unread:
+            yield claim.absent("pageflags", f"{unread} frames are not in it", stuck)
+        else:
+            yield claim.says("pageflags", stuck, not stuck, "pages are locked or isolated")
     if not seen.task_flags:
         yield claim.absent("task flags", "nobody compacted on demand")
     else:
@@ -423,6 +431,17 @@ def _attempts(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         inside = sum(first <= pin.pfn_now < first + count for pin in held for first, count in taken)
         detail = f"{inside} pins are in frames that were taken" if inside else "no pin is in them"
         yield claim.says("pinner ledger held", len(done), not inside, detail)
+        yield _apart(claim, len(done), taken)
+
+
+def _apart(claim: _Claim, done: int, taken: list[tuple[int, int]]) -> Witness:
+    """What was taken is all still taken when the pins are looked at: no frame of it twice."""
+    ends = sorted(taken)
+    twice = sum(
+        first + count > later for (first, count), (later, _) in zip(ends, ends[1:], strict=False)
+    )
+    detail = f"{twice} of them have frames of another" if twice else "no frame was taken twice"
+    return claim.says("distinct frames", done - twice, not twice, detail)
 
 
 def _got(seen: Seen) -> Iterator[Witness]:

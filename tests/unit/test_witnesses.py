@@ -434,6 +434,41 @@ def test_attempts_and_what_is_asked_beside() -> None:
     assert alone.outcome is Outcome.INCONSISTENT and "no independent witness" in alone.reason
 
 
+def test_frames_that_were_taken_twice() -> None:
+    held = Event("treated", "pinner", "ledger", {"when": "held", "rows": []})
+    said = {"checks": {"pageflags": True}}
+    first = attempt(frames=[100, 256], **said)
+    apart = judged(first, attempt(number=2, frames=[356, 256], **said), held)
+    assert apart.outcome is Outcome.PASS, apart.reason
+    for again in (100, 355, 20):
+        twice = judged(first, attempt(number=2, frames=[again, 256], **said), held)
+        assert twice.outcome is Outcome.INCONSISTENT
+        assert "distinct frames says 1 (1 of them have frames of another)" in twice.reason
+    given_back = judged(first, held, attempt(number=2, frames=[100, 256], **said))
+    assert given_back.outcome is Outcome.PASS, given_back.reason
+
+
+def test_what_was_not_read_is_no_zero_left_over() -> None:
+    def cut(source: str, name: str, key: str, when: str | None = None) -> Spoil:
+        def spoil(case: Case) -> None:
+            data = case.treated.get(source, name, when)
+            data[key] = data[key][:5]
+
+        return spoil
+
+    for spoil, source in (
+        (cut("pinner", "refs", "rows"), "pinner refs"),
+        (cut("pageflags", "flags", "frames", "released"), "pageflags"),
+    ):
+        found = verdict(spoil)
+        (said,) = [
+            w
+            for w in found.witnesses
+            if (w.arm, w.claim, w.source) == ("treated", "left over", source)
+        ]
+        assert not said.complete and "are not in it" in said.detail
+
+
 def test_an_attempt_that_went_wrong_is_quoted() -> None:
     lost = attempt(ok=False, errno=5, said=f"3 pages are\n left {'x' * 300}", checks={})
     found = judged(
