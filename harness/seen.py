@@ -312,6 +312,8 @@ def attempt_of(data: Data) -> Attempt:
     frames, checks = data["frames"], data["checks"]
     if not all(type(said) is bool for said in checks.values()):
         raise TypeError("a check is neither true nor false")
+    if bool(data["ok"]) is not (data["errno"] == 0):
+        raise ValueError(f"it is {'ok' if data['ok'] else 'not ok'} with errno {data['errno']}")
     return Attempt(
         number=_number(data["number"]),
         trigger=data["trigger"],

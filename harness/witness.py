@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from harness.model import LedgerRow, PageState, Witness
 from harness.parse.ledger import Move
@@ -427,7 +428,10 @@ def _attempts(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         yield claim.says(source, count, not wrong, detail)
     held = seen.pins.get("held")
     taken = [each.frames for each in by_then if each.ok and each.frames is not None]
-    if held is not None:
+    if held is None:
+        if any(each.ok and each.frames is not None for each in tried):
+            yield claim.absent("pinner ledger held", "not read while the frames were taken")
+    else:
         inside = sum(first <= pin.pfn_now < first + count for pin in held for first, count in taken)
         detail = f"{inside} pins are in frames that were taken" if inside else "no pin is in them"
         yield claim.says("pinner ledger held", len(done), not inside, detail)
@@ -436,10 +440,7 @@ def _attempts(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
 
 def _apart(claim: _Claim, done: int, taken: list[tuple[int, int]]) -> Witness:
     """What was taken is all still taken when the pins are looked at: no frame of it twice."""
-    ends = sorted(taken)
-    twice = sum(
-        first + count > later for (first, count), (later, _) in zip(ends, ends[1:], strict=False)
-    )
+    twice = sum(first + count > later for (first, count), (later, _) in pairwise(sorted(taken)))
     detail = f"{twice} of them have frames of another" if twice else "no frame was taken twice"
     return claim.says("distinct frames", done - twice, not twice, detail)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from harness import verdict
-from harness.errors import GuestCommandError, InputError
+from harness.errors import GuestCommandError, InfraError, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
 from harness.parse import vmstat
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
@@ -94,6 +94,8 @@ class MemoryHotplug:
                     record.fill(block.first, block.count, int(values["every"]), seed)
 
         with pinned(guest, arm, seed, values, emit, lay_out) as own, own.drive():
+            for device in devices:
+                _some_pinned(own, device)
             run = _Drive(own, arm.role == "treated", int(values["seconds"]))
             run.all(devices)
         run.once_more(devices)
@@ -137,6 +139,26 @@ class Device:
                     f"{numbers.errorcode.get(done.errno, done.errno)}",
                     hint="the end of console.log may have the kernel's reason",
                 )
+            self._zone(record, block)
+
+    def _zone(self, record: Recorder, block: offline.Block) -> None:
+        """What was brought online as movable lies in no other zone, where the kernel says so."""
+        zones = record.optional(f"{offline.BLOCKS}/{block.name}/valid_zones")
+        if zones is None or self.how != "online_movable" or zones.split()[:1] == ["Movable"]:
+            return
+        raise GuestCommandError(
+            f"{block.name} was brought online as {self.how}, and is in the zone {zones.strip()}",
+            hint="see mm/memory_hotplug.c: zone_for_pfn_range()",
+        )
+
+
+def _some_pinned(own: Pinned, device: Device) -> None:
+    """InfraError where no pin lies in a device: that it goes would say nothing of pins."""
+    if not any(own.inside(block.first, block.count) for block in device.blocks):
+        raise InfraError(
+            f"no page of {device.memory.name}, {device.how}, was pinned",
+            hint="look at what the kernel had put there: page_owner, or a larger --set size=",
+        )
 
 
 @dataclass(frozen=True)

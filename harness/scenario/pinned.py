@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from harness.errors import InputError
 from harness.model import JSON, ArmPlan, Guest
-from harness.parse.ledger import Pin
+from harness.parse.ledger import Pin, ledger
 from harness.scenario import kmemleak
 from harness.scenario.base import Default, Emit
-from harness.scenario.recorder import Recorder, mount
+from harness.scenario.recorder import PINNER, Recorder, mount
 from harness.scenario.tracing import Window
 from harness.scenario.trigger.attempt import Attempts, counted, drive
 
@@ -61,8 +61,10 @@ class Pinned:
         return drive(self.record, self.window, **facts)
 
     def inside(self, first: int, count: int) -> int:
-        """How many pages were pinned in so many frames from a first one on."""
-        return sum(first <= pin.pfn_now < first + count for pin in self.pins)
+        """How many pages are pinned in so many frames from a first one on: at this moment, as what
+        was tried before may have moved some."""
+        pins = ledger(self.record.text(f"{PINNER}/ledger"))
+        return sum(first <= pin.pfn_now < first + count for pin in pins)
 
 
 @contextmanager

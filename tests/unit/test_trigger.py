@@ -7,6 +7,7 @@ import errno
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from harness.errors import CannotRun, EvidenceError, GuestCommandError, GuestHang
 from harness.model import ArmPlan, CommandResult, Event, PluggedMemory
 from harness.parse.cma import Area
+from harness.scenario.memory_hotplug import Device
 from harness.scenario.recorder import Recorder
 from harness.scenario.tracing import Window
 from harness.scenario.trigger import compact, contig, huge, offline, user
@@ -205,6 +207,41 @@ def test_blocks_are_waited_for() -> None:
     found = offline.blocks_of(guest, memory())  # type: ignore[arg-type]
     assert [block.name for block in found] == ["memory32", "memory33"]
     assert found[1] == offline.Block(33, 1081344, 32768)
+
+
+@pytest.mark.parametrize(
+    ("zones", "how", "refused"),
+    [
+        ("Movable\n", "online_movable", False),
+        ("Normal\n", "online_movable", True),
+        ("Normal Movable\n", "online_movable", True),
+        ("Normal\n", "online_kernel", False),
+        (None, "online_movable", False),  # an old kernel does not say
+    ],
+)
+def test_what_is_brought_online_as_movable_is_in_that_zone(
+    zones: str | None, how: str, refused: bool
+) -> None:
+    folder = "/sys/devices/system/memory"
+    guest = Scripted(
+        {
+            f"{folder}/block_size_bytes": "8000000\n",
+            STATE: "online\n",
+            "/proc/zoneinfo": ZONES.format(100, 32768),
+        }
+    )
+    if zones is None:
+        guest.says(r"^\[ -r .*valid_zones", (1, "", ""))
+    else:
+        guest.files[f"{folder}/memory32/valid_zones"] = zones
+    record, events = recorder(guest)
+    device = Device(replace(memory(), count=32768), how)
+    if refused:
+        with pytest.raises(GuestCommandError, match="as online_movable, and is in the zone Normal"):
+            device.bring_online(record)
+    else:
+        device.bring_online(record)
+    assert [event.name for event in events] == ["block"]
 
 
 def test_a_kernel_that_takes_no_notice_is_skipped_and_a_half_one_hangs() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from made_evidence import BUDDY, FIRST, MOVED, PAGES, TARGET, TREATED, Case, Spoil, arm
 
+from harness.errors import EvidenceError
 from harness.model import ArmPlan, Event, Outcome, Verdict
 from harness.parse.pageflags import BITS
 from harness.verdict import Expectation, judge, ledger
@@ -412,6 +413,8 @@ def attempt(arm: str = "treated", **data: Any) -> Event:
         "migrated": None, "failed": None, "checks": {"sysfs state": True}, "asked": None,
         "got": None, "also": {}, "provokes": [],
     }  # fmt: skip
+    if not data.get("ok", True):
+        whole["errno"] = 16
     return Event(arm, "trigger", "attempt", whole | data)
 
 
@@ -432,6 +435,19 @@ def test_attempts_and_what_is_asked_beside() -> None:
         assert "commands says 0" in hidden.reason and f"{source} says 1" in hidden.reason
     alone = judged(attempt(checks={}))
     assert alone.outcome is Outcome.INCONSISTENT and "no independent witness" in alone.reason
+
+
+def test_an_attempt_is_ok_if_and_only_if_it_has_no_errno() -> None:
+    for ok, errno in ((True, 16), (False, 0)):
+        with pytest.raises(EvidenceError, match=f"with errno {errno}"):
+            judged(attempt(ok=ok, errno=errno))
+
+
+def test_where_the_pins_were_is_not_read_is_said() -> None:
+    said = [w for w in judged(attempt()).witnesses if w.source == "pinner ledger held"]
+    assert [(w.complete, w.detail) for w in said if w.arm == "treated"] == [
+        (False, "not read while the frames were taken")
+    ]
 
 
 def test_frames_that_were_taken_twice() -> None:
