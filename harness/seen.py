@@ -90,6 +90,8 @@ class Seen:
     verify_error: str = ""
     unloaded: bool = False
     attempts: list[Attempt] = field(default_factory=list)
+    numbers: set[int] = field(default_factory=set)  # of attempts and steps that are on record
+    begun: set[int] = field(default_factory=set)  # of those that a mark in the trace began
     refs: dict[int, tuple[int, int]] = field(default_factory=dict)  # handle → pfn, references
     mapcounts: dict[int, int] = field(default_factory=dict)
     owners: dict[int, tuple[Caller, ...]] = field(default_factory=dict)  # pfn → stack
@@ -162,6 +164,12 @@ class Seen:
         return values[ORDER] if len(values) > ORDER else None
 
     @property
+    def _untold(self) -> set[int]:
+        """Attempts that were made, as others came after them or the trace has their mark, and of
+        which nothing is on record."""
+        return (self.begun | set(range(1, max(self.numbers, default=0)))) - self.numbers
+
+    @property
     def gap(self) -> str:
         """What is missing for a verdict on this arm, "" if nothing is."""
         checked = self.grown("verified")
@@ -171,6 +179,7 @@ class Seen:
             (not self.params, "its parameters were not recorded"),
             (mode not in (None, self.plan.mode), f"the pinner's mode was {mode}"),
             (not self.driven, "its drive did not come to an end"),
+            (bool(self._untold), f"of attempt {min(self._untold, default=0)} nothing is on record"),
             (not self.verified, "contents were not verified after the drive"),
             (
                 not self.verify_error and (checked is None or checked < len(self.after)),
@@ -304,7 +313,9 @@ def _migrate_pages(seen: Seen, data: Data) -> None:
 
 
 def _mark(seen: Seen, data: Data) -> None:
-    _traced(seen).attempt = _number(data["number"])
+    number = _traced(seen).attempt = _number(data["number"])
+    if number:
+        seen.begun.add(number)
 
 
 def attempt_of(data: Data) -> Attempt:
@@ -338,6 +349,11 @@ def attempt_of(data: Data) -> Attempt:
 
 def _attempt(seen: Seen, data: Data) -> None:
     seen.attempts.append(attempt_of(data))
+    seen.numbers.add(_number(data["number"]))
+
+
+def _step(seen: Seen, data: Data) -> None:
+    seen.numbers.add(_number(data["number"]))
 
 
 def _blocks(seen: Seen, data: Data) -> None:
@@ -527,6 +543,7 @@ _TAKE = {
     ("trace", "mm_migrate_pages"): _migrate_pages,
     ("trace", "mark"): _mark,
     ("trigger", "attempt"): _attempt,
+    ("trigger", "step"): _step,
     ("trace", "mm_compaction_begin"): _compaction,
     ("trace", "mm_page_free"): _page_free,
     ("harness", "compacted"): _compacted,

@@ -443,6 +443,16 @@ def test_an_attempt_is_ok_if_and_only_if_it_has_no_errno() -> None:
             judged(attempt(ok=ok, errno=errno))
 
 
+def test_an_attempt_that_is_not_on_record() -> None:
+    mark = Event("treated", "trace", "mark", {"number": 2})
+    for events, number in (([attempt(number=2)], 1), ([attempt(), mark], 2)):
+        found = judged(*events)
+        assert found.outcome is Outcome.INFRA
+        assert f"of attempt {number} nothing is on record" in found.reason
+    step = Event("treated", "trigger", "step", dict(attempt().data))
+    assert judged(step, mark, attempt(number=2)).outcome is Outcome.PASS
+
+
 def test_where_the_pins_were_is_not_read_is_said() -> None:
     said = [w for w in judged(attempt()).witnesses if w.source == "pinner ledger held"]
     assert [(w.complete, w.detail) for w in said if w.arm == "treated"] == [
@@ -509,7 +519,7 @@ def in_part(arm: str, got: tuple[int, int], migrated: tuple[int, int | None]) ->
     """Two groups of attempts: what was had in each, and what the kernel migrated for it."""
     return [
         attempt(
-            arm, group=group, number=at, got=got[at], asked=99, also={"smaps": got[at]},
+            arm, group=group, number=at + 1, got=got[at], asked=99, also={"smaps": got[at]},
             migrated=migrated[at], failed=0, expected=None, checks={}, frames=None,
         )
         for at, group in enumerate(("pool", "fault"))
