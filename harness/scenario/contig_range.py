@@ -15,7 +15,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from harness import verdict
-from harness.errors import InputError
+from harness.errors import GuestCommandError, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.parse import vmstat
 from harness.parse.cma import Area
@@ -110,7 +110,15 @@ def lend(record: Recorder, area: Area, every: int, seed: int) -> None:
     # (mm/khugepaged.c: set_recommended_min_free_kbytes): no more of it would be lent.
     record.guest.write("/proc/sys/vm/min_free_kbytes", f"{_RESERVE}".encode())
     record.event("harness", "area", name=area.name, first=area.first, count=area.count)
-    record.event("harness", "emptied", pages=_emptied(record, area))
+    had = _emptied(record, area)
+    record.event("harness", "emptied", pages=had)
+    if not had:
+        # Whatever fails afterwards would say nothing of pins.
+        raise GuestCommandError(
+            f"not one buffer of {max(1, area.count // _PIECES)} pages can be had from the area "
+            f"{area.name}, in which nothing is pinned yet",
+            hint="see mm/cma.c: cma_alloc(), and what console.log says of the area",
+        )
     record.fill(area.first, area.count, every, seed)
 
 

@@ -412,7 +412,7 @@ def test_a_step_that_left_no_trace_is_no_pass(example: Example) -> None:
     events = drive(made, arms[0], Guest2()) + drive(made, arms[1], Guest2(moves=2500))
     left = [e for e in events if e.data.get("group") != "command (step 1)" or e.arm == "control"]
     answer = made.judge(arms, left, ledger(left), ())
-    assert answer.outcome is Outcome.INFRA and "step 1 (command)" in answer.reason
+    assert answer.outcome is Outcome.INFRA and "of attempt 1 nothing is on record" in answer.reason
     bad = [*left, Event("treated", "trigger", "step", {"number": 1})]
     answer = made.judge(arms, bad, ledger(bad), ())
     assert answer.outcome is Outcome.INFRA and "malformed" in answer.reason

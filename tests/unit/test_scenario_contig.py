@@ -11,6 +11,7 @@ import pytest
 from fake_guest import PINNER, FakeGuest
 
 from harness import scenario
+from harness.errors import GuestCommandError
 from harness.model import Event
 from harness.scenario.trigger import contig, user
 from harness.scenario.trigger.attempt import Done
@@ -28,6 +29,7 @@ class Lender(FakeGuest):
     def __init__(self) -> None:
         super().__init__()
         self.log, self.results = RESERVED, list[str]()
+        self.gives = True  # one buffer, while nothing is pinned
 
     def _answer(self, command: str) -> tuple[int, bytes, str]:
         if "> /dev/kmsg" in command:
@@ -61,8 +63,10 @@ class Lender(FakeGuest):
         elif path == contig.CONTROL and words[0] in ("alloc", "storm"):
             threads, tries = map(int, words[1:3]) if words[0] == "storm" else (1, 1)
             pages, align = words[-2:]
+            pfn, errno = (FIRST, 0) if self.gives else (0, -12)
+            self.gives = False
             for _ in range(threads * tries):
-                self.results.append(f"{len(self.results)} 0 {pages} {align} 0 -12 5000")
+                self.results.append(f"{len(self.results)} 0 {pages} {align} {pfn} {errno} 5000")
 
 
 @pytest.fixture
@@ -85,6 +89,14 @@ def test_areas_are_known_before_the_log_forgets_them(nobody: None) -> None:
     assert guest.log == "" and guest.done.count("dmesg") >= 1
     lent = next(e.data for e in events if e.data.get("trigger") == "lend")
     assert "vmstat nr_free_cma" in lent["checks"]
+
+
+def test_an_area_that_gives_nothing_is_told_before_anything_is_pinned(nobody: None) -> None:
+    guest = Lender()
+    guest.gives = False
+    with pytest.raises(GuestCommandError, match="not one buffer of 1024 pages can be had"):
+        CONTIG.drive(guest, CONTROL, 7, SMALL, lambda _: None)
+    assert not any(f"{PINNER}/control fill" in step for step in guest.done)
 
 
 def test_what_is_kept_free_is_lowered_before_pins_are_laid(nobody: None) -> None:
