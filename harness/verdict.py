@@ -38,7 +38,7 @@ from harness.model import (
 from harness.parse import pageflags
 from harness.parse.ledger import Pin
 from harness.seen import Seen, calls, gather
-from harness.witness import disagreements, examine, unsupported
+from harness.witness import CONTENTS, disagreements, examine, unsupported
 
 HELD_BACK = (PageState.STAYED, PageState.FAILED)
 _HOLDERS = 8  # ways of being held that a record keeps, the commonest
@@ -190,6 +190,7 @@ def judge(
         _crashed(splats)
         or _incomplete(seen, results, expected)
         or _leaking(seen, witnesses)
+        or _spoilt(seen)
         or _inconsistent(witnesses)
         or _failed(seen, results, expected)
         or _passed(results, expected)
@@ -286,6 +287,19 @@ def _leaking(seen: Sequence[Seen], witnesses: tuple[Witness, ...]) -> _Answer | 
                 "the calls are those that allocated; look at who had to free, on the path of a "
                 "page that moved, or of one that did not",
             )
+    return None
+
+
+def _spoilt(seen: Sequence[Seen]) -> _Answer | None:
+    """A process's pages have other contents: it is not in doubt how many were had."""
+    for each in seen:
+        for attempt in each.attempts:
+            if attempt.ok and attempt.checks.get(CONTENTS) is False:
+                said = (
+                    f"after {attempt.target} in the {each.plan.name} arm a process's pages have "
+                    f"other contents than it gave them{_told(attempt.said)}"
+                )
+                return Outcome.FAIL, said, "check who copies the pages, and who frees them"
     return None
 
 

@@ -515,6 +515,15 @@ def test_what_is_had_in_part_and_who_counts_it() -> None:
         assert "offline says 5" in lied.reason and f"smaps says {count}" in lied.reason
 
 
+def test_contents_that_were_spoilt_are_a_failure_and_no_contradiction() -> None:
+    part = {"got": 5, "asked": 8, "group": "huge pages", "expected": None}
+    found = judged(attempt(), attempt(number=2, checks={"contents": False}, **part))
+    assert found.outcome is Outcome.FAIL
+    assert "a process's pages have other contents than it gave them" in found.reason
+    whole = judged(attempt(), attempt(number=2, checks={"contents": True}, **part))
+    assert whole.outcome is Outcome.PASS
+
+
 def in_part(arm: str, got: tuple[int, int], migrated: tuple[int, int | None]) -> list[Event]:
     """Two groups of attempts: what was had in each, and what the kernel migrated for it."""
     return [
