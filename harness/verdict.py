@@ -421,13 +421,14 @@ def _fewer(treated: ArmResult, control: ArmResult, more: float) -> str:
     of hugetlb pages what lies about and compacts nothing for it.
     """
     plain, idle = _had(control), _idle(treated, control)
+    refused = {each.group for each in control.attempts if each.got is not None and not each.ok}
     if idle >= set(_had(treated)):
         return f"the kernel tried to migrate nothing for {', '.join(sorted(idle))}"
     for group, got in _had(treated).items():
         if group in idle:
             continue
         other = plain.get(group)
-        if other is None:
+        if other is None or group in refused:
             return f"the {control.name} arm did not try for {group}, so nothing can be compared"
         if got <= other * (1 + more):
             return (

@@ -263,8 +263,8 @@ def _failed(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     else:
         said = {(call.handle, abs(call.errno)) for call in seen.calls if call.errno}
         count = len({handle for handle, _ in said} & still)
-        failed = (row for row in rows if row.state is PageState.FAILED)
-        wrong = sum((row.handle, row.errno) not in said for row in failed)
+        refused = (row for row in rows if row.errno)  # one that moved all the same is among them
+        wrong = sum((row.handle, row.errno) not in said for row in refused)
         detail = f"{wrong} pages have another errno in the ledger" if wrong else ""
         yield claim.says("pinner moves", count, count == pages and not wrong, detail)
     grown = seen.delta("pgmigrate_fail", "outer")

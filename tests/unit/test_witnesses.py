@@ -317,6 +317,12 @@ def test_an_errno_that_the_record_does_not_know() -> None:
     assert "1 pages have another errno in the ledger" in spoilt.reason
 
 
+def test_an_errno_of_a_page_that_moved_is_on_record_as_well() -> None:
+    spoilt = verdict(row(0, errno=-16))
+    assert spoilt.outcome is Outcome.INCONSISTENT
+    assert "1 pages have another errno in the ledger" in spoilt.reason
+
+
 # --- taking away ---------------------------------------------------------------------------------
 
 
@@ -533,6 +539,18 @@ def in_part(arm: str, got: tuple[int, int], migrated: tuple[int, int | None]) ->
         )
         for at, group in enumerate(("pool", "fault"))
     ]  # fmt: skip
+
+
+def test_what_the_control_arm_was_refused_is_nothing_to_have_more_than() -> None:
+    case = Case()
+    refused = [
+        replace(each, data={**each.data, "ok": False, "errno": 22, "got": 0, "also": {}})
+        for each in in_part("control", (0, 0), (9, 9))
+    ]
+    every = [*case.events(), *refused, *in_part("treated", (20, 50), (9, 9))]
+    found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1))
+    assert found.outcome is Outcome.FAIL
+    assert "the control arm did not try for pool" in found.reason
 
 
 @pytest.mark.parametrize(
