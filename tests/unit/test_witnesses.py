@@ -476,6 +476,10 @@ def test_frames_that_were_taken_twice() -> None:
         twice = judged(first, attempt(number=2, frames=[again, 256], **said), held)
         assert twice.outcome is Outcome.INCONSISTENT
         assert "distinct frames says 1 (1 of them have frames of another)" in twice.reason
+    pin = [1, 9, 110, 1, 0, "stored"]
+    pinned = Event("treated", "pinner", "ledger", {"when": "held", "rows": [pin]})
+    kept = judged(first, attempt(number=2, frames=[356, 256], **said), pinned)
+    assert "commands says 2, pinner ledger held says 1 (1 pins are in frames" in kept.reason
     given_back = judged(first, held, attempt(number=2, frames=[100, 256], **said))
     assert given_back.outcome is Outcome.PASS, given_back.reason
 
