@@ -58,6 +58,8 @@ class Expectation:
     and of the rest any more than the control arm's will do.
     compacts: memory was compacted, which something must say. huge: the treated arm gets
     more huge pages by it. attempts: the arms try something; each says whether it had to succeed.
+    idle: what the kernel tried to migrate nothing for, in either arm, is passed over: an old one
+    compacts for some of what is tried and not for all of it.
     more: what can be had in part, the treated arm has more of than the control arm, by at least
     this share of that; None if nothing of the kind is tried. census: memory is counted after each
     of several rounds, and nothing leaks.
@@ -70,6 +72,7 @@ class Expectation:
     huge: bool = True
     attempts: bool = False
     more: float | None = None
+    idle: bool = True
     census: bool = False
 
 
@@ -385,7 +388,8 @@ def _told(said: str) -> str:
 def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation) -> str:
     """What the treated arm fell short of, "" if nothing."""
     moved, more = expected.moved, expected.more
-    if expected.barely is not None and control is not None and _idle(treated, control):
+    passed_over = _idle(treated, control) if control is not None and expected.idle else set[str]()
+    if expected.barely is not None and passed_over:
         moved, more = expected.barely, 0.0
     if treated.migrated < moved * treated.pinned:
         why = "; ".join(f"{pages} {reason}" for reason, pages in treated.reasons.items())
@@ -395,7 +399,7 @@ def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation
         )
     fewer = ""
     if more is not None and control is not None:
-        fewer = _fewer(treated, control, more)
+        fewer = _fewer(treated, control, more, passed_over)
     if fewer or not expected.huge:
         return fewer
     before, after = treated.order9_before, treated.order9_after
@@ -414,13 +418,14 @@ def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation
     return ""
 
 
-def _fewer(treated: ArmResult, control: ArmResult, more: float) -> str:
-    """What the treated arm had too little of beside the control arm, "" if nothing.
+def _fewer(treated: ArmResult, control: ArmResult, more: float, idle: set[str]) -> str:
+    """What the treated arm had too little of beside the control arm, "" if nothing; idle: the
+    groups that are passed over.
 
     Where the kernel migrated nothing in either arm, it says nothing of an owner: v3.11 gives a pool
     of hugetlb pages what lies about and compacts nothing for it.
     """
-    plain, idle = _had(control), _idle(treated, control)
+    plain = _had(control)
     refused = {each.group for each in control.attempts if each.got is not None and not each.ok}
     if idle >= set(_had(treated)):
         return f"the kernel tried to migrate nothing for {', '.join(sorted(idle))}"

@@ -613,6 +613,19 @@ def test_fewer_have_to_move_where_the_kernel_compacts_for_less(
         assert f"{moved} of 2000 pinned pages migrated, at least {share} had to" in found.reason
 
 
+def test_a_kernel_that_compacts_for_all_of_it_has_to() -> None:
+    case = Case()
+    every = [
+        *case.events(),
+        *in_part("control", (20, 50), (9, 0)),
+        *in_part("treated", (40, 50), (9, 0)),
+    ]
+    old, new = Expectation(more=0.1), Expectation(more=0.1, idle=False)
+    assert judge(case.arms, every, ledger(every), (), old).outcome is Outcome.PASS
+    found = judge(case.arms, every, ledger(every), (), new)
+    assert found.outcome is Outcome.FAIL and "of fault the treated arm had 50" in found.reason
+
+
 def test_arms_that_are_not_whole_have_no_witnesses() -> None:
     case = Case()
     plan = ArmPlan("third", "control", "plain")

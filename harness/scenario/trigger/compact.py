@@ -57,6 +57,12 @@ def probe(guest: Guest) -> None:
         )
 
 
+def for_all(guest: Guest) -> bool:
+    """Whether this kernel compacts for whoever wants a huge page, the pool of hugetlb among them;
+    v3.11 does not. It goes by a file that came in v4.1."""
+    return guest.run(f"[ -e {_NEWER} ]").status == 0
+
+
 def nodes(guest: Guest) -> list[str]:
     """The files that compact one node each; none on a kernel without NUMA."""
     return guest.run(f"ls -d {_NODES} 2>/dev/null").stdout.decode().split()
