@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from types import MappingProxyType
 
 from harness import verdict
+from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.scenario import compaction
 from harness.scenario.base import Default, Emit, Param, Params, Tree
@@ -23,7 +25,9 @@ from harness.scenario.trigger import compact, huge
 # three; with v3.11, which compacts nothing for hugetlb and soon defers the others, a seventh.
 EXPECTED = verdict.Expectation(compacts=False, huge=False, more=0.1, barely=0.05)
 _COMPACTS = "compacts"  # of the params: whether the kernel compacts for each of the three
+_FRAGMENTED = 0.4  # of the memory at least: what has no pins must not be enough for _ALL
 _MIB = 2
+_PAGES_IN_MIB = 256
 _POOL = 0.8  # of all memory, for the pool: a guest that gives more may let nobody in any more
 _ALL = 0.7  # of what is available: the rest is for small pages, and for the guest itself
 
@@ -43,6 +47,15 @@ class HugePages:
 
     def check(self, params: Params, memory_mib: int) -> None:
         compaction.SCENARIO.check(params, memory_mib)
+        laid = int(params["pages"]) * int(params["every"]) // _PAGES_IN_MIB
+        due = ceil(ceil(memory_mib * _FRAGMENTED) * _PAGES_IN_MIB / int(params["every"]))
+        if laid < memory_mib * _FRAGMENTED:
+            raise InputError(
+                f"one of every {params['every']} pages, {params['pages']} times, is {laid} MiB: "
+                f"less than {_FRAGMENTED:.0%} of a guest with {memory_mib} MiB, whose rest has all "
+                "huge pages that are asked for without a page that moves",
+                hint=f"give --set pages={due}, or --memory {int(laid / _FRAGMENTED)}",
+            )
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         return compaction.SCENARIO.arms(series_has_pinpage, params)
