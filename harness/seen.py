@@ -170,6 +170,12 @@ class Seen:
         return (self.begun | set(range(1, max(self.numbers, default=0)))) - self.numbers
 
     @property
+    def _told_no_lie(self) -> bool:
+        """Whether a self-test tests nothing. One that frees too little does so after all counts."""
+        after = self.counters.get("after", {})
+        return after.get("lie") in ("nocopy", "ghost", "keep") and after.get("lied") == 0
+
+    @property
     def gap(self) -> str:
         """What is missing for a verdict on this arm, "" if nothing is."""
         checked = self.grown("verified")
@@ -178,6 +184,7 @@ class Seen:
             (not self.whole, "the ledger was not read before and after its drive"),
             (not self.params, "its parameters were not recorded"),
             (mode not in (None, self.plan.mode), f"the pinner's mode was {mode}"),
+            (self._told_no_lie, "its owner was told to lie, and has not once done so"),
             (not self.driven, "its drive did not come to an end"),
             (bool(self._untold), f"of attempt {min(self._untold, default=0)} nothing is on record"),
             (not self.verified, "contents were not verified after the drive"),

@@ -14,6 +14,7 @@ What is expected of the arms:
 
 from __future__ import annotations
 
+import errno as numbers
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -61,7 +62,8 @@ class Expectation:
     idle: what the kernel tried to migrate nothing for, in either arm, is passed over: an old one
     compacts for some of what is tried and not for all of it.
     more: what can be had in part, the treated arm has more of than the control arm, by at least
-    this share of that; None if nothing of the kind is tried. census: memory is counted after each
+    this share of that; None if nothing of the kind is tried. refusals: what an attempt that had to
+    fail may have failed with, none: anything. census: memory is counted after each
     of several rounds, and nothing leaks.
     """
 
@@ -73,9 +75,12 @@ class Expectation:
     attempts: bool = False
     more: float | None = None
     idle: bool = True
+    refusals: frozenset[int] = frozenset()
     census: bool = False
 
 
+# What the kernel says of memory that it could not free, or that a signal ended the try at.
+HELD = frozenset({numbers.EBUSY, numbers.EAGAIN, numbers.EINTR, numbers.ENOMEM})
 COMPACTION = Expectation()
 
 NEXT = {
@@ -353,18 +358,19 @@ def _failed(
             )
             return Outcome.FAIL, said, "find out who moves pages that nobody may move"
     control = next((r for r in results if r.role == "control"), None)
-    unmet = [said for result in results if (said := _unmet(result))]
+    unmet = [said for result in results if (said := _unmet(result, expected.refusals))]
     for result in results:
         if result.role == "treated" and (said := _missed(result, control, expected)):
             unmet.append(said)
     return (Outcome.FAIL, "; moreover ".join(unmet), "") if unmet else None
 
 
-def _unmet(result: ArmResult) -> str:
-    """The attempts of an arm that went otherwise than they had to, "" if none did."""
+def _unmet(result: ArmResult, refusals: frozenset[int]) -> str:
+    """The attempts of an arm that went otherwise than they had to, "" if none did. refusals: see
+    Expectation."""
     wrong = [each for each in result.attempts if each.expected not in (None, each.ok)]
     if not wrong:
-        return ""
+        return _strange(result, refusals)
     named = [
         f"{each.trigger} of {each.target} "
         + (f"failed ({errorcode.get(each.errno, each.errno)})" if each.expected else "succeeded")
@@ -376,6 +382,20 @@ def _unmet(result: ArmResult) -> str:
     return (
         f"{len(wrong)} of {should} attempts in the {result.name} arm went wrong: "
         f"{', '.join(named)}{more}, which {way}{_told(wrong[0].said)}"
+    )
+
+
+def _strange(result: ArmResult, refusals: frozenset[int]) -> str:
+    """An attempt that failed as it had to, but for another reason, "" if there is none."""
+    failed = (each for each in result.attempts if each.expected is False and not each.ok)
+    other = [each for each in failed if refusals and each.errno not in refusals]
+    if not other:
+        return ""
+    first = other[0]
+    errno = errorcode.get(first.errno, first.errno)
+    return (
+        f"{len(other)} attempts in the {result.name} arm failed, as they had to, but not because "
+        f"pages were held: {first.trigger} of {first.target} with {errno}{_told(first.said)}"
     )
 
 

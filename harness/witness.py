@@ -8,6 +8,7 @@ lists the claims and their witnesses, what each can't see, and what comes of one
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -32,6 +33,11 @@ KERNEL = frozenset(
             "module references",
             "modules",
             "dmesg FAULT_INJECTION",
+            "numa_maps",
+            "HugePages_Free",
+            "vmstat htlb_buddy_alloc_success",
+            "vmstat thp_fault_alloc",
+            "khugepaged pages_collapsed",
         ),
     }
 )
@@ -46,6 +52,7 @@ _FIGURES = frozenset(
         ("commands", ATTEMPTS),
     }
 )
+_HAD = re.compile(r", attempt \d+$")  # claims of how much was had, whose figure is their first
 SLACK = 64  # huge pages that two readings may differ by
 # Pages that others may have isolated when nr_isolated is read: a batch of compaction in the
 # background and one of reclaim's (32 each), and what the counters of processors keep back where
@@ -73,8 +80,10 @@ def disagreements(witnesses: tuple[Witness, ...]) -> list[tuple[Witness, Witness
 def unsupported(witnesses: tuple[Witness, ...]) -> list[Witness]:
     """Figures that a verdict rests on which no witness of the kernel's bears out."""
     found = []
+    had = {(w.arm, w.claim): w for w in reversed(witnesses) if _HAD.search(w.claim)}
     for figure in witnesses:
-        if (figure.source, figure.claim) not in _FIGURES:
+        first = had.get((figure.arm, figure.claim)) is figure
+        if not first and (figure.source, figure.claim) not in _FIGURES:
             continue
         same = (w for w in witnesses if (w.arm, w.claim) == (figure.arm, figure.claim))
         if figure.count and not any(w.source in KERNEL and w.complete and w.agrees for w in same):

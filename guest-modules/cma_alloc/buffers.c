@@ -2,8 +2,10 @@
 /* Buffers, and the record of the attempts at them: a ring, the oldest go first */
 #define pr_fmt(fmt) "cma_alloc: " fmt
 
+#include <linux/atomic.h>
 #include <linux/ktime.h>
 #include <linux/list.h>
+#include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -11,6 +13,8 @@
 
 #include "cma_alloc.h"
 #include "../compat_cma.h"
+
+#define CMA_ALLOC_OURS	0x636d61UL	/* in page->private */
 
 struct cma_alloc_kept {
 	struct list_head list;
@@ -91,7 +95,36 @@ bool cma_alloc_get(u64 seq, struct cma_alloc_result *result)
 	return found;
 }
 
-/* Try to get a buffer, and note what came of it. */
+/*
+ * Say of each page that it is in one of our buffers, and give back whether one
+ * of them was in another already: the kernel has given it to two of us.
+ */
+static bool cma_alloc_claim(unsigned long pfn, unsigned int pages)
+{
+	bool twice = false;
+	unsigned int i;
+
+	for (i = 0; i < pages; i++) {
+		struct page *page = pfn_to_page(pfn + i);
+
+		if (xchg(&page->private, CMA_ALLOC_OURS) == CMA_ALLOC_OURS)
+			twice = true;
+	}
+	return twice;
+}
+
+static void cma_alloc_disclaim(unsigned long pfn, unsigned int pages)
+{
+	unsigned int i;
+
+	for (i = 0; i < pages; i++)
+		set_page_private(pfn_to_page(pfn + i), 0);
+}
+
+/*
+ * Try to get a buffer, and note what came of it. One with a page that another
+ * buffer has is not had, and not given back either: it is somebody else's.
+ */
 int cma_alloc_try(unsigned int thread, unsigned int pages, unsigned int align,
 		  struct cma_alloc_buffer *buffer)
 {
@@ -102,14 +135,18 @@ int cma_alloc_try(unsigned int thread, unsigned int pages, unsigned int align,
 
 	result.err = compat_cma_alloc(buffer, pages, align);
 	result.ns = ktime_to_ns(ktime_sub(ktime_get(), start));
-	if (!result.err)
+	if (!result.err) {
 		result.pfn = compat_cma_pfn(buffer);
+		if (cma_alloc_claim(result.pfn, pages))
+			result.err = -EEXIST;
+	}
 	cma_alloc_note(&result);
 	return result.err;
 }
 
 void cma_alloc_put(struct cma_alloc_buffer *buffer)
 {
+	cma_alloc_disclaim(compat_cma_pfn(buffer), buffer->pages);
 	compat_cma_free(buffer);
 }
 
@@ -146,7 +183,7 @@ int cma_alloc_free_all(void)
 	mutex_lock(&cma_alloc_kept_lock);
 	list_for_each_entry_safe(kept, next, &cma_alloc_list, list) {
 		list_del(&kept->list);
-		compat_cma_free(&kept->buffer);
+		cma_alloc_put(&kept->buffer);
 		kfree(kept);
 	}
 	cma_alloc_count = 0;

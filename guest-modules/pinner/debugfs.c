@@ -360,6 +360,7 @@ static int pinner_counters_show(struct seq_file *m, void *v)
 		{ "churn_errors", &c->churn_errors },
 		{ "churn_running", &c->churn_running },
 		{ "visits", &c->visits },
+		{ "lied", &c->lied },
 	};
 	unsigned int i;
 

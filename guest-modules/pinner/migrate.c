@@ -91,7 +91,8 @@ static void pinner_note_refused(struct pinner_object *obj, int err,
 
 /*
  * Lie ghost: note a move of an object that nobody has asked to move. It takes
- * the last ones, which the lowest-first order of compaction is the last to ask.
+ * the last ones, which the lowest-first order of compaction is the last to ask,
+ * and the first ones, for whoever begins at the other end.
  */
 static void pinner_ghost(void)
 {
@@ -102,13 +103,15 @@ static void pinner_ghost(void)
 
 	if (nth > PINNER_GHOSTS)
 		return;
-	obj = pinner_object_find(pinner_last_handle() - nth + 1);
+	obj = pinner_object_find(nth & 1 ? pinner_last_handle() - nth / 2 :
+					   nth / 2);
 	if (!obj)
 		return;
 	if (mutex_trylock(&obj->lock)) {
 		if (obj->page && !obj->moves) {
 			pfn = page_to_pfn(obj->page);
 			obj->claim = pfn ^ 1;
+			atomic_long_inc(&pinner_counters.lied);
 			pinner_note_moved(obj, pfn, obj->claim);
 		}
 		mutex_unlock(&obj->lock);
@@ -153,12 +156,15 @@ static int pinner_move(struct pinpage_system *psys, struct pinner_object *obj,
 
 	if (pinner_lie != PINNER_LIES_NOCOPY)
 		copy_highpage(newpage, page);
+	else
+		atomic_long_inc(&pinner_counters.lied);
 	set_page_private(newpage, obj->handle);
 	obj->page = newpage;
 	obj->claim = 0;
 	if (keep && !obj->kept) {
 		/* Lie: whatever becomes of it, it is read and written on */
 		obj->kept = page;
+		atomic_long_inc(&pinner_counters.lied);
 	} else {
 		set_page_private(page, 0);
 		if (COMPAT_PINPAGE_POSTED)

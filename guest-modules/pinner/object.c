@@ -210,7 +210,10 @@ static bool pinner_leaks(void)
 {
 	static atomic_t leaked = ATOMIC_INIT(0);
 
-	return pinner_lie == PINNER_LIES_LEAK && !atomic_xchg(&leaked, 1);
+	if (pinner_lie != PINNER_LIES_LEAK || atomic_xchg(&leaked, 1))
+		return false;
+	atomic_long_inc(&pinner_counters.lied);
+	return true;
 }
 
 /*

@@ -87,6 +87,7 @@ struct pinner_counters {
 	atomic_long_t churn_errors;	/* of these, not done, as for memory */
 	atomic_long_t churn_running;	/* threads */
 	atomic_long_t visits;		/* systems that came and went */
+	atomic_long_t lied;		/* times that the lie was told */
 };
 
 /* main.c */

@@ -26,7 +26,9 @@ from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import contig, huge, user
 from harness.scenario.trigger.attempt import Done
 
-EXPECTED = verdict.Expectation(pinned=1000, moved=0.1, compacts=False, huge=False, attempts=True)
+EXPECTED = verdict.Expectation(
+    pinned=1000, moved=0.1, compacts=False, huge=False, attempts=True, refusals=verdict.HELD
+)
 _PAGES_IN_MIB = 256
 _ANON = 1 << BITS["ANON"]
 _PIECES = 8  # in which the area is emptied beforehand

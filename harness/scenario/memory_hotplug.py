@@ -24,7 +24,9 @@ from harness.scenario.trigger import offline
 from harness.scenario.trigger.attempt import Done
 from harness.scenario.trigger.eat import eaten
 
-EXPECTED = verdict.Expectation(pinned=1000, moved=0.9, compacts=False, huge=False, attempts=True)
+EXPECTED = verdict.Expectation(
+    pinned=1000, moved=0.9, compacts=False, huge=False, attempts=True, refusals=verdict.HELD
+)
 _PAGES_IN_MIB = 256
 AUTO = "/sys/devices/system/memory/auto_online_blocks"
 _KINDS = ("online_movable", "online_kernel")

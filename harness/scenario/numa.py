@@ -22,7 +22,9 @@ from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import compact, offline, user
 from harness.scenario.trigger.attempt import Done
 
-EXPECTED = verdict.Expectation(pinned=500, moved=0.9, compacts=True, huge=False, attempts=True)
+EXPECTED = verdict.Expectation(
+    pinned=500, moved=0.9, compacts=True, huge=False, attempts=True, refusals=verdict.HELD
+)
 HOME, AWAY = 0, 1
 _PAGES_IN_MIB = 256
 _GAP = 2  # of so many blocks the last is left to the process

@@ -291,6 +291,24 @@ def test_a_storm_tells_each_of_its_tries() -> None:
     assert (first.errno, second.errno) == (0, 12)
     assert first.frames is None  # it was given back
     assert second.seconds == pytest.approx(7e-6)
+    # The kernel has not counted the one that was had, and says nothing of the other.
+    assert (first.checks, second.checks) == ({"vmstat cma_alloc_success": False}, {})
+
+
+def test_a_storm_whose_buffers_the_kernel_has_counted() -> None:
+    guest = Scripted()
+    made = buffers(guest, ["0 0 64 6 4096 0 5000\n1 1 64 6 4096 0 7000\n"])
+    counted = iter((3, 5))
+    read = guest.read
+
+    def reading(path: str, *, timeout: float = 30) -> bytes:
+        if path == "/proc/vmstat":
+            guest.files[path] = f"cma_alloc_success {next(counted)}\n"
+        return read(path)
+
+    guest.read = reading  # type: ignore[method-assign]
+    found = made.storm(2, 1, 64, 6)
+    assert [done.checks for done in found] == [{"vmstat cma_alloc_success": True}] * 2
 
 
 def test_a_kernel_without_areas_is_skipped() -> None:

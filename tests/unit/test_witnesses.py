@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from made_evidence import BUDDY, FIRST, MOVED, PAGES, TARGET, TREATED, Case, Spo
 from harness.errors import EvidenceError
 from harness.model import ArmPlan, Event, Outcome, Verdict
 from harness.parse.pageflags import BITS
-from harness.verdict import Expectation, judge, ledger
+from harness.verdict import HELD, Expectation, judge, ledger
 from harness.witness import KERNEL, disagreements
 
 DOC = (Path(__file__).parents[2] / "harness" / "WITNESSES.md").read_text()
@@ -444,9 +445,9 @@ def test_attempts_and_what_is_asked_beside() -> None:
 
 
 def test_an_attempt_is_ok_if_and_only_if_it_has_no_errno() -> None:
-    for ok, errno in ((True, 16), (False, 0)):
-        with pytest.raises(EvidenceError, match=f"with errno {errno}"):
-            judged(attempt(ok=ok, errno=errno))
+    for ok, number in ((True, 16), (False, 0)):
+        with pytest.raises(EvidenceError, match=f"with errno {number}"):
+            judged(attempt(ok=ok, errno=number))
 
 
 def test_an_attempt_that_is_not_on_record() -> None:
@@ -517,16 +518,20 @@ def test_an_attempt_that_went_wrong_is_quoted() -> None:
 
 def test_what_is_had_in_part_and_who_counts_it() -> None:
     part = {"got": 5, "asked": 8, "group": "huge pages", "expected": None, "checks": {}}
-    honest = judged(attempt(), attempt(number=2, also={"smaps": 5}, **part))
+    honest = judged(attempt(), attempt(number=2, also={"HugePages_Free": 5}, **part))
     assert honest.outcome is Outcome.PASS, honest.reason
+    for nobody in ({}, {"its own words": 5}):
+        alone = judged(attempt(), attempt(number=2, also=nobody, **part))
+        assert alone.outcome is Outcome.INCONSISTENT
+        assert "no independent witness bears it out" in alone.reason
     for count in (4, 6):
-        lied = judged(attempt(), attempt(number=2, also={"smaps": count}, **part))
+        lied = judged(attempt(), attempt(number=2, also={"HugePages_Free": count}, **part))
         assert lied.outcome is Outcome.INCONSISTENT
-        assert "offline says 5" in lied.reason and f"smaps says {count}" in lied.reason
+        assert "offline says 5" in lied.reason and f"HugePages_Free says {count}" in lied.reason
 
 
 def test_contents_that_were_spoilt_are_a_failure_and_no_contradiction() -> None:
-    part = {"got": 5, "asked": 8, "group": "huge pages", "expected": None}
+    part = {"got": 5, "asked": 8, "group": "huge pages", "expected": None, "also": {"numa_maps": 5}}
     found = judged(attempt(), attempt(number=2, checks={"contents": False}, **part))
     assert found.outcome is Outcome.FAIL
     assert "a process's pages have other contents than it gave them" in found.reason
@@ -534,11 +539,43 @@ def test_contents_that_were_spoilt_are_a_failure_and_no_contradiction() -> None:
     assert whole.outcome is Outcome.PASS
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EBUSY, ""),
+        (errno.EINTR, ""),
+        (errno.EINVAL, "1 attempts in the control arm failed, as they had to, but not because"),
+    ],
+)
+def test_what_had_to_fail_fails_for_pages_that_are_held(number: int, words: str) -> None:
+    case = Case()
+    plain = attempt("control", ok=False, expected=False, checks={"sysfs state": False})
+    every = [*case.events(), Event("control", "trigger", "attempt", plain.data | {"errno": number})]
+    every.append(attempt())
+    found = judge(case.arms, every, ledger(every), (), Expectation(attempts=True, refusals=HELD))
+    assert found.outcome is (Outcome.FAIL if words else Outcome.PASS)
+    assert words in found.reason and (not words or "with EINVAL" in found.reason)
+
+
+@pytest.mark.parametrize(("told", "outcome"), [(0, Outcome.INFRA), (3, Outcome.PASS)])
+def test_an_owner_that_was_to_lie_and_did_not_has_tested_nothing(
+    told: int, outcome: Outcome
+) -> None:
+    case = Case()
+    every = [
+        replace(e, data=e.data | {"values": e.data["values"] | {"lie": "ghost", "lied": told}})
+        if (e.source, e.name, e.data.get("when")) == ("pinner", "counters", "after")
+        else e
+        for e in case.events()
+    ]
+    assert judge(case.arms, every, ledger(every), ()).outcome is outcome
+
+
 def in_part(arm: str, got: tuple[int, int], migrated: tuple[int, int | None]) -> list[Event]:
     """Two groups of attempts: what was had in each, and what the kernel migrated for it."""
     return [
         attempt(
-            arm, group=group, number=at + 1, got=got[at], asked=99, also={"smaps": got[at]},
+            arm, group=group, number=at + 1, got=got[at], asked=99, also={"numa_maps": got[at]},
             migrated=migrated[at], failed=0, expected=None, checks={}, frames=None,
         )
         for at, group in enumerate(("pool", "fault"))

@@ -85,7 +85,10 @@ class Attempts:
         seconds = time.monotonic() - began if done.seconds is None else done.seconds
         after = self._around(0, marks.ends(number))
         facts = _Facts(trigger, target, group or trigger, expected, pins, tuple(provokes), alone)
-        migrated, failed = (last - first for first, last in zip(before, after, strict=True))
+        migrated, failed = (
+            None if first is None or last is None else last - first
+            for first, last in zip(before, after, strict=True)
+        )
         self._event(number, facts, done, seconds, migrated, failed)
         return done
 
@@ -112,12 +115,13 @@ class Attempts:
         self._number += 1
         return self._number
 
-    def _around(self, number: int, line: str) -> tuple[int, ...]:
-        """Mark what comes now, and read the counters: one command, as each takes its time."""
+    def _around(self, number: int, line: str) -> tuple[int | None, ...]:
+        """Mark what comes now, and read the counters: one command, as each takes its time. None:
+        this kernel does not count that."""
         mark = self._window.marking(number)
         command = f"echo '<5>{line}' > /dev/kmsg; {mark}; cat /proc/vmstat"
         values = vmstat.vmstat(self._record.guest.must(command, timeout=60))
-        return tuple(values.get(name, 0) for name in _COUNTERS)
+        return tuple(values.get(name) for name in _COUNTERS)
 
     def _event(
         self,

@@ -85,11 +85,19 @@ class Buffers:
         return Done(taken.errno, taken.said, taken.frames, taken.seconds, checks)
 
     def storm(self, threads: int, tries: int, pages: int, align: int) -> Sequence[Done]:
-        """Buffers got and given back by threads side by side: what came of each."""
+        """Buffers got and given back by threads side by side: what came of each. One with a page
+        that another has at that moment was not had (EEXIST)."""
+        before = self._successes()
         self._control(f"storm {threads} {tries} {pages} {align}")
+        results = self._results()
+        after = self._successes()
+        checks = {}
+        if before is not None and after is not None:
+            had = sum(not result.errno for result in results)
+            checks[f"vmstat {SUCCESS}"] = after - before >= had
         return [
-            Done(each.errno, each.said, None, each.seconds)
-            for each in map(self._taken, self._results())
+            Done(each.errno, each.said, None, each.seconds, {} if each.errno else checks)
+            for each in map(self._taken, results)
         ]
 
     def free_all(self) -> None:
