@@ -284,6 +284,12 @@ def test_a_buffer_from_elsewhere_was_not_had() -> None:
     assert "outside of the area" in done.said
 
 
+def test_a_buffer_that_another_has_was_not_had_whatever_the_kernel_counts() -> None:
+    done = buffers(Scripted(), ["0 0 64 6 4096 -17 5000\n"]).alloc(64, 6)
+    assert (done.errno, done.frames, done.checks) == (errno.EEXIST, None, {})
+    assert done.said == "the kernel has given pages of it twice, at pfn 4096"
+
+
 def test_a_storm_tells_each_of_its_tries() -> None:
     guest = Scripted()
     made = buffers(guest, ["0 0 64 6 4096 0 5000\n1 1 64 6 0 -12 7000\n"])

@@ -7,6 +7,7 @@ and side by side; debugfs (CONFIG_CMA_DEBUGFS, mm/cma_debug.c, since v4.1) takes
 
 from __future__ import annotations
 
+import errno as numbers
 from collections.abc import Sequence
 
 from harness.errors import CannotRun, EvidenceError, GuestCommandError
@@ -78,7 +79,7 @@ class Buffers:
         taken = self._taken(result)
         checks = {}
         after = self._successes()
-        if before is not None and after is not None:
+        if before is not None and after is not None and taken.errno != numbers.EEXIST:
             checks[f"vmstat {SUCCESS}"] = after > before
         if taken.frames is not None:
             checks["pageflags"] = self._record.taken(*taken.frames)
@@ -121,7 +122,9 @@ class Buffers:
 
     def _taken(self, result: cma.Result) -> Done:
         if result.errno:
-            return Done(-result.errno, "", None, result.seconds)
+            twice = result.errno == -numbers.EEXIST
+            said = f"the kernel has given pages of it twice, at pfn {result.pfn}" if twice else ""
+            return Done(-result.errno, said, None, result.seconds)
         if not self._area.has(result.pfn, result.pages):
             said = f"it lies at pfn {result.pfn}, outside of the area {self._area.name}"
             return Done(12, said, None, result.seconds)  # ENOMEM: what the area answered
