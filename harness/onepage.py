@@ -190,7 +190,7 @@ def lines(facts: Facts, fate: Fate) -> list[tuple[str, str]]:
         state = "not there"
     rows = [
         ("page", f"{facts.pfn} ({facts.pfn:#x}), {state}"),
-        ("flags", f"{' '.join(facts.names) or 'none'}  ({facts.flags:#x})"),
+        ("flags", f"{' '.join(facts.names) or 'none in /proc/kpageflags'}  ({facts.flags:#x})"),
         ("count", _count(facts)),
         ("zone", _zone(facts)),
         ("memory block", _block_line(facts)),

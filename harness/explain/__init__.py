@@ -11,7 +11,7 @@ from difflib import get_close_matches
 
 from harness import spec
 from harness.errors import InputError
-from harness.explain.account import Account, accounts, of_record, shown
+from harness.explain.account import Account, accounts, flag_words, of_record, shown
 from harness.explain.classify import Facts
 from harness.explain.places import Found, Places
 from harness.reason import Reason
@@ -22,6 +22,7 @@ __all__ = [
     "Found",
     "Places",
     "accounts",
+    "flag_words",
     "known",
     "of_record",
     "reason",

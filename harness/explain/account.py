@@ -81,12 +81,17 @@ def page_words(row: LedgerRow) -> str:
     if row.allocated:
         words.append(f"allocated by {row.allocated}")
     if row.flags:
-        words.append(f"flags {row.flags}")
+        words.append(flag_words(row.flags))
     if row.refcount is not None:
         words.append(f"refcount {row.refcount}")
     if row.mapcount is not None:
         words.append(f"mapcount {row.mapcount}")
     return f"{', '.join(words)}; {row.reason}"
+
+
+def flag_words(flags: str) -> str:
+    """PG_pin is none of those that the kernel shows there."""
+    return "no flag that /proc/kpageflags shows" if flags == "none" else f"flags {flags}"
 
 
 def attempt_words(tried: Attempt) -> str:

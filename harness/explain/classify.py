@@ -33,6 +33,7 @@ BUSY_RANGE = re.compile(
     r"\balloc failed, req-size: \d+ pages, ret: -16\b|\btest_pages_isolated\([0-9a-f, ]+\) failed"
 )
 FULL_AREA = re.compile(r"\balloc failed, req-size: \d+ pages, ret: -12\b")
+_PAGES = re.compile(r"^(\d{1,9}) pages\b")  # that a buffer was to have
 _DUMPED = re.compile(r"^([a-z][a-z ]*), pfn ")
 _COUNTS = re.compile(r"\brefcount (-?\d+), mapcount (-?\d+)(?:, ([\w|=]+))?(?:, |$)")
 
@@ -44,13 +45,15 @@ class Facts:
     released: page frame → its flags, by name, that it had each time that it was looked at after the
     drive: of a frame that is not in it, no flag is known to have stayed. log: attempt → lines of
     the kernel log that it made. starved: attempts during which an allocation failed loudly. zones:
-    memory block → ``kernel`` or ``movable``, as it was brought online.
+    memory block → ``kernel`` or ``movable``, as it was brought online. unpinned: the longest run of
+    frames of the contiguous area without a page that stayed pinned all the time, None if not known.
     """
 
     released: Mapping[int, frozenset[str]] = field(default_factory=dict)
     log: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     starved: frozenset[int] = frozenset()
     zones: Mapping[str, str] = field(default_factory=dict)
+    unpinned: int | None = None
 
 
 def page(row: LedgerRow, facts: Facts) -> str:
@@ -146,6 +149,9 @@ def _contig(tried: Attempt, facts: Facts) -> str:
         return "alloc-contig-busy"
     if any(_why(page) == "migration failure" for page in tried.blockers):
         return "alloc-contig-busy"
+    pages = _PAGES.match(tried.target)
+    if pages and facts.unpinned is not None and int(pages[1]) > facts.unpinned:
+        return "alloc-contig-busy"  # wherever it was tried, a pin was in it
     if tried.errno == numbers.ENOMEM or any(FULL_AREA.search(line) for line in lines):
         return "cma-none"
     return UNKNOWN

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from harness.errors import EvidenceError
 from harness.explain.classify import BUSY_RANGE, FULL_AREA, Facts
@@ -45,6 +46,8 @@ _WANTED = frozenset(
         ("pageflags", "flags"),
         ("memory", "block"),
         ("vmstat", "vmstat"),
+        ("harness", "area"),
+        ("pinner", "ledger"),
         ("trace", "mm_migrate_pages"),
     }
 )
@@ -54,6 +57,8 @@ def facts(arm: str, events: Iterable[Event], console: str, splats: Sequence[Spla
     """EvidenceError where an event has not the form that its name promises."""
     released: dict[int, frozenset[str]] = {}
     zones: dict[str, str] = {}
+    area: tuple[int, int] | None = None
+    pinned: dict[str, dict[int, int]] = {}
     for event in events:
         if event.arm != arm:
             continue
@@ -63,22 +68,49 @@ def facts(arm: str, events: Iterable[Event], console: str, splats: Sequence[Spla
                 zones[str(event.data["block"])] = "movable" if movable else "kernel"
             elif (event.source, event.name) == ("pageflags", "flags"):
                 _released(released, event)
+            elif (event.source, event.name) == ("harness", "area"):
+                area = _number(event.data["first"]), _number(event.data["count"])
+            elif (event.source, event.name) == ("pinner", "ledger"):
+                pinned[str(event.data["when"])] = _frames(event.data["rows"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _malformed(event, error) from error
     starved = frozenset(s.during for s in splats if s.arm == arm and s.kind == _STARVED)
-    return Facts(released, log(console.splitlines()), starved - {0}, zones)
+    lines = log(console.splitlines())
+    return Facts(released, lines, starved - {0}, zones, _unpinned(area, pinned))
+
+
+def _frames(rows: object) -> dict[int, int]:
+    """Handle → frame, of a ledger."""
+    found = {}
+    for row in _list(rows, "rows"):
+        handle, _, frame, *_ = _list(row, "a row")
+        found[_number(handle)] = _number(frame)
+    return found
+
+
+def _unpinned(area: tuple[int, int] | None, pinned: Mapping[str, Mapping[int, int]]) -> int | None:
+    """See Facts. A page that is in the same frame before and after was there all the time, or was
+    brought back to it, which nobody does."""
+    if area is None or not {"before", "after"} <= pinned.keys():
+        return None
+    first, count = area
+    after = pinned["after"]
+    frames = sorted(f for handle, f in pinned["before"].items() if after.get(handle) == f)
+    edges = [first - 1, *(f for f in frames if first <= f < first + count), first + count]
+    return max(later - earlier - 1 for earlier, later in pairwise(edges))
+
+
+def _list(value: object, what: str) -> Sequence[object]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"{what} is no list")
+    return value
 
 
 def _released(known: dict[int, frozenset[str]], event: Event) -> None:
     if event.data["when"] != "released":
         return
-    frames = event.data["frames"]
-    if not isinstance(frames, Sequence) or isinstance(frames, str):
-        raise TypeError("frames are no list")
-    for row in frames:
-        if not isinstance(row, Sequence) or isinstance(row, str):
-            raise TypeError("a frame has no flags")
-        frame, flags = (_number(value) for value in row)
+    for row in _list(event.data["frames"], "frames"):
+        frame, flags = (_number(value) for value in _list(row, "a frame's flags"))
         names = frozenset(pageflags.names(flags))
         known[frame] = known.get(frame, names) & names
 

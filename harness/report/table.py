@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.explain import of_record, shown
+from harness.explain import flag_words, of_record, shown
 from harness.model import ArmResult, Finding, Holders, Outcome, RunRecord, Splat, Witness
 from harness.report import frames, picture
 from harness.report.explained import one_line
@@ -113,8 +113,7 @@ def _holder(holders: Holders) -> str:
     if holders.allocated:
         words.append(f"allocated by {holders.allocated}")
     if holders.flags:
-        none = "no flag that /proc/kpageflags shows"
-        words.append(none if holders.flags == "none" else f"flags {holders.flags}")
+        words.append(flag_words(holders.flags))
     words += [
         f"{name} {count}"
         for name, count in (("refcount", holders.refcount), ("mapcount", holders.mapcount))

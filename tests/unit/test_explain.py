@@ -26,7 +26,7 @@ from harness.explain import classify, evidence
 from harness.explain.account import Account, accounts, shown
 from harness.explain.classify import Facts
 from harness.explain.places import Places, functions
-from harness.model import Attempt, Event, LedgerRow, PageState, Splat
+from harness.model import JSON, Attempt, Event, LedgerRow, PageState, Splat
 from harness.parse import marks
 from harness.reason import UNKNOWN, Spot
 from harness.report import explained, told
@@ -214,6 +214,32 @@ def test_an_attempt_is_told_by_what_came_of_it(attempt: Attempt, code: str) -> N
         zones={"memory34": "kernel", "memory35": "movable"},
     )
     assert classify.attempt(attempt, (), facts) == code
+
+
+@pytest.mark.parametrize(
+    ("after", "pages", "code"),
+    [
+        # Pins at 110 and 130 of the frames 100 to 149: runs of 10, 19 and 19.
+        ((110, 130), 20, "alloc-contig-busy"),
+        ((110, 130), 19, "cma-none"),
+        ((110, 170), 20, "cma-none"),  # one has moved away
+    ],
+)
+def test_pins_that_stayed_in_the_area_were_in_the_way(
+    after: tuple[int, int], pages: int, code: str
+) -> None:
+    def rows(*frames: int) -> list[JSON]:
+        return [[at, frame, frame, 0, 0, "stored"] for at, frame in enumerate(frames, 1)]
+
+    events = [
+        Event("control", "harness", "area", {"name": "reserved", "first": 100, "count": 50}),
+        Event("control", "pinner", "ledger", {"when": "before", "rows": rows(110, 130)}),
+        Event("control", "pinner", "ledger", {"when": "after", "rows": rows(*after)}),
+    ]
+    asked = replace(tried("contig", errno.ENOMEM), target=f"{pages} pages by 2 threads")
+    found = evidence.facts("control", events, "", ())
+    assert classify.attempt(asked, (), found) == code
+    assert classify.attempt(asked, (), evidence.facts("control", events[:2], "", ())) == "cma-none"
 
 
 def test_an_unplug_follows_from_an_offline_that_failed() -> None:
