@@ -20,7 +20,7 @@ from harness.cli.options import (
     out,
     progress_shown,
 )
-from harness.errors import InputError, PinpageError
+from harness.errors import InputError, PinpageError, SourceUnavailable
 from harness.model import RunSpec
 from harness.report.explained import Tree
 from harness.report.text import visible
@@ -66,11 +66,17 @@ def explain_command(what: str | None, as_json: bool, **options: Any) -> None:
             hint="runs are under ~/.local/state/pinpage/runs, or where --keep said",
         )
     reason = explain.reason(what)
-    tree = _tree(Words(options).spec())
+    tree, why = None, ""
+    try:
+        tree = _tree(Words(options).spec())
+    except SourceUnavailable as error:
+        why = f"no places in the source: {error.message}; {error.hint}"
     if as_json:
         out(report.explained.as_json(reason, tree))
     else:
         _print(report.explained.whole(reason, tree))
+    if why:
+        click.echo(visible(why), err=True)
 
 
 def _print(lines: Any) -> None:

@@ -18,10 +18,10 @@ from made_evidence import Case
 from rich.console import Console
 from test_report import record
 
-from harness import explain, report, resources, spec
+from harness import explain, pipeline, report, resources, spec
 from harness.build.blame import Blame
 from harness.cli import cli
-from harness.errors import InputError, PinpageError
+from harness.errors import InputError, PinpageError, SourceUnavailable
 from harness.explain import classify, evidence
 from harness.explain.account import Account, accounts, shown
 from harness.explain.classify import Facts
@@ -641,3 +641,15 @@ def test_a_code_before_a_folder_of_that_name(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     code, out = call("busy-count", "--tree", TOY, "--series", "none")
     assert code == 0 and "busy-count: somebody" in out
+
+
+def test_a_code_is_told_where_no_tree_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(chosen: object, progress: object) -> None:
+        raise SourceUnavailable("no source of kernel 3.11 can be had", hint="set a variable")
+
+    monkeypatch.setattr(pipeline, "fetch", none)
+    code, out = call("busy-count", "--kernel", "3.11")
+    assert code == 0 and "A page moves only while" in out and "what to do" in out
+    assert "no places in the source: no source of kernel 3.11 can be had; set a variable" in out
+    code, out = call("busy-count", "--kernel", "3.11", "--json")
+    assert code == 0 and '"tree": null' in out
