@@ -38,7 +38,7 @@ _COLOURS = {
 }
 _PIN = "#d55e00"
 _CMA = "#0072b2"
-_SIGNS = {"free": ".", "movable": "o", "huge": "H", "kernel": "#", "offline": " "}
+_SIGNS = {"free": ".", "movable": "o", "huge": "H", "kernel": "#", "offline": "_"}
 _STYLES = {"free": "dim", "movable": "cyan", "huge": "green", "kernel": "dim", "offline": ""}
 _SAID = {
     "free": "free",
@@ -254,8 +254,11 @@ def terminal(record: RunRecord, width: int) -> Text | None:
                 text.append(sign * len(list(same)), style=style)
             text.append("\n")
     each = "a pageblock" if step == 1 else f"{step} pageblocks"
+    gone = any(cell.kind == "offline" and not cell.pins for grid in found for cell in grid.cells)
     text.append(
-        f"  P p many or few pins, . free, o movable, # kernel's, H huge; a cell is {each}", "dim"
+        "  P p many or few pins, . free, o movable, # kernel's, H huge"
+        f"{', _ offline' if gone else ''}; a cell is {each}",
+        "dim",
     )
     return text
 

@@ -134,7 +134,7 @@ def test_on_a_terminal_pins_stand_out_without_colour() -> None:
     assert text is not None
     lines = text.plain.splitlines()
     assert lines[1] == "  PPPP##" or lines[1] == "  pppp##"
-    assert lines[7] == "  ....P "
+    assert lines[7] == "  ....P_" and ", _ offline" in lines[-1]
     assert text.plain.isascii()
 
 
