@@ -528,7 +528,8 @@ class Splat:
     fatal: the machine cannot go on after it. arm: whose console it stands in. during: the number
     of the attempt that went on when it began, 0 if none did. provoked: it belongs to what that
     attempt provokes, and is no complaint of the kernel's about itself. frames and culprit: of a
-    build of ours, what its symbols say of the report.
+    build of ours, what its symbols say of the report. again: further reports of the same that the
+    console has, and nobody else.
     """
 
     kind: str
@@ -543,6 +544,7 @@ class Splat:
     provoked: bool = False
     frames: tuple[Frame, ...] = ()
     culprit: Culprit | None = None
+    again: int = 0
 
 
 class PageState(StrEnum):

@@ -217,7 +217,8 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     if not splats:
         return None
     first = next((splat for splat in splats if splat.fatal), splats[0])
-    more = f" (reports in all: {len(splats)})" if len(splats) > 1 else ""
+    count = sum(1 + splat.again for splat in splats)
+    more = f" (reports in all: {count:,})" if count > 1 else ""
     where = f" in {first.function}" if first.function and first.function not in first.title else ""
     blame = f"; blame: {first.culprit.said}" if first.culprit is not None else ""
     next_step = "" if first.first_line else unreferenced.NEXT

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from harness.model import Splat
 
+_ALIKE = 4  # reports of the same that are kept
+_VARIES = re.compile(r"0x[0-9a-f]+|\d+")  # in a title
 _MARK = re.compile(r"\bpinpage: attempt (\d{1,9}) (begins|ends)\b")
 
 
@@ -37,6 +40,25 @@ def spans(lines: Iterable[str]) -> list[tuple[int, int, int]]:
             found.append((number, open_at.pop(number), last))
     found += [(number, first, last) for number, first in open_at.items()]
     return sorted(found, key=lambda span: span[1])
+
+
+def thinned(splats: Iterable[Splat]) -> list[Splat]:
+    """The first few of those that say the same in one attempt: a bug in a loop may report itself
+    ten thousand times. The first of all knows how many more there were."""
+    kept: list[Splat] = []
+    alike: dict[tuple[object, ...], list[int]] = {}
+    dropped: Counter[int] = Counter()
+    for splat in splats:
+        what = _VARIES.sub("#", splat.title)
+        of = (splat.arm, splat.during, splat.fatal, splat.provoked)
+        own = alike.setdefault((splat.kind, splat.function, what, *of), [])
+        if len(own) < _ALIKE:
+            own.append(len(kept))
+            kept.append(replace(splat, again=0))
+        else:
+            dropped[own[0]] += 1
+        dropped[own[0]] += splat.again
+    return [replace(splat, again=dropped[at]) for at, splat in enumerate(kept)]
 
 
 def attribute(splats: Iterable[Splat], lines: Sequence[str], arm: str) -> list[Splat]:

@@ -107,7 +107,8 @@ def _judged(
         if isinstance(error, GuestError):
             # Those of the console as it was then: what went on since is the same report.
             found = {splat.first_line for splat in state.splats}
-            state.splats += [s for s in error.splats if s.first_line not in found]
+            further = [s for s in error.splats if s.first_line not in found]
+            state.splats = marks.thinned([*state.splats, *further])
         _explain(state, progress)
         answer = verdict.from_error(error, state.arms, state.events, state.splats)
         kind = type(error).__name__
@@ -214,7 +215,7 @@ def _apart(
     except (GuestError, CannotRun) as error:
         data = {"outcome": str(error.outcome), "message": str(error)}
     state.events.append(Event(arm.name, "harness", "ended", data))
-    for each in splat.find(state.console.get(arm.name, "").splitlines()):
+    for each in marks.thinned(splat.find(state.console.get(arm.name, "").splitlines())):
         report: dict[str, JSON] = {
             "kind": each.kind,
             "title": each.title,
@@ -253,7 +254,7 @@ def _one_arm(
         text = log.read_text(errors="replace") if log.is_file() else ""
         state.console[arm.name] = text
         lines = text.splitlines()
-        state.splats += marks.attribute(splat.find(lines), lines, arm.name)
+        state.splats += marks.thinned(marks.attribute(splat.find(lines), lines, arm.name))
 
 
 def left_out(words: RunSpec, progress: Progress) -> Iterator[tuple[str, str, RunRecord]]:

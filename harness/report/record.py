@@ -152,6 +152,7 @@ def _splat(splat: Splat) -> dict[str, Any]:
         "arm": splat.arm,
         "during": splat.during,
         "provoked": splat.provoked,
+        "again": splat.again,
         **symbols(splat),
         "report": splat.report,
     }

@@ -322,8 +322,9 @@ def _splats(splats: tuple[Splat, ...]) -> RenderableType:
         if each is first:
             for line in frames.lines(each, _FRAMES):
                 lines.append(f"  {visible(line)}\n", style="dim")
-    if len(splats) > _SPLATS:
-        lines.append(f"and {len(splats) - _SPLATS} more\n", style="dim")
+    more = sum(each.again for each in splats) + max(0, len(splats) - _SPLATS)
+    if more:
+        lines.append(f"and {more:,} more\n", style="dim")
     lines.rstrip()
     return Padding(lines, (1, 0, 0, 0))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -145,3 +146,19 @@ def test_numa_maps_counts_the_mapping_that_holds_the_address() -> None:
     assert userpages.on_nodes(text, 0x1000) is None
     with pytest.raises(EvidenceError):
         userpages.on_nodes("hello\n", 0x1000)
+
+
+def test_a_bug_in_a_loop_is_kept_a_few_times_and_counted() -> None:
+    def report(line: int, title: str, kind: str = "KASAN", arm: str = "treated") -> Splat:
+        return Splat(kind, title, "f", line, line + 5, "…", arm=arm)
+
+    many = [report(10 * n, f"BUG: KASAN: use-after-free in f+0x{n:x}/0x82") for n in range(1000)]
+    other = report(7, "BUG: Bad page state", "BUG")
+    elsewhere = replace(many[3], arm="control")
+    found = marks.thinned([*many[:500], other, *many[500:], elsewhere])
+    assert [(each.first_line, each.again) for each in found] == [
+        *((0, 996), (10, 0), (20, 0), (30, 0)),
+        *((7, 0), (30, 0)),
+    ]
+    assert marks.thinned(found) == found
+    assert marks.thinned([*found, many[9]])[0].again == 997
