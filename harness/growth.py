@@ -5,9 +5,12 @@ The rule. A run has working rounds, of two sizes, and idle ones, in which the sa
 the work. Of a count that is read after each, ``LEAKS`` says that it leaks where
 
 1. it grew in every working round, and in each by more than in any idle one;
-2. by about as much each time: from round to round, or for each operation, the largest growth is at
-   most ``ALIKE`` times the smallest, as how many pages fail, and leak by it, differs a little;
-3. and it is not given back: over all rounds it grew by more than half of that.
+2. by about as much each time: from round to round, for each operation, or for each page that moved,
+   the largest growth is at most ``ALIKE`` times the smallest, as how many pages fail, and leak by
+   it, differs a little;
+3. and it is not given back: over all rounds it grew by more than half of that;
+4. and what grew by less than ``FEW`` a round did so in ``SURE`` of them: a process takes a page
+   more now and then, and did in each of four.
 
 Noise that goes up and down fails the first in one round of two. What fills up, as a cache does or
 the stacks that page_owner remembers, fails it once it is full. What drifts by itself drifts in the
@@ -27,6 +30,7 @@ from itertools import pairwise
 WORKING = 4  # rounds of work that are needed to tell, and IDLE others
 IDLE = 2
 OFTEN = 2
+FEW, SURE = 4, 6
 ALIKE = 2.0
 # Pages that the system itself may take or give back from one round to the next, at least: what
 # the idle rounds show may be less by chance.
@@ -35,10 +39,12 @@ NOISE = 48
 
 @dataclass(frozen=True)
 class Round:
-    """Its number and its operations, 0 where it was an idle one."""
+    """Its number and its operations, 0 where it was an idle one. moved: pages that moved in it, 0
+    where nobody counted them."""
 
     number: int
     ops: int
+    moved: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,15 @@ class Growth:
     def leaks(self) -> bool:
         if len(self.steps) < WORKING or len(self.idle) < IDLE:
             return False
+        if self.mean < FEW and len(self.steps) < SURE:
+            return False
         if min(self.steps) <= max(0, *self.idle) or -sum(self.idle) * 2 >= self.total:
             return False
-        each = [step / own.ops for step, own in zip(self.steps, self.rounds, strict=True)]
-        return any(max(some) <= ALIKE * min(some) for some in (self.steps, each))
+        shares: list[Sequence[float]] = [self.steps]
+        for sizes in ([own.ops for own in self.rounds], [own.moved for own in self.rounds]):
+            if all(sizes):
+                shares.append([step / size for step, size in zip(self.steps, sizes, strict=True)])
+        return any(max(some) <= ALIKE * min(some) for some in shares)
 
     @property
     def sticks(self) -> bool:

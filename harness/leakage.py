@@ -73,7 +73,7 @@ def examine(seen: Seen) -> tuple[Witness, ...]:
 
 
 def _rounds(seen: Seen) -> list[Round]:
-    return [Round(each.number, each.ops) for each in seen.census[1:]]
+    return [Round(each.number, each.ops, each.moved) for each in seen.census[1:]]
 
 
 def _growth(seen: Seen, value: Callable[[Census], int]) -> Growth:

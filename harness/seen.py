@@ -49,9 +49,10 @@ class Leak:
 
 @dataclass(frozen=True)
 class Census:
-    """Who had how much memory after a round. ops: operations of that, 0 if it was idle. stacks:
-    of allocations → pages, slabs: cache → (objects in use, bytes of one); None where the kernel
-    does not tell. vmstat: some counters. modules: references."""
+    """Who had how much memory after a round. ops: operations of that, 0 if it was idle; moved:
+    pages that moved in it, 0 where nobody counted. stacks: of allocations → pages, slabs: cache →
+    (objects in use, bytes of one); None where the kernel does not tell. vmstat: some counters.
+    modules: references."""
 
     number: int
     ops: int
@@ -60,6 +61,7 @@ class Census:
     modules: Mapping[str, int]
     stacks: Mapping[tuple[Caller, ...], int] | None = None
     slabs: Mapping[str, tuple[int, int]] | None = None
+    moved: int = 0
 
 
 @dataclass
@@ -492,6 +494,7 @@ def _census(seen: Seen, data: Data) -> None:
             {name: _number(value) for name, value in data["modules"].items()},
             stacks,
             slabs,
+            _number(data.get("moved", 0)),
         )
     )
 

@@ -63,8 +63,9 @@ class Census:
         said = self._record.bulk("grep -F '[' /proc/kallsyms || true").decode(errors="replace")
         self._symbols = census.symbols(said.splitlines(), self._symbols)
 
-    def take(self, number: int, ops: int) -> None:
-        """ops: operations of the round that it comes after, 0 if that was idle."""
+    def take(self, number: int, ops: int, moved: int = 0) -> None:
+        """ops: operations of the round that it comes after, 0 if that was idle; moved: pages that
+        moved in it, 0 where nobody counted them."""
         parts = self._read()
         data: dict[str, JSON] = {"free": census.free(parts["zoneinfo"])}
         values = vmstat.vmstat(parts["vmstat"])
@@ -75,7 +76,7 @@ class Census:
             data["slabs"] = {name: [*each] for name, each in slabs.items() if each[0]}
         if "stacks" in parts:
             data["stacks"], data["new"] = self._owners(parts["stacks"])
-        self._record.event("census", "round", number=number, ops=ops, **data)
+        self._record.event("census", "round", number=number, ops=ops, moved=moved, **data)
 
     def _read(self) -> dict[str, str]:
         self._record.guest.must(f"{_SETTLE}; true", timeout=120)

@@ -122,9 +122,10 @@ class _Rounds:
     number: int = 0
     counted: int = 0
     idles: int = -1  # the census before the first round is none
+    moved: int = 0  # pages, in the last round of work
 
     def count(self, ops: int) -> None:
-        self.census.take(self.counted, ops)
+        self.census.take(self.counted, ops, self.moved if ops else 0)
         self.counted += 1
         self.idles += not ops
 
@@ -153,6 +154,8 @@ class _Rounds:
         if treated and not self._moved():
             compact.until(record.guest, lambda: self._moved() > 0)
         moved = self._moved()
+        rows = pinner.ledger(record.text(f"{PINNER}/ledger"))
+        self.moved = sum(row.moves > 0 for row in rows)
         if not treated:
             return Done(numbers.EPERM if moved else 0, f"{moved} pages moved")
         moves = _migrated(record) - before

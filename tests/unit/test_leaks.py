@@ -51,6 +51,29 @@ def test_the_rule(steps: list[int], leaks: bool) -> None:
     assert growth.growth(ROUNDS, values(steps)).leaks is leaks
 
 
+def test_a_page_a_round_wants_more_rounds_than_many() -> None:
+    four = [Round(1, 500), Round(2, 1000), Round(3, 0), Round(4, 500), Round(5, 1000), Round(6, 0)]
+    assert not growth.growth(four, values([1, 2, 0, 1, 2, 0])).leaks
+    assert growth.growth(four, values([5, 10, 0, 5, 10, 0])).leaks
+    assert growth.growth(four, values([1, 1, 0, 1, 1, 0])).sticks  # of what has no noise
+
+
+MOVED = (80, 960, 0, 45, 580, 0, 70, 800, 0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "leaks"),
+    [
+        ([96, 960, 0, 32, 576, 0, 64, 832, 0], True),  # an object of each page that moved
+        ([90, 90, 0, 300, 20, 0, 3, 800, 0], False),
+    ],
+)
+def test_what_leaks_with_each_page_that_moved(steps: list[int], leaks: bool) -> None:
+    rounds = [replace(each, moved=moved) for each, moved in zip(ROUNDS, MOVED, strict=True)]
+    assert growth.growth(rounds, values(steps)).leaks is leaks
+    assert not growth.growth(ROUNDS, values(steps)).leaks
+
+
 def test_too_few_rounds_tell_nothing() -> None:
     few = [Round(1, 600), Round(2, 1200), Round(3, 600), Round(4, 0), Round(5, 0)]
     assert not growth.growth(few, [0, 1, 2, 3, 3, 3]).leaks
@@ -67,6 +90,8 @@ def test_noise_is_seldom_a_leak() -> None:
     wander = [values([dice.randint(-6, 6) for _ in OPS]) for _ in tries]
     level = [[dice.randint(0, 6) for _ in (0, *OPS)] for _ in tries]
     assert sum(growth.growth(ROUNDS, each).leaks for each in wander) <= 10
+    moving = [replace(each, moved=moved) for each, moved in zip(ROUNDS, MOVED, strict=True)]
+    assert sum(growth.growth(moving, each).leaks for each in wander) <= 10
     assert sum(growth.growth(ROUNDS, each).leaks for each in level) <= 2
 
 
