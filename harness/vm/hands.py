@@ -49,7 +49,7 @@ def passed(
     except ChannelTimeout:
         raise guest.fate(name, f"it did not end within {seconds:g} s") from None
     except ChannelCut as error:
-        raise guest.fate(name, f"the guest cut the connection ({error})", wait=True) from None
+        raise guest.cut(name, error) from None
     if status is None:
         raise GuestCommandError(f"the shell around {name} was killed in the guest")
     return status

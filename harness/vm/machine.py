@@ -20,6 +20,7 @@ from harness.errors import (
     CannotRun,
     GuestCommandError,
     GuestError,
+    GuestHang,
     GuestLost,
     InfraError,
     InputError,
@@ -49,6 +50,7 @@ _ENTROPY = 64  # bytes for a guest that was restored
 _DYING = 15  # seconds that a command gets after a report that its kernel may not live through
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # by somebody, not by what QEMU was given to read
 _HUNG_UP = 0.5  # seconds for a QEMU that does not answer to be seen to have ended
+_AGAIN = 5  # seconds for a guest whose connection was cut to let us in on another
 _GONE = 3  # seconds for QEMU to end once its guest is known to be over
 
 
@@ -167,7 +169,30 @@ class Machine:
         except ChannelTimeout:
             raise self.fate(name, f"it did not end within {seconds:g} s") from None
         except ChannelCut as error:
-            raise self.fate(name, f"the guest cut the connection ({error})", wait=True) from None
+            raise self.cut(name, error) from None
+
+    def cut(self, waiting: str, error: ChannelCut) -> GuestError | InfraError:
+        """What it means that a connection was cut: the guest is over, or it hangs, or it lets us
+        in again. Then the kernel has done nothing that could be told."""
+        found = self.fate(waiting, f"the guest cut the connection ({error})", wait=True)
+        if not isinstance(found, GuestHang) or not self._answers():
+            return found
+        return InfraError(
+            f"{waiting}: the connection was cut ({error}), and the guest answers on another: how "
+            "it ended is not known",
+            hint="run it again; the end of console.log may tell of a process that was killed",
+            log=self._parts.log,
+        )
+
+    def _answers(self) -> bool:
+        if self._way is None:
+            return False
+        try:
+            limit = _AGAIN * self._parts.patience
+            shell.connect(self._way.port, self._way.access, self._way.log, seconds=limit).close()
+        except ChannelCut:
+            return False
+        return True
 
     def must(self, command: str, *, timeout: float = 30, stdin: bytes = b"") -> str:
         done = self._check(command, self.run(command, timeout=timeout, stdin=stdin))

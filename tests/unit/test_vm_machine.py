@@ -27,6 +27,7 @@ from harness.errors import (
 )
 from harness.model import Accelerator, Arch, GuestImage, Silent
 from harness.vm import machine
+from harness.vm.channel import ChannelCut
 
 FAKE = Path(__file__).with_name("fake_qemu.py")
 QUICK = Accelerator("tcg", "a test", 0.02)  # 0.6 s to get ready
@@ -158,6 +159,40 @@ def test_a_command_past_its_deadline_is_a_hang(tmp_path: Path) -> None:
         pytest.raises(GuestHang, match=r"`sleep 60`: it did not end within 0\.3 s"),
     ):
         guest.run("sleep 60", timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "said"),
+    [
+        (True, InfraError, "the guest answers on another: how it ended is not known"),
+        (False, GuestHang, "the guest cut the connection (EOFError: )"),
+    ],
+)
+def test_a_connection_that_was_cut_is_no_hang_where_the_guest_lets_us_in_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool, kind: type, said: str
+) -> None:
+    class Cut:
+        def run(self, *_: object, **__: object) -> None:
+            raise ChannelCut("EOFError: ")
+
+        def close(self) -> None:
+            pass
+
+    def connect(port: int, access: object, log: object, *, seconds: float) -> Cut:
+        assert port == 7 and seconds > 0
+        if not answers:
+            raise ChannelCut("refused")
+        return Cut()
+
+    monkeypatch.setattr(machine, "_GONE", 0.1)
+    monkeypatch.setattr(machine.shell, "connect", connect)
+    with boot(tmp_path, "shell") as guest:
+        own, guest._channel = guest._channel, Cut()  # type: ignore[assignment]
+        guest._way = machine.Way(7, None, None)  # type: ignore[arg-type]
+        with pytest.raises(kind) as caught:
+            guest.run("true")
+        guest._channel, guest._way = own, None
+    assert said in str(caught.value)
 
 
 def test_a_qemu_that_dies_under_a_command_is_lost(tmp_path: Path) -> None:
