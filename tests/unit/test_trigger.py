@@ -303,7 +303,8 @@ def test_a_storm_tells_each_of_its_tries() -> None:
 
 def test_a_storm_whose_buffers_the_kernel_has_counted() -> None:
     guest = Scripted()
-    made = buffers(guest, ["0 0 64 6 4096 0 5000\n1 1 64 6 4096 0 7000\n"])
+    elsewhere = "2 2 64 6 9999 0 7000\n"  # the area's count has nothing of it
+    made = buffers(guest, ["0 0 64 6 4096 0 5000\n1 1 64 6 4096 0 7000\n" + elsewhere])
     counted = iter((3, 5))
     read = guest.read
 
@@ -314,7 +315,7 @@ def test_a_storm_whose_buffers_the_kernel_has_counted() -> None:
 
     guest.read = reading  # type: ignore[method-assign]
     found = made.storm(2, 1, 64, 6)
-    assert [done.checks for done in found] == [{"vmstat cma_alloc_success": True}] * 2
+    assert [done.checks for done in found] == [{"vmstat cma_alloc_success": True}] * 2 + [{}]
 
 
 def test_a_kernel_without_areas_is_skipped() -> None:

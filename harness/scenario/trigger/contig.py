@@ -90,15 +90,15 @@ class Buffers:
         that another has at that moment was not had (EEXIST)."""
         before = self._successes()
         self._control(f"storm {threads} {tries} {pages} {align}")
-        results = self._results()
+        tried = [self._taken(result) for result in self._results()]
         after = self._successes()
         checks = {}
         if before is not None and after is not None:
-            had = sum(not result.errno for result in results)
+            had = sum(not each.errno for each in tried)
             checks[f"vmstat {SUCCESS}"] = after - before >= had
         return [
             Done(each.errno, each.said, None, each.seconds, {} if each.errno else checks)
-            for each in map(self._taken, results)
+            for each in tried
         ]
 
     def free_all(self) -> None:
