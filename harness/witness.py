@@ -53,6 +53,7 @@ _FIGURES = frozenset(
     }
 )
 _HAD = re.compile(r", attempt \d+$")  # claims of how much was had, whose figure is their first
+_OWN_CALLS = "refuse"  # whose figure is of calls of the owner's, which no kernel counts
 SLACK = 64  # huge pages that two readings may differ by
 # Pages that others may have isolated when nr_isolated is read: a batch of compaction in the
 # background and one of reclaim's (32 each), and what the counters of processors keep back where
@@ -82,7 +83,7 @@ def unsupported(witnesses: tuple[Witness, ...]) -> list[Witness]:
     found = []
     had = {(w.arm, w.claim): w for w in reversed(witnesses) if _HAD.search(w.claim)}
     for figure in witnesses:
-        first = had.get((figure.arm, figure.claim)) is figure
+        first = had.get((figure.arm, figure.claim)) is figure and figure.source != _OWN_CALLS
         if not first and (figure.source, figure.claim) not in _FIGURES:
             continue
         same = (w for w in witnesses if (w.arm, w.claim) == (figure.arm, figure.claim))

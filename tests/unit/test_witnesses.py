@@ -524,6 +524,8 @@ def test_what_is_had_in_part_and_who_counts_it() -> None:
         alone = judged(attempt(), attempt(number=2, also=nobody, **part))
         assert alone.outcome is Outcome.INCONSISTENT
         assert "no independent witness bears it out" in alone.reason
+    calls = {"trigger": "refuse", "also": {"pinner counter refused": 5}}
+    assert judged(attempt(), attempt(number=2, **{**part, **calls})).outcome is Outcome.PASS
     for count in (4, 6):
         lied = judged(attempt(), attempt(number=2, also={"HugePages_Free": count}, **part))
         assert lied.outcome is Outcome.INCONSISTENT
