@@ -117,6 +117,19 @@ def _times(errno: int, times: int) -> frozenset[int]:
     return frozenset({1, 2})
 
 
+def tried(each: Mapping[int, int], errno: int, times: int) -> bool:
+    """Whether pages were asked as often as they may be; each: page → how often it was.
+
+    One that somebody else has in hand for a moment is not asked in that pass (mm/pinpage.c:
+    migrate_pinpage(), the test of page_count()): so some may be short of all ten, most are not.
+    """
+    may = _times(errno, times)
+    if errno != numbers.EAGAIN or times < _PASSES:
+        return set(each.values()) <= may
+    full = sum(count == _PASSES for count in each.values())
+    return max(each.values(), default=0) <= _PASSES and full * 2 >= len(each)
+
+
 @dataclass(frozen=True)
 class _Way:
     """A way to have the kernel migrate: what is written where, and the same without a failure.
@@ -307,9 +320,7 @@ class _Trials:
             counts = sorted(set(each.values()))
             said = f"{len(each)} of {laid} pages asked, each {counts} times, {moved} moved"
             due = len(each) if times < _PASSES else 0
-            right = (
-                set(counts) <= _times(errno, times) and moved >= due and bool(due) is bool(moved)
-            )
+            right = tried(each, errno, times) and moved >= due and bool(due) is bool(moved)
             if bool(each) is not self.low.treated:
                 right = False
             also = {"pinner counter refused": refused}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from harness import scenario
 from harness.errors import CannotRun, EvidenceError
 from harness.model import ArmPlan, Caller, CommandResult, Event
 from harness.parse import injected
-from harness.scenario import survival
+from harness.scenario import injection, survival
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import inject
 
@@ -211,3 +212,22 @@ def test_what_a_trial_leaves_behind_is_told_once_by_its_stack() -> None:
     assert "pinner_store [pinner] (2)" in said and "compaction_alloc" in said
     assert left.more() == ""
     assert survival.Leftovers(recorder(Stacks(counts=False))).more() == ""
+
+
+@pytest.mark.parametrize(
+    ("each", "number", "times", "right"),
+    [
+        ({1: 10, 2: 10, 3: 1}, errno.EAGAIN, 2**32 - 1, True),  # one was in other hands
+        ({1: 10, 2: 1, 3: 1}, errno.EAGAIN, 2**32 - 1, False),  # nobody tries a second time
+        ({1: 10, 2: 11}, errno.EAGAIN, 2**32 - 1, False),  # nor without an end
+        ({}, errno.EAGAIN, 2**32 - 1, True),
+        ({1: 3, 2: 3}, errno.EAGAIN, 3, True),
+        ({1: 3, 2: 2}, errno.EAGAIN, 3, False),
+        ({1: 2, 2: 1}, errno.EBUSY, 2**32 - 1, True),
+        ({1: 3}, errno.EBUSY, 2**32 - 1, False),
+    ],
+)
+def test_how_often_a_page_may_be_asked(
+    each: dict[int, int], number: int, times: int, right: bool
+) -> None:
+    assert injection.tried(each, number, times) is right
