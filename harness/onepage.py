@@ -109,7 +109,7 @@ def _pins(record: Recorder) -> tuple[tuple[pinner.Pin, ...], dict[int, int], str
     loaded."""
     if record.guest.run(f"[ -r {PINNER}/ledger ]").status != 0:
         return (), {}, ""
-    pins = pinner.ledger(record.text(f"{PINNER}/ledger"))
+    pins = record.pins()
     refs = {pfn: count for _, pfn, count in pinner.refs(record.optional(f"{PINNER}/refs") or "")}
     mode = str(pinner.counters(record.text(f"{PINNER}/counters")).get("mode", ""))
     return pins, refs, mode

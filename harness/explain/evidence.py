@@ -7,12 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from harness.errors import EvidenceError
 from harness.explain.classify import BUSY_RANGE, FULL_AREA, Facts
 from harness.model import Event, Splat
 from harness.parse import marks, pageflags
+from harness.parse.cma import Area
 
 _LINES = 4  # of the kernel log that are kept of an attempt
 _STARVED = "alloc-failure"  # kind of a report
@@ -57,7 +57,7 @@ def facts(arm: str, events: Iterable[Event], console: str, splats: Sequence[Spla
     """EvidenceError where an event has not the form that its name promises."""
     released: dict[int, frozenset[str]] = {}
     zones: dict[str, str] = {}
-    area: tuple[int, int] | None = None
+    area: Area | None = None
     pinned: dict[str, dict[int, int]] = {}
     for event in events:
         if event.arm != arm:
@@ -69,7 +69,7 @@ def facts(arm: str, events: Iterable[Event], console: str, splats: Sequence[Spla
             elif (event.source, event.name) == ("pageflags", "flags"):
                 _released(released, event)
             elif (event.source, event.name) == ("harness", "area"):
-                area = _number(event.data["first"]), _number(event.data["count"])
+                area = Area("", _number(event.data["first"]), _number(event.data["count"]))
             elif (event.source, event.name) == ("pinner", "ledger"):
                 pinned[str(event.data["when"])] = _frames(event.data["rows"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -88,16 +88,13 @@ def _frames(rows: object) -> dict[int, int]:
     return found
 
 
-def _unpinned(area: tuple[int, int] | None, pinned: Mapping[str, Mapping[int, int]]) -> int | None:
+def _unpinned(area: Area | None, pinned: Mapping[str, Mapping[int, int]]) -> int | None:
     """See Facts. A page that is in the same frame before and after was there all the time, or was
     brought back to it, which nobody does."""
     if area is None or not {"before", "after"} <= pinned.keys():
         return None
-    first, count = area
     after = pinned["after"]
-    frames = sorted(f for handle, f in pinned["before"].items() if after.get(handle) == f)
-    edges = [first - 1, *(f for f in frames if first <= f < first + count), first + count]
-    return max(later - earlier - 1 for earlier, later in pairwise(edges))
+    return area.longest_run(f for handle, f in pinned["before"].items() if after.get(handle) == f)
 
 
 def _list(value: object, what: str) -> Sequence[object]:

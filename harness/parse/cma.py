@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness.parse.lines import body, integer, refuse
 
@@ -38,6 +39,12 @@ class Area:
 
     def has(self, first: int, count: int) -> bool:
         return self.first <= first and first + count <= self.first + self.count
+
+    def longest_run(self, taken: Iterable[int]) -> int:
+        """The most frames of it in a row of which none is one of these."""
+        own = sorted(frame for frame in taken if self.has(frame, 1))
+        edges = [self.first - 1, *own, self.first + self.count]
+        return max(later - earlier - 1 for earlier, later in pairwise(edges))
 
 
 def results(text: str) -> tuple[Result, ...]:

@@ -11,7 +11,6 @@ import errno as numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from types import MappingProxyType
 
 from harness import verdict
@@ -200,14 +199,8 @@ class _Drive:
         where no gap between the pins is as long."""
         if self.moves:
             return True
-        return False if pages > self._gap() else None
-
-    def _gap(self) -> int:
-        """The longest run of frames of the area in which nothing was pinned."""
-        end = self.area.first + self.area.count
-        pins = sorted(p.pfn_now for p in self.own.pins if self.area.has(p.pfn_now, 1))
-        edges = [self.area.first - 1, *pins, end]
-        return max(later - earlier - 1 for earlier, later in pairwise(edges))
+        free = self.area.longest_run(pin.pfn_now for pin in self.own.pins)
+        return False if pages > free else None
 
     def _debugfs(self, pages: int) -> None:
         self.own.attempts.make(

@@ -154,8 +154,7 @@ class _Rounds:
         if treated and not self._moved():
             compact.until(record.guest, lambda: self._moved() > 0)
         moved = self._moved()
-        rows = pinner.ledger(record.text(f"{PINNER}/ledger"))
-        self.moved = sum(row.moves > 0 for row in rows)
+        self.moved = sum(row.moves > 0 for row in record.pins())
         if not treated:
             return Done(numbers.EPERM if moved else 0, f"{moved} pages moved")
         moves = _migrated(record) - before

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from harness.errors import InputError
 from harness.model import JSON, ArmPlan, Guest
-from harness.parse.ledger import Pin, ledger
+from harness.parse.ledger import Pin
 from harness.scenario import kmemleak
 from harness.scenario.base import Default, Emit
-from harness.scenario.recorder import PINNER, Recorder, mount
+from harness.scenario.recorder import Recorder, mount
 from harness.scenario.tracing import Window
 from harness.scenario.trigger.attempt import Attempts, counted, drive
 
@@ -63,8 +63,7 @@ class Pinned:
     def inside(self, first: int, count: int) -> int:
         """How many pages are pinned in so many frames from a first one on: at this moment, as what
         was tried before may have moved some."""
-        pins = ledger(self.record.text(f"{PINNER}/ledger"))
-        return sum(first <= pin.pfn_now < first + count for pin in pins)
+        return sum(first <= pin.pfn_now < first + count for pin in self.record.pins())
 
 
 @contextmanager

@@ -241,7 +241,7 @@ class _Race:
         said = told(done)
         self.record.vmstat("raced", refresh=True)
         self.record.control("verify", timeout=120)
-        rows, after = pinner.ledger(self.record.text(f"{PINNER}/ledger")), self._counters()
+        rows, after = self.record.pins(), self._counters()
         self.record.event("pinner", "raced", counters={**after}, actors=said)
         grown = {name: after[name] - before.get(name, 0) for name in after}
         wrong = damage(rows, after, grown, self.plan, self.record.arm.role)

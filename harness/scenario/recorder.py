@@ -130,8 +130,12 @@ class Recorder:
         else:
             self.event("pinner", "verify", ok=True)
 
+    def pins(self) -> tuple[pinner.Pin, ...]:
+        """The owner's ledger as it is now, which is no evidence by itself."""
+        return pinner.ledger(self.text(f"{PINNER}/ledger"))
+
     def ledger(self, when: str) -> tuple[pinner.Pin, ...]:
-        pins = pinner.ledger(self.text(f"{PINNER}/ledger"))
+        pins = self.pins()
         rows: list[JSON] = [
             [p.handle, p.pfn_pin, p.pfn_now, p.moves, p.errno, p.state] for p in pins
         ]

@@ -66,7 +66,7 @@ class Site:
         return len(self.pins)
 
     def rows(self) -> tuple[pinner.Pin, ...]:
-        return pinner.ledger(self.record.text(f"{PINNER}/ledger"))
+        return self.record.pins()
 
     def counters(self) -> dict[str, int | str]:
         return pinner.counters(self.record.text(f"{PINNER}/counters"))
