@@ -17,13 +17,14 @@ from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.scenario import compaction
 from harness.scenario.base import Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import pinned
+from harness.scenario.pinned import Pinned, pinned
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import compact, huge
 
 # As many pins move as huge pages need: most of them, where the kernel compacts for each of the
 # three; with v3.11, which compacts nothing for hugetlb and soon defers the others, a seventh.
-EXPECTED = verdict.Expectation(compacts=False, huge=False, more=0.1, barely=0.05)
+_BARELY = 0.05
+EXPECTED = verdict.Expectation(compacts=False, huge=False, more=0.1, barely=_BARELY)
 _COMPACTS = "compacts"  # of the params: whether the kernel compacts for each of the three
 _FRAGMENTED = 0.4  # of the memory at least: what has no pins must not be enough for _ALL
 _MIB = 2
@@ -77,6 +78,7 @@ class HugePages:
             memory = huge.meminfo(guest)["MemTotal"] // 1024
             some = int(memory * _ALL) // _MIB
             make = own.attempts.make
+            scanned = compact.scanned(guest)
             with own.drive():
                 for act, trigger, group in (
                     (
@@ -93,6 +95,8 @@ class HugePages:
                 ):
                     compact.forget(guest, compacted=False)
                     make(trigger, group, act, group=group)
+            if arm.role == "treated" and _moved(own) < _BARELY * len(own.pins):
+                compact.standstill(guest, compact.scanned(guest) - scanned)
 
     def judge(
         self,
@@ -104,6 +108,12 @@ class HugePages:
         for_all = any(e.name == "params" and e.data.get(_COMPACTS) for e in events)
         expected = replace(EXPECTED, barely=None, idle=False) if for_all else EXPECTED
         return verdict.judge(arms, events, rows, splats, expected)
+
+
+def _moved(own: Pinned) -> int:
+    """How many pins are elsewhere by now."""
+    was = {pin.handle: pin.pfn_now for pin in own.pins}
+    return sum(was.get(pin.handle, pin.pfn_now) != pin.pfn_now for pin in own.record.pins())
 
 
 SCENARIO = HugePages()

@@ -71,7 +71,7 @@ class FakeGuest:
         for key, err in self.refusals.items():
             if command.startswith(key):
                 return 1, b"", err
-        if words[0] == "[" and words[1] in ("-w", "-r"):
+        if words[0] == "[" and words[1] in ("-w", "-r", "-e"):
             return (0 if self._has(words[2]) else 1), b"", ""
         if words[0] == "insmod":
             self.mode = words[2].removeprefix("mode=")
