@@ -608,9 +608,9 @@ class ArmPlan:
     profile: the kernel that it needs, "" for the run's own. append: its words on the kernel
     command line. smp: its CPUs, 0 for the run's own. extra: a folder below the kernel's patches,
     of which the one that applies goes on top of the series. room: what is plugged as memory
-    while it runs, (MiB, node) each. nodes: NUMA nodes that its memory is spread over; empty_nodes:
-    further ones, whose memory is all plugged. huge: huge pages are counted before and after its
-    drive, by allocating all that can be had.
+    while it runs, (MiB, node) each. nodes: NUMA nodes that its memory is spread over, the last
+    bare_nodes of them without a processor; empty_nodes: further ones, whose memory is all plugged.
+    huge: huge pages are counted before and after its drive, by allocating all that can be had.
     """
 
     name: str
@@ -622,6 +622,7 @@ class ArmPlan:
     extra: str = ""
     room: tuple[tuple[int, int], ...] = ()
     nodes: int = 1
+    bare_nodes: int = 0
     empty_nodes: int = 0
     huge: bool = True
 

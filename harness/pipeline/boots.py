@@ -107,6 +107,7 @@ def boot(
         append=(*profile.append, *ready.words.append),
         room=plan.room if plan else (),
         nodes=plan.nodes if plan else 1,
+        bare_nodes=plan.bare_nodes if plan else 0,
         snapshots=_snapshots(ready),
         empty_nodes=plan.empty_nodes if plan else 0,
         progress=progress,

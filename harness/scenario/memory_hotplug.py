@@ -27,11 +27,11 @@ from harness.scenario.trigger.eat import eaten
 EXPECTED = verdict.Expectation(
     pinned=1000, moved=0.9, compacts=False, huge=False, attempts=True, refusals=verdict.HELD
 )
-_PAGES_IN_MIB = 256
 AUTO = "/sys/devices/system/memory/auto_online_blocks"
 _KINDS = ("online_movable", "online_kernel")
-# The processor's own node has memory of its own, which the kernel takes for itself: on the other
-# one the blocks of its own kind get few pages that nobody can move.
+# The processors' own node has memory of its own, which the kernel takes for itself: on the other
+# one the blocks of its own kind get few pages that nobody can move. With a processor there, the
+# network's receive buffers would be in them.
 NODES = 2
 _NODE = 1
 _PAGES_IN_MIB = 256
@@ -69,7 +69,14 @@ class MemoryHotplug:
         size = int(params.get("size", self.PARAMS["size"].default))
         room = ((size, _NODE), (size, _NODE), (_AGAIN, _NODE))
         control = ArmPlan(
-            "control", "control", "plain", append=APPEND, room=room, nodes=NODES, huge=False
+            "control",
+            "control",
+            "plain",
+            append=APPEND,
+            room=room,
+            nodes=NODES,
+            bare_nodes=NODES - 1,
+            huge=False,
         )
         return beside(control, series_has_pinpage)
 

@@ -456,6 +456,7 @@ def boot(
     append: Sequence[str] = (),
     room: Sequence[tuple[int, int]] = (),
     nodes: int = 1,
+    bare_nodes: int = 0,
     empty_nodes: int = 0,
     snapshots: snapshot.Store | None = None,
     progress: Progress,
@@ -484,6 +485,7 @@ def boot(
         append=tuple(append),
         room=tuple(room),
         nodes=nodes,
+        bare_nodes=bare_nodes,
         empty_nodes=empty_nodes,
     )
     plan = _Plan(arch, accel, profile_slowdown, program, wanted, image, dict(modules), folder)

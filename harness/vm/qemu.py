@@ -31,7 +31,7 @@ class Boot:
     """What one boot puts before QEMU. sockets: a folder whose path is short (a unix socket's
     path ends at 108 bytes); the console's FIFO is in it. log: what the console says is added to
     this file, whatever it holds already. room: the memory that is plugged later, (MiB, node) each.
-    nodes: NUMA nodes, which share memory and processors;
+    nodes: NUMA nodes, which share memory and, but for the last bare_nodes of them, processors;
     empty_nodes: further ones, which have neither."""
 
     kernel: Path
@@ -43,6 +43,7 @@ class Boot:
     append: tuple[str, ...] = ()
     room: tuple[tuple[int, int], ...] = ()
     nodes: int = 1
+    bare_nodes: int = 0
     empty_nodes: int = 0
 
 
@@ -136,10 +137,11 @@ def _nodes(boot: Boot) -> tuple[str, ...]:
         return ()
     words: list[str] = []
     share = boot.memory_mib // boot.nodes
+    dealt = boot.nodes - boot.bare_nodes
     for node in range(boot.nodes):
         size = share + (boot.memory_mib % boot.nodes if node == 0 else 0)
         words += ["-object", f"memory-backend-ram,id=node{node}-ram,size={size}M"]
-        own = "".join(f",cpus={cpu}" for cpu in range(node, boot.smp, boot.nodes))
+        own = "".join(f",cpus={cpu}" for cpu in range(node, boot.smp, dealt) if node < dealt)
         words += ["-numa", f"node,nodeid={node},memdev=node{node}-ram{own}"]
     for node in range(boot.nodes, boot.nodes + boot.empty_nodes):
         words += ["-numa", f"node,nodeid={node}"]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,30 @@ USERNET = """Hub -1 (n0):\r
 def test_forwarded_port() -> None:
     assert qemu.forwarded(USERNET) == 44483
     assert qemu.forwarded("Hub -1 (n0):\r\n") is None
+
+
+@pytest.mark.parametrize(
+    ("boot", "nodes"),
+    [
+        ({}, []),
+        ({"nodes": 2}, ["512M cpus=0,2", "511M cpus=1"]),
+        ({"nodes": 2, "bare_nodes": 1}, ["512M cpus=0,1,2", "511M"]),
+        ({"nodes": 3, "bare_nodes": 1}, ["341M cpus=0,2", "341M cpus=1", "341M"]),
+        ({"empty_nodes": 1}, ["1023M cpus=0,1,2", ""]),
+        ({"nodes": 2, "bare_nodes": 1, "empty_nodes": 1}, ["512M cpus=0,1,2", "511M", ""]),
+    ],
+)
+def test_each_node_has_its_memory_and_its_processors(
+    boot: dict[str, int], nodes: list[str]
+) -> None:
+    wanted = replace(BOOT, memory_mib=1023, smp=3, **boot)  # type: ignore[arg-type]
+    given = pairs(qemu.argv(arch.get("x86_64"), TCG, wanted, qemu="q"))
+    sizes = dict(re.findall(r"id=(node\d+-ram),size=(\w+)", str(given)))
+    found = []
+    for number, words in enumerate(value for option, value in given if option == "-numa"):
+        parts = words.split(",")
+        assert parts[:2] == ["node", f"nodeid={number}"]
+        own = [part.partition("=")[2] for part in parts if part.startswith("cpus=")]
+        memory = [sizes[part.partition("=")[2]] for part in parts if part.startswith("memdev=")]
+        found.append(" ".join([*memory, *(["cpus=" + ",".join(own)] if own else [])]))
+    assert found == nodes

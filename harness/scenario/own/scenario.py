@@ -86,6 +86,7 @@ class OwnScenario:
             smp=plan.smp,
             room=((int(values["plugged"]), plan.nodes - 1),) if plan.pin.plugged else (),
             nodes=plan.nodes,
+            bare_nodes=int(plan.pin.plugged and plan.nodes > 1),
             huge=bool(plan.pin.pages) or plan.huge,
         )
         arms = beside(control, series_has_pinpage)
