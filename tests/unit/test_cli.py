@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import os
@@ -55,6 +56,25 @@ def pinpage(tmp_path: Path):  # type: ignore[no-untyped-def]
     return call
 
 
+@pytest.fixture
+def within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """The same in this process, which has all of it imported already: 20 times as fast."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def call(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["pinpage", *words])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+
+    return call
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -94,8 +114,8 @@ def pinpage(tmp_path: Path):  # type: ignore[no-untyped-def]
         (["dump", "--format", "lzo"], "lzo"),
     ],
 )
-def test_bad_words_are_named_and_exit_2(pinpage, words: list[str], named: str) -> None:  # type: ignore[no-untyped-def]
-    done = pinpage(*words)
+def test_bad_words_are_named_and_exit_2(within, words: list[str], named: str) -> None:  # type: ignore[no-untyped-def]
+    done = within(*words)
     assert done.returncode == 2, done.stderr
     assert named in done.stderr
     assert "Traceback" not in done.stderr
@@ -134,23 +154,23 @@ def test_parse_of_a_quiet_log_passes_and_of_an_empty_one_does_not(pinpage) -> No
     assert pinpage("parse", "-", stdin="").returncode == 2
 
 
-def test_parse_unpacks_and_refuses_what_is_no_text(pinpage, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_parse_unpacks_and_refuses_what_is_no_text(within, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     log = tmp_path / "log"
     for pack in (gzip.compress, lzma.compress, bz2.compress):
         packed = pack(LOG.encode())
         log.write_bytes(packed)
-        assert "compaction.c:1042" in pinpage("parse", str(log)).stdout
+        assert "compaction.c:1042" in within("parse", str(log)).stdout
         log.write_bytes(packed[: len(packed) // 8])
-        cut = pinpage("parse", str(log))
+        cut = within("parse", str(log))
         assert (cut.returncode, cut.stdout) == (2, "") and str(log) in cut.stderr
         log.write_bytes(packed[:-4])
-        late = pinpage("parse", str(log))
+        late = within("parse", str(log))
         if pack is not bz2.compress:  # which gives out nothing before it has a whole block
             assert late.returncode == 3 and "compaction.c:1042" in late.stdout
             assert "ends too soon, in line " in late.stderr
         log.write_bytes(pack(packed))
-        assert pinpage("parse", str(log)).returncode == 2
-    program = pinpage("parse", os.path.realpath(sys.executable))
+        assert within("parse", str(log)).returncode == 2
+    program = within("parse", os.path.realpath(sys.executable))
     assert program.returncode == 2 and "a program" in program.stderr
 
 
@@ -208,7 +228,7 @@ def test_help_has_an_example_each(pinpage) -> None:  # type: ignore[no-untyped-d
         names
     )
     for name in names:
-        text = pinpage(name, "--help").stdout
+        text = CliRunner().invoke(cli.cli, [name, "--help"]).output
         assert "Example" in text, name
 
 
