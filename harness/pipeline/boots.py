@@ -110,6 +110,7 @@ def boot(
         bare_nodes=plan.bare_nodes if plan else 0,
         snapshots=_snapshots(ready),
         empty_nodes=plan.empty_nodes if plan else 0,
+        system_map=ready.artifacts.folder / "System.map",
         progress=progress,
     ) as guest:
         _check_identity(guest.must("cat /proc/version"), ready.artifacts)

@@ -22,6 +22,7 @@ DEADLY = frozenset(
         "usercopy",
     }
 )
+_TASKS = 2  # that a sentence names
 _RESET = "guest-reset"
 _ENDS = {
     _RESET: "the guest reset itself without a word",
@@ -36,7 +37,8 @@ class Scene:
 
     waiting: for what, as in "while waiting for …". problem: what was seen of it, as a clause.
     status: QEMU's exit status, negative for a signal, None while it runs. reason: QEMU's own
-    word for why it ended, if its monitor gave one. said: what QEMU itself printed.
+    word for why it ended, if its monitor gave one. said: what QEMU itself printed. tasks: who
+    waits in it, and what its processors are at, each as a clause.
     """
 
     waiting: str
@@ -46,6 +48,7 @@ class Scene:
     said: str
     console: str
     log: Path
+    tasks: tuple[str, ...] = ()
 
 
 def judge(scene: Scene) -> GuestError:
@@ -66,13 +69,17 @@ def judge(scene: Scene) -> GuestError:
         )
     if scene.status is not None:
         return _lost(_ended(scene.status, scene.reason), scene, splats)
+    details = [f"who waits, and who runs:\n{chr(10).join(scene.tasks)}"] if scene.tasks else []
+    details += [f"the last lines of its console:\n{last}" if last else "its console is empty"]
     return GuestHang(
-        f"{scene.waiting}: {scene.problem}",
+        "; ".join([f"{scene.waiting}: {scene.problem}", *scene.tasks[:_TASKS]]),
         console=last,
         splats=splats,
         log=scene.log,
-        detail=f"the last lines of its console:\n{last}" if last else "its console is empty",
-        hint="the console's last lines say how far it got",
+        detail="\n".join(details),
+        hint="whole stacks are at the end of the console's log"
+        if scene.tasks
+        else "the console's last lines say how far it got",
     )
 
 

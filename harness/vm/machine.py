@@ -34,11 +34,13 @@ from harness.model import (
     Progress,
     Unplugged,
 )
-from harness.vm import fate, keys, qemu, shell, snapshot
+from harness.parse import blocked
+from harness.vm import fate, keys, qemu, registers, shell, snapshot, sysrq
 from harness.vm.channel import Channel, ChannelCut, ChannelTimeout
 from harness.vm.console import Console, ConsoleClosed, ConsoleSilent, tail, wait_ready
 from harness.vm.console_shell import ConsoleShell
 from harness.vm.memory import MemoryDevices
+from harness.vm.patrol import Patrol
 from harness.vm.qmp import Monitor, MonitorError
 
 BOOT_SECONDS = 30  # to the first command, with hardware acceleration and the fast profile
@@ -76,6 +78,7 @@ class _Parts:
     patience: float
     modules: Mapping[str, Path]
     room: tuple[tuple[int, int], ...] = ()
+    system_map: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,8 @@ class Machine:
         seconds = timeout * self._parts.patience
         name = f"`{_short(command)}`"
         try:
-            return self._channel.run(command, stdin=stdin, seconds=seconds, watch=self._watch(name))
+            watch = self._watch(name, patrol=self.connection)
+            return self._channel.run(command, stdin=stdin, seconds=seconds, watch=watch)
         except ChannelTimeout:
             raise self.fate(name, f"it did not end within {seconds:g} s") from None
         except ChannelCut as error:
@@ -265,7 +269,18 @@ class Machine:
             console=parts.console.text(),
             log=parts.log,
         )
-        return fate.judge(scene)
+        found = fate.judge(scene)
+        if not isinstance(found, GuestHang):
+            return found
+        return fate.judge(replace(scene, tasks=tuple(map(str, self._tasks()))))
+
+    def _tasks(self) -> tuple[blocked.Task, ...]:
+        """Who waits in a guest that does not go on, and what its processors are at."""
+        parts = self._parts
+        said = sysrq.ask(parts.console, parts.monitor, parts.patience)
+        if said or parts.system_map is None:
+            return blocked.find(said.splitlines())
+        return registers.look(parts.monitor, parts.system_map)
 
     def watch(self, waiting: str) -> Callable[[], None]:
         """What raises, when it is called, the error of a guest that is over."""
@@ -300,11 +315,16 @@ class Machine:
         until = time.monotonic() + limit
         self._connect(port, self._way.access, self._way.log, until, never)
 
-    def _watch(self, waiting: str) -> Callable[[], None]:
+    def _watch(self, waiting: str, patrol: shell.Shell | None = None) -> Callable[[], None]:
+        """patrol: what to look over for tasks that the kernel never runs again."""
         since: float | None = None
+        round_ = None if patrol is None else Patrol(patrol, self._parts.patience)
 
         def look() -> None:
             nonlocal since
+            stuck = "" if round_ is None else round_.stuck()
+            if stuck:
+                raise self.fate(waiting, f"it does not end: {stuck}")
             if self._parts.process.poll() is not None or self._parts.console.panicked():
                 raise self.fate(waiting, "the guest is over")
             if not self._parts.console.oopsed():
@@ -458,14 +478,15 @@ def boot(
     nodes: int = 1,
     bare_nodes: int = 0,
     empty_nodes: int = 0,
+    system_map: Path | None = None,
     snapshots: snapshot.Store | None = None,
     progress: Progress,
 ) -> Iterator[Machine]:
     """A guest that has run its first command; it is gone when the context ends.
 
     snapshots: where ready guests are kept; one that is there is restored instead of booted, and
-    otherwise saved when it is ready. folder gets console.log (QEMU's own recording), qemu.log and
-    ssh.log. Raises GuestHang when
+    otherwise saved when it is ready. system_map: of the kernel, for a guest that hangs.
+    folder gets console.log (QEMU's own recording), qemu.log and ssh.log. Raises GuestHang when
     the guest never got ready, GuestCrash when its kernel panicked first, GuestLost when QEMU
     went away, InfraError when QEMU does not take its argv. QEMU dies with the thread that calls
     this (see proc.spawn).
@@ -488,7 +509,9 @@ def boot(
         bare_nodes=bare_nodes,
         empty_nodes=empty_nodes,
     )
-    plan = _Plan(arch, accel, profile_slowdown, program, wanted, image, dict(modules), folder)
+    plan = _Plan(
+        arch, accel, profile_slowdown, program, wanted, image, dict(modules), folder, system_map
+    )
     with ExitStack() as stack:
         log = shell.Log(folder / "ssh.log")
         stack.callback(log.close)
@@ -523,6 +546,7 @@ class _Plan:
     image: GuestImage
     modules: Mapping[str, Path]
     folder: Path
+    system_map: Path | None
 
     def name(self) -> tuple[str, ...]:
         """The argv of every such guest, with the same paths for each."""
@@ -601,6 +625,7 @@ class _Plan:
             patience=self.accel.speed * self.slowdown,
             modules=self.modules,
             room=self.wanted.room,
+            system_map=self.system_map,
         )
         guest = Machine(parts)
         stack.callback(guest._close)

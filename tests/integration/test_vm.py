@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -14,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import arch, resources
+from harness import arch, proc, resources
 from harness.errors import GuestCommandError, GuestCrash, GuestHang, GuestLost, InfraError
 from harness.model import BuildArtifacts, GuestImage, Silent
-from harness.vm import accel, keys, machine, qemu, shell
+from harness.vm import accel, keys, machine, patrol, qemu, shell
 from harness.vm.console_shell import ConsoleShell
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -189,6 +190,24 @@ def test_a_guest_that_never_gets_ready_hangs(booting: type[Booting], tmp_path: P
     ):
         pass
     assert caught.value.console and caught.value.console in caught.value.detail
+
+
+def test_a_task_that_is_never_run_again_is_named(
+    booting: type[Booting], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parent waits in vfork() for a child that never ends, and takes no signal meanwhile."""
+    source = tmp_path / "waits.c"
+    source.write_text("#include <unistd.h>\nint main(void) { if (!vfork()) sleep(1000); }\n")
+    proc.run(["gcc", "-static", "-o", str(tmp_path / "waits"), str(source)])
+    monkeypatch.setattr(patrol, "HUNG", 20.0)
+    with (
+        booting.boot(tmp_path) as guest,
+        pytest.raises(GuestHang, match=r"waits \(\d+\) has waited for 20 s") as caught,
+    ):
+        guest.put(tmp_path / "waits", "/tmp/waits")
+        guest.run("/tmp/waits", timeout=1000)
+    assert re.search(r"waits \(\d+\) waits in .*wait_for_common.*, called by", str(caught.value))
+    assert "sysrq: Show Blocked State" in (tmp_path / "console.log").read_text()
 
 
 def test_a_command_that_never_ends_hangs(booting: type[Booting], tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Who waits, and what the processors are at, in a kernel's own words. Pure.
+
+Sources: kernel/sched/core.c, sched_show_task() (sysrq w); lib/nmi_backtrace.c and
+drivers/tty/sysrq.c, sysrq_handle_showallcpus() (sysrq l); fs/proc/array.c, proc_pid_status().
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.parse.splat_frames import frames
+from harness.parse.splat_text import clean
+
+_SHOWN = 5  # functions of a stack that a sentence names
+_TASK = re.compile(r"task:(?P<comm>.{1,16}?) +state:D .*?pid:(?P<pid>\d{1,7})\b")
+# Until v5.11: comm, state, where it waits (64 bit), room on its stack, pid, parent, flags.
+_OLD = re.compile(
+    r"(?P<comm>\S.{0,14}?) +D (?:[0-9a-f]{16} )? *\d{1,10} +(?P<pid>\d{1,7}) +\d{1,7} 0x[0-9a-f]{8}"
+)
+_CPU = re.compile(
+    r"CPU: (?P<cpu>\d{1,4}) (?:UID: \d+ )?PID: (?P<pid>\d{1,7}) Comm: (?P<comm>.{1,16}?) "
+    r"(?:Not tainted|Tainted)"
+)
+_ASKED = re.compile(r"(?:sysrq|SysRq) ?:")
+# What is beneath every task that waits: it says nothing of for what.
+_SCHEDULER = re.compile(
+    r"__switch_to|__?schedule\w*|schedule\w*|io_schedule\w*|sleep_on_\w+|bit_wait\w*|"
+    r"__wait_on_bit\w*|context_switch"
+)
+_ENTRY = re.compile(r"(?:asm_)?common_interrupt|ret_from_intr|do_IRQ|el1h?_(?:64_)?irq")
+_STATUS = re.compile(r"/proc/\d+/task/(?P<task>\d+)/status:(?P<name>\w+):\s*(?P<value>.*)")
+
+
+@dataclass(frozen=True)
+class Task:
+    """cpu: the processor that it is on, None where it waits (state D). stack: functions, the
+    innermost first. comm: "" where only the processor is known, and its stack was not unwound:
+    after the first, what is named on it may have returned long ago."""
+
+    comm: str
+    pid: int
+    cpu: int | None
+    stack: tuple[str, ...]
+
+    def __str__(self) -> str:
+        who = f"{self.comm} ({self.pid})" if self.comm else "what runs"
+        if not self.stack:
+            where = "nobody knows where"
+        else:
+            callers = ", ".join(self.stack[1:_SHOWN])
+            how = "called by" if self.comm else "with on its stack"
+            where = f"in {self.stack[0]}{f', {how} {callers}' if callers else ''}"
+        if self.cpu is None:
+            return f"{who} waits {where}"
+        return f"{who} on processor {self.cpu} is {where}"
+
+
+def find(lines: Sequence[str]) -> tuple[Task, ...]:
+    """The tasks that wait, and those on a processor and in the kernel there, in their order;
+    idle ones are left out, and so is one that the kernel names twice."""
+    found: dict[int, Task] = {}
+    begins: re.Match[str] | None = None
+    own: list[str] = []
+    for line in (*lines, "sysrq: end"):
+        text = clean(line)
+        new = _TASK.match(text) or _OLD.match(text) or _CPU.match(text)
+        if new is None and not _ASKED.match(text):
+            own.append(text)
+            continue
+        if begins is not None:
+            task = _task(begins, own)
+            if task is not None:
+                found.setdefault(task.pid, task)
+        begins, own = new, []
+    return tuple(found.values())
+
+
+def _task(begins: re.Match[str], own: list[str]) -> Task | None:
+    comm, pid = begins["comm"].strip(), int(begins["pid"])
+    number = begins.groupdict().get("cpu")
+    if number is None:
+        names = [each for each in _names(own) if not _SCHEDULER.fullmatch(each)]
+        return Task(comm, pid, None, tuple(names))
+    names = list(_names(own))
+    if any("handle_sysrq" in name for name in names):
+        # It answers us: before that it was at what the interrupt came into.
+        entries = [n for n, name in enumerate(names) if _ENTRY.fullmatch(name)]
+        names = names[entries[-1] + 1 :] if entries else []
+    return Task(comm, pid, int(number), tuple(names)) if names and pid else None
+
+
+def _names(own: Sequence[str]) -> Iterator[str]:
+    last = ""
+    for frame in frames("\n".join(own)):
+        if frame.sure and frame.function != last:
+            last = frame.function
+            yield last
+
+
+def waiting(listed: str) -> Mapping[int, tuple[str, int]]:
+    """Task → its name and how often it has been scheduled so far, of those that wait without
+    taking a signal (state D). listed: lines ``/proc/PID/task/TID/status:Name:\\tvalue``."""
+    facts: dict[int, dict[str, str]] = {}
+    for line in listed.splitlines():
+        if found := _STATUS.fullmatch(line.strip()):
+            facts.setdefault(int(found["task"]), {})[found["name"]] = found["value"]
+    result: dict[int, tuple[str, int]] = {}
+    for task, said in facts.items():
+        counts = [said.get(f"{kind}_ctxt_switches", "") for kind in ("voluntary", "nonvoluntary")]
+        if said.get("State", "").startswith("D") and all(count.isdecimal() for count in counts):
+            result[task] = (said.get("Name", "?"), sum(map(int, counts)))
+    return result

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Who waits in a guest that does not go on: the kernel's answers, QEMU's, and the patrol."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.model import CommandResult
+from harness.parse import blocked
+from harness.vm import registers
+from harness.vm.channel import ChannelCut, ChannelTimeout
+from harness.vm.patrol import HUNG, Patrol
+from harness.vm.qmp import MonitorError
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "blocked"
+# Each guest had a task that waited for its child, as vfork() does, and others that were busy.
+SEEN = {
+    "6.12.x86_64": [
+        "vforker (62) waits in __wait_for_common, called by wait_for_completion_state, "
+        "kernel_clone, __do_sys_vfork, x64_sys_call",
+        "sh (79) on processor 0 is in __walk_groups.isra.0, called by "
+        "tmigr_requires_handle_remote, update_process_times, tick_nohz_handler, "
+        "__hrtimer_run_queues",
+    ],
+    "6.12.arm64": [
+        "vforker (112) waits in __wait_for_common, called by wait_for_completion_state, "
+        "kernel_clone, __do_sys_clone, __arm64_sys_clone",
+        "sh (1554) on processor 1 is in unmap_page_range, called by "
+        "unmap_single_vma.constprop.0, unmap_vmas, exit_mmap, __mmput",
+    ],
+    "3.11.x86_64": [
+        "vforker (196) waits in wait_for_common, called by wait_for_completion_killable, "
+        "do_fork, sys_vfork, stub_vfork",
+        "sh (5261) on processor 0 is in do_page_fault, called by page_fault, ret_from_fork",
+    ],
+    "3.11.arm64": [
+        "vforker (196) waits in wait_for_completion_killable",
+        "sh (50) on processor 0 is in generic_permission",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_kernels_say_who_waits_and_who_runs(name: str) -> None:
+    text = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+    assert [str(task) for task in blocked.find(text.splitlines())] == SEEN[name]
+
+
+def test_there_is_a_sample_of_each() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(SEEN)
+
+
+def test_a_task_without_a_stack_is_named() -> None:
+    (task,) = blocked.find(["task:kswapd0  state:D stack:0 pid:33 tgid:33 ppid:2 flags:0x0"])
+    assert str(task) == "kswapd0 (33) waits nobody knows where"
+
+
+def test_what_is_no_answer_has_nobody() -> None:
+    assert blocked.find(["", "hello", "CPU: x", "task:a state:S pid:1"]) == ()
+
+
+# --- the patrol ---------------------------------------------------------------------------------
+
+
+def status(tasks: dict[int, tuple[str, str, int]]) -> str:
+    return "".join(
+        f"/proc/{task}/task/{task}/status:Name:\t{name}\n"
+        f"/proc/{task}/task/{task}/status:State:\t{state}\n"
+        f"/proc/{task}/task/{task}/status:voluntary_ctxt_switches:\t{count}\n"
+        f"/proc/{task}/task/{task}/status:nonvoluntary_ctxt_switches:\t1\n"
+        for task, (name, state, count) in tasks.items()
+    )
+
+
+class Guest:
+    """A channel, and a clock that goes on by a second with each look at it."""
+
+    def __init__(self, tasks: Callable[[float], dict[int, tuple[str, str, int]]]) -> None:
+        self.now, self.looks, self.tasks = 0.0, 0, tasks
+        self.error: Exception | None = None
+
+    def clock(self) -> float:
+        self.now += 1.0
+        return self.now
+
+    def run(
+        self, command: str, *, stdin: bytes, seconds: float, watch: Callable[[], None]
+    ) -> CommandResult:
+        self.looks += 1
+        if self.error is not None:
+            raise self.error
+        return CommandResult(command, 0, status(self.tasks(self.now)).encode(), b"", 0.1)
+
+    def close(self) -> None: ...
+
+    def found(self, seconds: float) -> tuple[float, str]:
+        """When the patrol finds somebody in so many seconds, and whom."""
+        patrol = Patrol(self, 1.0, clock=self.clock)
+        while self.now < seconds:
+            if stuck := patrol.stuck():
+                return self.now, stuck
+        return self.now, ""
+
+
+def test_a_task_that_never_runs_again_is_found() -> None:
+    guest = Guest(lambda now: {7: ("sh", "D (disk sleep)", 3), 8: ("ok", "S (sleeping)", 1)})
+    when, who = guest.found(1000)
+    assert who == f"sh (7) has waited for {HUNG:g} s and was not run once"
+    assert HUNG < when < HUNG + 60
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        lambda now: {7: ("sh", "D (disk sleep)", int(now))},
+        lambda now: {7: ("sh", "S (sleeping)", 3)},
+        lambda now: {7: ("sh", "D (disk sleep)", int(now / 100))},
+        lambda now: {int(now): ("sh", "D (disk sleep)", 3)},
+    ],
+    ids=["is run", "takes signals", "goes on between", "another each time"],
+)
+def test_others_are_none_of_its_business(
+    tasks: Callable[[float], dict[int, tuple[str, str, int]]],
+) -> None:
+    guest = Guest(tasks)
+    assert guest.found(1500)[1] == ""
+    assert 20 < guest.looks < 100
+
+
+@pytest.mark.parametrize("error", [ChannelTimeout(), ChannelCut("gone")])
+def test_a_guest_that_does_not_answer_is_left_to_the_deadline(error: Exception) -> None:
+    guest = Guest(lambda now: {7: ("sh", "D (disk sleep)", 3)})
+    guest.error = error
+    assert guest.found(1000)[1] == "" and guest.looks > 10
+
+
+def test_a_quick_command_is_not_looked_over() -> None:
+    guest = Guest(dict)  # type: ignore[arg-type]
+    guest.found(15)
+    assert guest.looks == 0
+
+
+# --- from outside -------------------------------------------------------------------------------
+
+MAP = """\
+ffffffff81000000 T _text
+ffffffff81001000 T isolate
+ffffffff81002000 t migrate
+ffffffff81003000 T default_idle
+ffffffff81004000 T _etext
+ffffffff81005000 D data
+"""
+
+
+class Qemu:
+    """Two processors, of which the second is idle."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def execute(self, command: str) -> None:
+        self.done.append(command)
+
+    def human(self, command: str) -> str:
+        self.done.append(command)
+        if command == "info registers -a":
+            return (
+                "\r\nCPU#0\r\nRAX=ffffffff81003001 RSP=ffffc90000001000\r\n"
+                "RIP=ffffffff81001010 x\r\n"
+                "\r\nCPU#1\r\nRSP=ffffc90000002000\r\nRIP=ffffffff81003010 x\r\n"
+            )
+        if re.fullmatch(r"x/\d+gx 0xffffc90000001000", command):
+            return (
+                "ffffc90000001000: 0xffffffff81001020 0x0000000000000007\r\n"
+                "ffffc90000001010: 0xffffffff81002020 0xffffffff81004100\r\n"
+            )
+        return ""
+
+
+def test_a_guest_that_takes_no_interrupt_is_seen_from_outside(tmp_path: Path) -> None:
+    where = tmp_path / "System.map"
+    where.write_text(MAP)
+    qemu = Qemu()
+    (task,) = registers.look(qemu, where)  # type: ignore[arg-type]
+    assert str(task) == "what runs on processor 0 is in isolate, with on its stack migrate"
+    assert qemu.done[0] == "stop" and qemu.done[-1] == "cont" and "cpu 0" in qemu.done
+
+
+def test_a_monitor_that_is_gone_says_nothing(tmp_path: Path) -> None:
+    class Gone(Qemu):
+        def execute(self, command: str) -> None:
+            raise MonitorError("gone")
+
+    where = tmp_path / "System.map"
+    assert registers.look(Qemu(), where) == ()  # type: ignore[arg-type]
+    where.write_text(MAP)
+    assert registers.look(Gone(), where) == ()  # type: ignore[arg-type]
