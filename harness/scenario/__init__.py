@@ -16,7 +16,7 @@ from harness.model import RunSpec
 from harness.scenario import own
 from harness.scenario.base import Default, Param, Scenario, convert
 
-__all__ = ["Param", "Scenario", "get", "is_one", "named", "names", "of", "params"]
+__all__ = ["Param", "Scenario", "get", "is_one", "modules_of", "named", "names", "of", "params"]
 
 
 @cache
@@ -61,6 +61,11 @@ def named(word: str) -> dict[str, Any]:
 def of(spec: RunSpec) -> Scenario:
     """The scenario of a RunSpec."""
     return get(str(spec.file)) if spec.file is not None else get(spec.scenario)
+
+
+def modules_of(scenario: Scenario) -> tuple[Path, ...]:
+    """The folders of the guest modules of the user's own that it brings."""
+    return own.modules_of(scenario)
 
 
 def params(name: str, settings: Sequence[str]) -> dict[str, Default]:

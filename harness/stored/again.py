@@ -106,7 +106,9 @@ def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:
             f"{kept.where} is of a run that was interrupted: it has no verdict to reproduce",
             hint="run it again: the file 'reproduce' in it does",
         )
-    wanted = replace(spec_of(run), **_wishes(kept, wish))
+    wanted = replace(spec_of(run, kept.scenario()), **_wishes(kept, wish))
+    own = scenario.of(wanted)
+    _modules_inside(kept, own)
     chosen = pipeline.choose(wanted)
     inputs = _inputs(kept)
     binaries = None if kept.manifest is None else kept.manifest.binaries
@@ -115,11 +117,11 @@ def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:
     given = pipeline.Given(again=again, inputs=inputs)
     if boots and binaries is not None:
         given = replace(given, **_booted(kept, binaries))
-        if scenario.get(wanted.scenario).APART:  # it looks at the source, too
+        if own.APART:  # it looks at the source, too
             given = replace(given, tree=_tree(kept, wish, chosen, progress))
         progress.note(f"the kernels of {run['id']} are booted as they are in it: none is built")
     else:
-        _may_build(kept, wish, chosen.kernel.patches, inputs.kernels)
+        _may_build(kept, wish, chosen.kernel.patches, inputs.kernels, scenario.modules_of(own))
         given = replace(given, tree=_tree(kept, wish, chosen, progress))
     record, folder = pipeline.run(wanted, progress, given=given)
     found = differences([run], [as_json(record)])
@@ -132,17 +134,21 @@ def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:
 # ---------------------------------------------------------------------------------------------
 
 
-def spec_of(run: Mapping[str, Any]) -> RunSpec:
+def spec_of(run: Mapping[str, Any], yaml: Path | None = None) -> RunSpec:
     """What a run.json says was asked, each word looked at; without a tree and a folder, which mean
     something on the machine of that run alone.
 
-    series and without are for a reader: the patches are given apart.
+    series and without are for a reader: the patches are given apart. yaml: of a scenario of the
+    user's own, as it was kept.
     """
     spec = run["spec"]
     name = run["scenario"]
+    which = {"scenario": name} if yaml is None else scenario.named(str(yaml))
+    if which["scenario"] != name:
+        raise InputError(f"run {run['id']} is of {name!r:.100}, and its YAML is {yaml}")
     words = [f"{key}={value}" for key, value in spec["params"].items()]
     return RunSpec(
-        scenario=name,
+        **which,
         kernel=run["kernel"],
         arch=run["arch"],
         series=tuple(spec["series"]),
@@ -154,7 +160,7 @@ def spec_of(run: Mapping[str, Any]) -> RunSpec:
         memory_mib=_within(run, "memory", spec["memory_mib"], _LEAST_MIB, _memory()),
         smp=_within(run, "smp", spec["smp"], 1, _MOST_SMP),
         append=tuple(_printable(run, word) for word in spec["append"]),
-        params=scenario.params(name, words),
+        params=scenario.params(name if yaml is None else str(yaml), words),
         snapshots=bool(spec.get("snapshots", True)),
         config=tuple(_option(run, word) for word in spec.get("config", ())),
     )
@@ -252,10 +258,27 @@ def _patch(kept: Kept, each: Mapping[str, Any], texts: dict[str, bytes]) -> Patc
     return Patch(visible(each["name"]), visible(each["subject"]), texts[name])
 
 
-def _may_build(kept: Kept, wish: Wish, folder: str, made: Sequence[MadeOf]) -> None:
-    """InputError where patches of another's would be built that the user has not looked at."""
+def _modules_inside(kept: Kept, own: scenario.Scenario) -> None:
+    """InputError where the YAML of another's names modules that did not come with it."""
+    for module in scenario.modules_of(own):
+        if not module.resolve().is_relative_to(kept.folder.resolve()):
+            raise InputError(f"{kept.where}: its scenario names a module outside of it: {module}")
+
+
+def _may_build(
+    kept: Kept, wish: Wish, folder: str, made: Sequence[MadeOf], modules: Sequence[Path]
+) -> None:
+    """InputError where patches or modules of another's would be built that the user has not looked
+    at."""
     if kept.own or wish.trust:
         return
+    if modules:
+        raise InputError(
+            f"{kept.where} has modules that are not pinpage's own: "
+            f"{', '.join(path.name for path in modules[:_NAMED])}. A build runs their Kbuild on "
+            "this machine",
+            hint="read them (scenario/ in it), and say --trust if you would build them yourself",
+        )
     ours = {path.read_bytes() for path in (resources.patches() / folder).glob("*/*.patch")}
     found = [patch for each in made for patch in each.series.patches if patch.text not in ours]
     names = list(dict.fromkeys(patch.name for patch in found))

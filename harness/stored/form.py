@@ -5,6 +5,7 @@ the others are.
     RUN/bundle.json      every other member with its size and sha256; which of them boot
     RUN/run.json         as in the run's folder
     RUN/inputs/…         patches and configurations
+    RUN/scenario/…       the YAML of a scenario of one's own, and its modules
     RUN/console.log, …   what else the run left
     RUN/binaries/…       kernels, guest modules and the guest's initramfs, where they were asked for
 
@@ -34,12 +35,14 @@ SUFFIX = ".pinpage.tar.xz"
 MAGIC = b"\xfd7zXZ\0"
 MANIFEST, RUN = "bundle.json", "run.json"
 BINARIES = "binaries"
+SCENARIO = "scenario"  # scenario/own/scenario.py puts it there
 MOST_BYTES = 2 << 30  # of all members together, unpacked
 MOST_FILES = 10_000
 MOST_MANIFEST = 4 << 20
 MOST_PATCH = 16 << 20
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")  # a run's, which is a folder's name
 _SCHEMA = Path(__file__).with_name("bundle.schema.json")
+PATH = re.compile(json.loads(_SCHEMA.read_text("utf-8"))["$defs"]["path"]["pattern"])
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from harness.stored.form import (
     MANIFEST,
     MOST_MANIFEST,
     RUN,
+    SCENARIO,
     SUFFIX,
     Manifest,
     manifest,
@@ -44,6 +45,21 @@ class Kept:
     run: Mapping[str, Any]
     own: bool
     manifest: Manifest | None = None
+
+    def scenario(self) -> Path | None:
+        """The YAML that its run had, None if it had none of the user's own. InputError where it is
+        not there."""
+        own = self.run["spec"].get("file")
+        if own is None:
+            return None
+        path = inside(self.folder, f"{SCENARIO}/{Path(own).name}")
+        if not path.is_file():
+            raise InputError(
+                f"{self.where} does not hold the scenario that its run had: {SCENARIO}/{path.name} "
+                "is missing",
+                hint="an older pinpage bundled it: have it bundled again",
+            )
+        return path
 
 
 def runs_of(word: str) -> list[Mapping[str, Any]]:

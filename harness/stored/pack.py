@@ -26,14 +26,16 @@ from harness.stored.form import (
     MANIFEST,
     MOST_BYTES,
     MOST_FILES,
+    PATH,
     RUN,
+    SCENARIO,
     SUFFIX,
 )
 from harness.stored.kept import Kept, inside
 
 # What report.write() leaves, and what each guest's boot does.
 _NEEDED = ("events.jsonl", "ledger.csv")
-_BESIDE = ("junit.xml", "reproduce", "pages.svg", "console.log", "build.log")
+_BESIDE = ("junit.xml", "reproduce", "pages.svg", "pages.txt", "console.log", "build.log")
 _OF_ARM = ("console.log", "qemu.log", "ssh.log")
 _SYMBOLS = ("build.json", "origins.json", "System.map", "build.log")
 _PRESET = 6  # of xz: a higher one makes nothing smaller of what a run leaves, and is slower
@@ -69,7 +71,7 @@ def pack(kept: Kept, to: Path | None, wanted: Wanted, progress: Progress) -> Bun
             f"{kept.where} is of a run that was interrupted: there is nothing to reproduce",
             hint="run it again: the file 'reproduce' in it does",
         )
-    files = {RUN: kept.folder / RUN, **_inputs(kept), **_left(kept)}
+    files = {RUN: kept.folder / RUN, **_inputs(kept), **_scenario(kept), **_left(kept)}
     binaries: dict[str, Any] | None = None
     if wanted.binaries or wanted.vmlinux:
         binaries, more = _binaries(run, wanted, progress)
@@ -100,6 +102,26 @@ def _inputs(kept: Kept) -> dict[str, Path]:
     names = [patch["file"] for kernel in inputs["kernels"] for patch in kernel["patches"]]
     names += [kernel["config"] for kernel in inputs["kernels"] if kernel["config"] is not None]
     return {name: _there(kept, name) for name in dict.fromkeys(names)}
+
+
+def _scenario(kept: Kept) -> dict[str, Path]:
+    """The YAML of a scenario of one's own, with its modules; what is hidden is none of it."""
+    yaml = kept.scenario()
+    if yaml is None:
+        return {}
+    found = {f"{SCENARIO}/{yaml.name}": _there(kept, f"{SCENARIO}/{yaml.name}")}
+    for path in sorted(yaml.parent.rglob("*")):
+        name = str(path.relative_to(kept.folder))
+        if (path.is_dir() and not path.is_symlink()) or "/." in name:
+            continue
+        if not PATH.fullmatch(name):
+            raise InputError(
+                f"{path} cannot be bundled: its name, below {kept.folder}, is not of the form "
+                f"{PATH.pattern}",
+                hint="rename it where the scenario is, and run that again",
+            )
+        found[name] = _there(kept, name)
+    return found
 
 
 def _there(kept: Kept, name: str) -> Path:

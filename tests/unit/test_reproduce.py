@@ -479,3 +479,88 @@ def test_bundle_says_what_it_made(tmp_path: Path) -> None:
     assert json.loads(told.stdout)["packed"] == to.stat().st_size
     again_so = CliRunner().invoke(cli.cli, ["bundle", str(to)])
     assert "no run's folder" in str(again_so.exception)
+
+
+# A scenario of one's own
+
+HALF = """\
+pin: {pages: 3000, every: 32}
+drive: [compact]
+expect: {migrated: at least 50 %}
+"""
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> Path:
+    """A run's folder of one, whose YAML is no longer where it was."""
+    gone = Path("/home/somebody/half.yaml")
+    folder = made_runs.folder(tmp_path, scenario="half", file=gone, params={"pages": 500})
+    own = folder / "scenario"
+    own.mkdir()
+    (own / "half.yaml").write_text(HALF)
+    return folder
+
+
+def module(folder: Path, path: str) -> None:
+    where = folder / "scenario" / path
+    where.mkdir(parents=True, exist_ok=True)
+    (where / "Kbuild").write_text("obj-m += drain.o\n")
+    (where / "drain.c").write_text("int drain;\n")
+    yaml = folder / "scenario/half.yaml"
+    yaml.write_text(f"{HALF}modules: ['{path}']\n")
+
+
+@pytest.mark.parametrize("bundled", [False, True])
+def test_a_scenario_of_ones_own_is_the_one_that_was_kept(
+    half: Path, tmp_path: Path, asked: SimpleNamespace, bundled: bool
+) -> None:
+    module(half, "drain")
+    (half / "scenario/.hidden").write_text("not ours\n")
+    where = half
+    if bundled:
+        with kept.opened(str(half), Silent()) as found:
+            where = pack.pack(found, tmp_path / "b.tar.xz", pack.Wanted(), Silent()).path
+    with pytest.raises(InputError, match=r"modules that are not pinpage's own: drain"):
+        done(where)
+    done(where, Wish(trust=True))
+    wanted = asked.wanted
+    assert (wanted.scenario, wanted.file.name) == ("half", "half.yaml")
+    assert wanted.file.parent.name == "scenario" and wanted.params["pages"] == 500
+    assert wanted.file.is_relative_to(half) is not bundled
+
+
+def test_what_a_scenario_names_outside_of_its_folder_is_refused(
+    half: Path, asked: SimpleNamespace
+) -> None:
+    module(half, "../../drain")
+    with pytest.raises(InputError, match="names a module outside of it"):
+        done(half, Wish(trust=True))
+    assert asked.wanted is None
+
+
+@pytest.mark.parametrize("how", ["missing", "another name"])
+def test_a_scenario_that_is_not_the_runs_is_refused(
+    half: Path, asked: SimpleNamespace, how: str
+) -> None:
+    yaml = half / "scenario/half.yaml"
+    if how == "missing":
+        yaml.unlink()
+    else:
+        change(file="/x/other.yaml")(run := json.loads((half / "run.json").read_text()))
+        (half / "run.json").write_text(json.dumps(run))
+        yaml.rename(yaml.with_name("other.yaml"))
+    with pytest.raises(InputError, match=r"does not hold the scenario|is of 'half', and its YAML"):
+        done(half, Wish(trust=True))
+    assert asked.wanted is None
+
+
+def test_a_scenario_whose_name_no_bundle_takes_is_named(tmp_path: Path) -> None:
+    odd = Path("/x/my half.yaml")
+    folder = made_runs.folder(tmp_path, scenario="my_half", file=odd, params={"pages": 500})
+    (folder / "scenario").mkdir()
+    (folder / "scenario/my half.yaml").write_text(HALF)
+    with (
+        kept.opened(str(folder), Silent()) as found,
+        pytest.raises(InputError, match=r"my half\.yaml cannot be bundled"),
+    ):
+        pack.pack(found, tmp_path / "b.tar.xz", pack.Wanted(), Silent())
