@@ -17,10 +17,11 @@ from harness.scenario.trigger import contig, offline
 
 FIRST_PIN = "first-pin"
 _HEAD, _TAIL = 1 << BITS["COMPOUND_HEAD"], 1 << BITS["COMPOUND_TAIL"]
+_PINNER = "pinner"
 _LARGEST = 1 << 10  # frames of a compound page, but for hugetlb's that are larger
 _RECORD = 4096  # bytes of page_owner's record of one page
 _HINT = (
-    f"--module pinner:mode=pinpage --run 'echo layout 500 16 1 > {PINNER}/control' lays some out"
+    f"--module pinner:mode=pinpage --run 'echo layout 3000 32 1 > {PINNER}/control' lays some out"
 )
 
 
@@ -212,7 +213,8 @@ def lines(facts: Facts, fate: Fate) -> list[tuple[str, str]]:
 def _moved(facts: Facts) -> str:
     assert facts.pin is not None
     times = facts.pin.moves
-    return f"moved {'once' if times == 1 else f'{times} times'}, {facts.pin.state}"
+    often = "once" if times == 1 else f"{times} times"
+    return f"pinned at pfn {facts.pin.pfn_pin:#x}, moved {often}, {facts.pin.state}"
 
 
 def _call(function: str, module: str) -> str:
@@ -249,6 +251,9 @@ def _owner_line(facts: Facts) -> str:
     owner = facts.owner
     if owner is None:
         return "none on record"
+    if facts.pin is not None and facts.pin.moves and owner.module != _PINNER:
+        who = f"{owner.comm or 'a task'} ({owner.pid})"
+        return f"module {_PINNER}, by its ledger; the frame was allocated by {who} for a move"
     by = f"module {owner.module}" if owner.module else "the kernel"
     who = f"{owner.comm or 'a task'} ({owner.pid})"
     return f"{by}, order {owner.order}, {owner.type}, allocated by {who}"

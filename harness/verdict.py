@@ -510,7 +510,7 @@ def _passed(results: Sequence[ArmResult], expected: Expectation) -> _Answer:
             said += f" and {had} were had"
         idle = _idle(first, control) & _had(first).keys()
         if had and idle:
-            said += f"; for {', '.join(sorted(idle))} the kernel tried to migrate nothing"
+            said += f"; for {', '.join(sorted(idle))} the kernel migrated nothing in either arm"
     return Outcome.PASS, said, ""
 
 

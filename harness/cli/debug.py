@@ -97,7 +97,7 @@ def gdb(
       pinpage gdb
       pinpage gdb --break compact_zone --run 'echo 1 > /proc/sys/vm/compact_memory'
       pinpage gdb -m pinner --batch --break pinner_layout --command 'info args' \\
-        --run 'echo layout 500 16 1 > /sys/kernel/debug/pinner/control'
+        --run 'echo layout 3000 32 1 > /sys/kernel/debug/pinner/control'
     """
     one_arch(options)
     if not batch and not (sys.stdin.isatty() and sys.stdout.isatty()):

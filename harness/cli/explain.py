@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from harness import explain, pipeline, report, spec
+from harness import explain, pipeline, report, resources, spec
 from harness.build.blame import Blame
 from harness.cli.options import (
     JSON_OPTION,
@@ -42,13 +42,14 @@ def explain_command(what: str | None, as_json: bool, **options: Any) -> None:
 
     Without a word it lists them. With a CODE it says what it means, where in the source of this
     kernel (--kernel, --tree, --series) it is decided, how it shows, and what to do. With a RUN, a
-    run's folder or its run.json, it counts what each reason accounts for.
+    run's folder, its run.json or its name ("latest" is the last), it counts what each reason
+    accounts for.
 
     \b
     Examples:
       pinpage explain
       pinpage explain busy-count --kernel 3.11 --series none
-      pinpage explain ~/.local/state/pinpage/runs/latest
+      pinpage explain latest
     """
     if what is None:
         if as_json:
@@ -56,7 +57,7 @@ def explain_command(what: str | None, as_json: bool, **options: Any) -> None:
         else:
             _print(report.explained.listed(spec.reasons()))
         return
-    path = Path(what).expanduser()
+    path = _path(what)
     if explain.known(what) is None and report.told.is_run(path):
         _run(path, options, as_json)
         return
@@ -77,6 +78,13 @@ def explain_command(what: str | None, as_json: bool, **options: Any) -> None:
         _print(report.explained.whole(reason, tree))
     if why:
         click.echo(visible(why), err=True)
+
+
+def _path(word: str) -> Path:
+    """What a word names, if it is no code: a path, or the name of a run of ours."""
+    path = Path(word).expanduser()
+    ours = resources.state() / "runs" / word
+    return ours if "/" not in word and not path.exists() and ours.exists() else path
 
 
 def _print(lines: Any) -> None:

@@ -132,7 +132,7 @@ def page(
     Examples:
       pinpage page 0x1000
       pinpage page first-pin -m pinner:mode=pinpage \\
-        --run 'echo layout 500 16 1 > /sys/kernel/debug/pinner/control'
+        --run 'echo layout 3000 32 1 > /sys/kernel/debug/pinner/control'
     """
     one_arch(options)
     pfn = onepage.number(frame)

@@ -40,9 +40,9 @@ def reason(code: str) -> Reason:
     found = known(code)
     if found is None:
         codes = [each.code for each in spec.reasons()]
-        near = get_close_matches(code, codes, 3) or codes
+        near = get_close_matches(code, codes, 3)
         raise InputError(
             f"there is no reason {code!r}, and no run's folder of that name",
-            hint=f"'pinpage explain' lists them; nearest: {', '.join(near)}",
+            hint=f"'pinpage explain' lists them{'; nearest: ' if near else ''}{', '.join(near)}",
         )
     return found

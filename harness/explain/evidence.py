@@ -29,11 +29,13 @@ class Counts:
     """The kernel's own figures of an arm's drive.
 
     traced: reason of migrate_pages() → (pages that moved, pages that failed). vmstat: counter → how
-    much it grew.
+    much it grew. reached: a zone's first and last frame → how many compactions of it ended, and the
+    furthest frame to which one of them came with looking for pages to move.
     """
 
     traced: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     vmstat: Mapping[str, int] = field(default_factory=dict)
+    reached: Mapping[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
 
 
 def wanted(source: str, name: str) -> bool:
@@ -49,6 +51,7 @@ _WANTED = frozenset(
         ("harness", "area"),
         ("pinner", "ledger"),
         ("trace", "mm_migrate_pages"),
+        ("trace", "mm_compaction_end"),
     }
 )
 
@@ -128,6 +131,7 @@ def counts(arm: str, events: Iterable[Event]) -> Counts:
     moved: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     readings: dict[str, Mapping[str, object]] = {}
+    reached: dict[tuple[int, int], tuple[int, int]] = {}
     for event in events:
         if event.arm != arm:
             continue
@@ -137,17 +141,24 @@ def counts(arm: str, events: Iterable[Event]) -> Counts:
                 reason = str(data["reason"])
                 moved[reason] += _number(data["nr_succeeded"])
                 failed[reason] += _number(data["nr_failed"])
+            elif (event.source, event.name) == ("trace", "mm_compaction_end"):
+                first, last, came = (
+                    int(str(data[name]), 0) for name in ("zone_start", "zone_end", "migrate_pfn")
+                )
+                times, furthest = reached.get((first, last), (0, 0))
+                reached[first, last] = (times + 1, max(furthest, came))
             elif (event.source, event.name) == ("vmstat", "vmstat"):
                 readings[str(data["when"])] = _mapping(data["values"])
         except (KeyError, TypeError, ValueError) as error:
             raise _malformed(event, error) from error
-    first, last = (readings.get(f"outer-{when}", {}) for when in ("before", "after"))
+    then, now = (readings.get(f"outer-{when}", {}) for when in ("before", "after"))
     grown = {
         name: after - before
         for name in COUNTERS
-        if isinstance(before := first.get(name), int) and isinstance(after := last.get(name), int)
+        if isinstance(before := then.get(name), int) and isinstance(after := now.get(name), int)
     }
-    return Counts({reason: (moved[reason], failed[reason]) for reason in moved}, grown)
+    traced = {reason: (moved[reason], failed[reason]) for reason in moved}
+    return Counts(traced, grown, reached)
 
 
 def _number(value: object) -> int:

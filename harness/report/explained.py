@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.explain import Account, Found, Places, known
 from harness.explain.evidence import Counts
+from harness.model import LedgerRow, PageState
 from harness.reason import Check, Reason, Sign
 from harness.report.text import visible
 from harness.report.told import Told
@@ -106,7 +107,9 @@ def of_run(told: Told, tree: Tree | None) -> Iterator[str]:
         for each in told.accounts:
             if each.arm == arm:
                 yield from _account(each)
-        yield from _counts(told.counts.get(arm, Counts()))
+        own = [row for row in told.rows if row.arm == arm]
+        yield from _moved(own)
+        yield from _counts(told.counts.get(arm, Counts()), own)
     codes = dict.fromkeys(each.code for each in told.accounts)
     for found in filter(None, map(known, codes)):
         yield ""
@@ -124,8 +127,36 @@ def _account(each: Account) -> Iterator[str]:
         yield from _wrapped(visible(f"for example {example}"), "      ")
 
 
-def _counts(counts: Counts) -> Iterator[str]:
+def _moved(rows: Sequence[LedgerRow]) -> Iterator[str]:
+    """How many pages moved, and where one of them went."""
+    moved = [row for row in rows if row.state is PageState.MIGRATED]
+    if moved:
+        first = moved[0]
+        yield f"    {len(moved):,} page{'s' if len(moved) > 1 else ''} moved"
+        times = "one move" if first.moves == 1 else f"{first.moves} moves"
+        said = f"page {first.handle}, pfn {first.pfn_before:#x} → {first.pfn_after:#x} in {times}"
+        yield from _wrapped(f"for example {said}", "      ")
+
+
+def _reached(counts: Counts, rows: Sequence[LedgerRow]) -> Iterator[str]:
+    """How far compaction came, beside the pages that it left."""
+    for (first, last), (times, furthest) in counts.reached.items():
+        stayed = [
+            row.pfn_after
+            for row in rows
+            if row.state is PageState.STAYED and first <= row.pfn_after < last
+        ]
+        beyond = sum(frame >= furthest for frame in stayed)
+        which = f"the furthest of {times}" if times > 1 else "it"
+        said = f"compaction of pfn {first:#x} to {last:#x}: {which} came to pfn {furthest:#x}"
+        if stayed:
+            said += f"; of the {len(stayed):,} pages that stayed there {beyond:,} lie beyond"
+        yield from _wrapped(said, "      ", "    ")
+
+
+def _counts(counts: Counts, rows: Sequence[LedgerRow]) -> Iterator[str]:
     """The kernel's own figures beside them."""
+    yield from _reached(counts, rows)
     traced = [
         f"{reason} {moved:,} moved, {failed:,} failed"
         for reason, (moved, failed) in counts.traced.items()

@@ -31,12 +31,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Told:
-    """A run as its folder has it. content: run.json. accounts: see explain/account.py."""
+    """A run as its folder has it. content: run.json. accounts: see explain/account.py. rows: of
+    the ledger."""
 
     folder: Path
     content: Mapping[str, Any]
     accounts: tuple[Account, ...]
     counts: Mapping[str, Counts]  # arm → the kernel's own figures
+    rows: tuple[LedgerRow, ...] = ()
 
 
 def read(path: Path) -> Told:
@@ -55,7 +57,7 @@ def read(path: Path) -> Told:
         counts = {arm.name: evidence.counts(arm.name, events) for arm in arms}
     except EvidenceError as error:
         raise InputError(f"{folder / 'events.jsonl'}: {error.message}", hint=error.hint) from error
-    return Told(folder, content, accounts(arms, rows, facts, content["reason"]), counts)
+    return Told(folder, content, accounts(arms, rows, facts, content["reason"]), counts, rows)
 
 
 def is_run(path: Path) -> bool:

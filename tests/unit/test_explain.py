@@ -328,12 +328,34 @@ def test_the_kernels_own_figures() -> None:
         event("pageflags", "flags", when="released", frames=[[1, {}]]),
         event("trace", "mm_migrate_pages", reason="x", nr_succeeded="many", nr_failed="1"),
         event("vmstat", "vmstat", when="outer-before", values=[1]),
+        event("trace", "mm_compaction_end", zone_start="0x1", zone_end="0x9", migrate_pfn="x"),
+        event("trace", "mm_compaction_end", zone_start="0x1", zone_end="0x9"),
     ],
 )
 def test_malformed_events_are_named(bad: Event) -> None:
     with pytest.raises(PinpageError, match="is malformed"):
         evidence.facts("treated", [bad], "", ())
         evidence.counts("treated", [bad])
+
+
+def test_how_far_compaction_came_is_told_beside_what_it_left(folder: Path) -> None:
+    def ended(zone: tuple[int, int], came: int) -> Event:
+        first, last = (f"{frame:#x}" for frame in zone)
+        return event(
+            "trace", "mm_compaction_end", zone_start=first, zone_end=last, migrate_pfn=f"{came:#x}"
+        )
+
+    low, high = (1, 0x1000), (0x1000, 0x9000)
+    counts = evidence.counts("treated", [ended(low, 0x800), ended(low, 0x600), ended(high, 0x2000)])
+    assert counts.reached == {low: (2, 0x800), high: (1, 0x2000)}
+    rows = tuple(replace(ROW, pfn_after=pfn) for pfn in (0x700, 0x800, 0xFFF, 0x1000))
+    found = replace(told.read(folder), counts={"treated": counts}, rows=rows)
+    text = " ".join("\n".join(explained.of_run(found, None)).split())
+    assert (
+        "compaction of pfn 0x1 to 0x1000: the furthest of 2 came to pfn 0x800; of the 3 pages that "
+        "stayed there 2 lie beyond" in text
+    )
+    assert "it came to pfn 0x2000; of the 1 pages that stayed there 0 lie beyond" in text
 
 
 # Counting
@@ -504,6 +526,9 @@ def test_a_folder_gives_what_its_record_gave(folder: Path) -> None:
     assert found.counts["treated"].traced["compaction"][0] > 0
     text = "\n".join(explained.of_run(found, None))
     assert "197 pages: owner-never-asked" in text and "mm_migrate_pages: compaction" in text
+    first = next(r for r in record().ledger if r.state is PageState.MIGRATED)
+    gone = f"page {first.handle}, pfn {first.pfn_before:#x} → {first.pfn_after:#x} in "
+    assert "1,800 pages moved" in text and gone in text
     assert text.count("what to do") == 3
 
 
@@ -590,6 +615,16 @@ def call(*words: str) -> tuple[int, str]:
         return done.exception.exit_code, "\n".join(done.exception.lines())
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.output
+
+
+def test_a_run_is_known_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder.parent / "state"))
+    ours = resources.state() / "runs"
+    ours.mkdir(parents=True)
+    (ours / "latest").symlink_to(folder)
+    code, out = call("latest")
+    assert code == 0 and "197 pages: owner-never-asked" in out
+    assert call("earliest")[0] == 2
 
 
 def test_the_command_lists_the_reasons() -> None:

@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -226,6 +227,15 @@ def test_a_pin_is_found_and_told() -> None:
         "handle 7",
     ):
         assert part in text
+
+
+def test_a_pin_that_moved_is_still_its_owners() -> None:
+    moved = facts(owner=replace(KERNEL, comm="sh", pid=58), pin=PIN, mode="pinpage")
+    said = dict(onepage.lines(moved, parsed.fate(moved)))
+    assert said["owner"].startswith("module pinner, by its ledger; the frame was allocated by sh")
+    assert said["pinner"].endswith("pinned at pfn 0xfa0, moved 2 times, stored")
+    there = facts(owner=KERNEL, pin=replace(PIN, moves=0), mode="pinpage")
+    assert dict(onepage.lines(there, parsed.fate(there)))["owner"].startswith("the kernel")
 
 
 def test_a_tails_owner_is_its_heads() -> None:

@@ -302,7 +302,7 @@ def test_the_readmes_example_comes_to_a_pass(example: Example) -> None:
     made = load(example("half.yaml"))
     answer = both(made, Guest2(), Guest2(moves=2500))
     assert answer.outcome is Outcome.PASS, answer.reason
-    assert answer.reason.endswith("; 1 step came to what was due")
+    assert answer.reason.endswith("; 3 expectations of its steps met")
     for arm in answer.arms:
         assert [(each.number, each.group) for each in arm.attempts] == [
             (1, "command (step 1)"),
@@ -310,6 +310,17 @@ def test_the_readmes_example_comes_to_a_pass(example: Example) -> None:
             (3, "huge pages (step 3)"),
         ]
     assert answer.arms[1].migrated == 2500
+
+
+@pytest.mark.parametrize("arm", ["control", "treated"])
+def test_a_command_that_fails_fails_where_nothing_is_said_of_it(example: Example, arm: str) -> None:
+    guests = {"control": Guest2(), "treated": Guest2(moves=2500)}
+    said = "sh: can't create /proc/sys/vm/drop_cashes: nonexistent directory"
+    guests[arm].statuses["echo 3 > /proc/sys/vm/drop_caches"] = (1, said)
+    answer = both(load(example("half.yaml")), *guests.values())
+    assert answer.outcome is Outcome.FAIL, answer.reason
+    for part in (f"in the {arm} arm step 1 (command)", said, "had to succeed"):
+        assert part in answer.reason
 
 
 def test_its_steps_come_in_their_order(example: Example) -> None:

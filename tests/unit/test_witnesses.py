@@ -620,7 +620,7 @@ def test_more_is_due_where_the_kernel_migrated(
     ]
     found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1))
     assert found.outcome is (Outcome.FAIL if says else Outcome.PASS), found.reason
-    said = says or "for fault the kernel tried to migrate nothing"
+    said = says or "for fault the kernel migrated nothing in either arm"
     assert said in found.reason
 
 

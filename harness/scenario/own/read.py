@@ -84,7 +84,15 @@ def _plan(found: Marked, name: str, path: Path) -> Plan:
         modules=tuple(_modules(found)),
     )
     _goes_together(found, made, by_default)
-    return made
+    return replace(made, steps=tuple(map(_succeeds, steps)))
+
+
+def _succeeds(step: Step) -> Step:
+    """A command has to succeed where nothing else is said: a slip of the pen is no drive."""
+    if step.trigger != "command":
+        return step
+    done = Wish("succeeds")
+    return replace(step, wish=step.wish or done, control=step.control or done)
 
 
 def _share(migrated: str) -> float:

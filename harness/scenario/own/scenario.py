@@ -147,8 +147,8 @@ class OwnScenario:
         wished = sum(1 for arm in answer.arms for _ in self.plan.wishes(arm.role))
         if not wished:
             return answer
-        steps = "step" if wished == 1 else "steps"
-        return replace(answer, reason=f"{answer.reason}; {wished} {steps} came to what was due")
+        met = f"{wished} expectation{'' if wished == 1 else 's'} of its steps met"
+        return replace(answer, reason=f"{answer.reason}; {met}")
 
     def _missing(self, arm: ArmResult) -> str:
         """The step of which there is no evidence, "" if there is of each."""
