@@ -45,7 +45,7 @@ def compare(before: str, after: str, every: bool, as_json: bool) -> None:
         raise InputError(
             f"{before} and {after} have no run in common: nothing can be compared",
             detail="\n".join(_lonely(found)),
-            hint="name one run on each side to compare them whatever was asked of them",
+            hint="name one run of the same scenario on each side, whatever else was asked of it",
         )
     if as_json:
         out(report.comparison.as_json(found))

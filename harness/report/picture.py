@@ -67,10 +67,8 @@ class Grid:
     arm: str
     when: str
     cells: tuple[Cell, ...]
-
-    @property
-    def blocks_with_pins(self) -> int:
-        return sum(cell.pins > 0 for cell in self.cells)
+    blocks: int  # pageblocks, of which one or more are a cell
+    with_pins: int  # of them
 
 
 def grids(record: RunRecord, cells: int = _CELLS) -> tuple[tuple[Grid, ...], int]:
@@ -119,7 +117,8 @@ def _grid(seen: Seen, when: str, there: Sequence[int], step: int) -> Grid:
                 cma=any(a <= block < a + n for block in blocks for a, n in seen.areas),
             )
         )
-    return Grid(seen.plan.name, when, tuple(cells))
+    with_pins = sum(pins[block] > 0 for block in there)
+    return Grid(seen.plan.name, when, tuple(cells), len(there), with_pins)
 
 
 def _kind(contents: Sequence[Content], pins: int) -> str:
@@ -165,7 +164,8 @@ def svg(record: RunRecord) -> str:
         x = left + WHENS.index(grid.when) * (wide + gap)
         y = top + arms.index(grid.arm) * (high + 52)
         pins = sum(cell.pins for cell in grid.cells)
-        said = f"{grid.arm}, {grid.when}: {pins:,} pinned pages in {grid.blocks_with_pins:,} cells"
+        where = f"{grid.with_pins:,} of {grid.blocks:,} pageblocks"
+        said = f"{grid.arm}, {grid.when}: {pins:,} pinned pages in {where}"
         parts.append(_text(x, y + 14, said, bold=grid.when == WHENS[-1]))
         parts.append(f'<g id="grid{index}">')
         parts += [
@@ -244,9 +244,8 @@ def terminal(record: RunRecord, width: int) -> Text | None:
     for grid in found:
         pins = sum(cell.pins for cell in grid.cells)
         text.append(visible(f"{grid.arm}, {grid.when}"), style="bold")
-        text.append(
-            f": {pins:,} pinned pages in {grid.blocks_with_pins} of {len(grid.cells)} cells\n"
-        )
+        where = f"{grid.with_pins:,} of {grid.blocks:,} pageblocks"
+        text.append(f": {pins:,} pinned pages in {where}\n")
         for at in range(0, len(grid.cells), columns):
             line = grid.cells[at : at + columns]
             text.append("  ")

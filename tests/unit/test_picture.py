@@ -114,6 +114,7 @@ def test_several_pageblocks_share_a_cell_where_there_are_too_many() -> None:
     grids, step = picture.grids(replace(record(), events=tuple(EVENTS)), cells=3)
     assert step == 2
     assert [cell.pins for cell in grids[0].cells] == [2, 2, 0]
+    assert (grids[0].with_pins, grids[0].blocks) == (4, 6)  # of pageblocks, not of cells
 
 
 def test_the_svg_has_a_cell_for_each_and_says_what_it_shows() -> None:
@@ -126,7 +127,7 @@ def test_the_svg_has_a_cell_for_each_and_says_what_it_shows() -> None:
     assert titles[3][4].text == "pfn 0x1800: the kernel's, 2 pinned"
     said = [each.text or "" for each in root.findall(f"{SVG}text")]
     assert any("<&" in each for each in said)
-    assert "treated, after: 2 pinned pages in 1 cells" in said
+    assert "treated, after: 2 pinned pages in 1 of 6 pageblocks" in said
 
 
 def test_on_a_terminal_pins_stand_out_without_colour() -> None:

@@ -246,6 +246,10 @@ def _check(found: Marked) -> None:
     raise InputError(first.message, hint=first.hint, detail="\n".join(more))
 
 
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?\d+", text) is not None
+
+
 def _problem(
     found: Marked, error: jsonschema.ValidationError
 ) -> tuple[tuple[int, int], InputError]:
@@ -257,15 +261,19 @@ def _problem(
         fields = list(schema["properties"])
         name = next(each for each in error.instance if each not in fields)  # type: ignore[union-attr]
         near = get_close_matches(name, fields, 1)
-        problem = "there is no such field" + (f", but {near[0]}" if near else "")
+        problem = "there is no such field" + (f"; did you mean {near[0]}?" if near else "")
         where, key, allowed = (*where, name), True, ", ".join(fields)
     elif error.validator == "required":
         missing = [each for each in schema["required"] if each not in error.instance]  # type: ignore[operator]
         problem, allowed = f"the field {missing[0]} is missing", allowed or _EXAMPLE
     elif isinstance(error.instance, dict | list):
         problem = "this is not allowed here" if error.instance else "it is empty"
+    elif isinstance(error.instance, str):
+        problem = f"{error.instance[:60]!r} is not allowed"
+        if _is_number(error.instance):
+            problem += ", as the quotes make a text of it"
     else:
-        problem = f"{str(error.instance)[:60]!r} is not allowed"
+        problem = f"{json.dumps(error.instance, default=str)[:60]} is not allowed"
     made = found.error(where, problem, f"allowed: {allowed}" if allowed else _EXAMPLE, key=key)
     at = found.at(where, key=key)
     return (at.line, at.column), made
