@@ -363,7 +363,23 @@ def _failed(
     for result in results:
         if result.role == "treated" and (said := _missed(result, control, expected)):
             unmet.append(said)
+    if expected.huge and not unmet:
+        unmet += [said for each in seen if (said := _in_the_noise(each))]
     return (Outcome.FAIL, "; moreover ".join(unmet), "") if unmet else None
+
+
+def _in_the_noise(seen: Seen) -> str:
+    """What there is to say of more huge pages in a treated arm of which the free lists show none.
+
+    The two readings may differ by some (witness.SLACK), so this is no contradiction, and no proof.
+    """
+    before, after = seen.huge_blocks("before"), seen.huge_blocks("after")
+    if seen.plan.role != "treated" or before is None or after is None or after > before:
+        return ""
+    return (
+        f"the {seen.plan.name} arm had a few more huge pages by the owner's tries, yet not more "
+        f"free blocks of that order ({before} before, {after} after): lay out more pins to tell"
+    )
 
 
 def _unmet(result: ArmResult, refusals: frozenset[int]) -> str:

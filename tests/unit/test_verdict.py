@@ -469,6 +469,23 @@ def test_huge_pages_that_only_the_owner_counts_are_inconsistent() -> None:
     assert "pinner huge says that 270 more huge pages" in verdict.reason
 
 
+@pytest.mark.parametrize(("blocks", "outcome"), [(0, Outcome.FAIL), (1, Outcome.PASS)])
+def test_few_more_huge_pages_that_no_free_list_shows_are_not_enough(
+    blocks: int, outcome: Outcome
+) -> None:
+    def few(case: Case) -> None:
+        for made, more in ((case.control, 0), (case.treated, 12)):
+            got = made.get("pinner", "huge", "before")["got"]
+            made.get("pinner", "huge", "after")["got"] = got + more
+            before, after = (made.get("buddyinfo", "free", when) for when in ("before", "after"))
+            after["zones"][0]["free"][9:] = before["zones"][0]["free"][9:]
+            after["zones"][0]["free"][9] += blocks
+
+    verdict = spoiled(few)
+    assert verdict.outcome is outcome, verdict.reason
+    assert ("not more free blocks of that order" in verdict.reason) is (outcome is Outcome.FAIL)
+
+
 def test_stayed_without_a_witness_of_the_kernel_is_inconsistent() -> None:
     verdict = spoiled(no_trace, no_pageflags)
     assert verdict.outcome is Outcome.INCONSISTENT
