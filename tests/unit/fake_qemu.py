@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+from itertools import cycle
 from pathlib import Path
 
 BOOT = b"[    0.000000] Linux version 6.12.0-fake\r\n[    0.100000] Booting\r\n"
@@ -31,6 +32,13 @@ PANIC = (
     b"[    0.200000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\r\n"
     b"[    0.200001] CPU: 0 PID: 1 Comm: init Not tainted 6.12.0-fake #1\r\n"
     b"[    0.200002] ---[ end Kernel panic - not syncing: Attempted to kill init! ]---\r\n"
+)
+# What a break and a letter at its console are answered, one after the other.
+SYSRQ = (
+    b"[    9.000000] sysrq: Show Blocked State\r\n"
+    b"[    9.000001] task:stuck state:D stack:0 pid:7 tgid:7 ppid:1 flags:0x00000000\r\n"
+    b"[    9.000002]  schedule+0x10/0x20\r\n[    9.000003]  wait_for_ever+0x10/0x20\r\n",
+    b"[    9.100000] sysrq: Show backtrace of all active CPUs\r\n",
 )
 
 
@@ -51,6 +59,7 @@ def listen(path: str) -> socket.socket:
 class Machine:
     def __init__(self, behaviour: str, argv: list[str]) -> None:
         self.behaviour = behaviour
+        self.answers = cycle(SYSRQ)
         self.monitor = listen(option(argv, "qmp", "path")).accept()[0]
         console = option(argv, "con", "path")
         self.typed = os.open(f"{console}.in", os.O_RDWR)
@@ -156,6 +165,8 @@ class Machine:
             error = {"class": "CommandNotFound", "desc": f"The command {name} has not been found"}
             self.tell({"error": error, "id": message.get("id")})
             return
+        if name == "chardev-send-break":
+            self.say(next(self.answers))
         value: object = {}
         if name == "human-monitor-command":
             self.stub(str(words["command-line"]))
