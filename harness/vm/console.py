@@ -31,6 +31,11 @@ OOPS = re.compile(
     rb"kernel BUG at |BUG: failure at |\bOops(?: - [^:\r\n]*)?: |Internal error: |"
     rb"general protection fault|invalid opcode: |double fault: "
 )
+# Reports after which it may go on, or may not: a list that is broken is walked for ever.
+REPORT = re.compile(
+    rb"\bBUG: |-\[ cut here \]-|\bWARNING: (?:CPU: |possible |bad |suspicious |inconsistent )|"
+    rb"\bINFO: (?:task |rcu|suspicious )"
+)
 ESCAPE = 0x1D  # Ctrl-]
 _WINDOW = 512  # bytes that a search looks back
 _READ = 1 << 16
@@ -101,7 +106,7 @@ class Console:
         self.log = log
         self._alive = alive
         self._scanned = 0
-        self._panicked = self._oopsed = False
+        self._panicked = self._oopsed = self._reported = False
 
     @contextmanager
     def attached(self, *, whole: bool = False) -> Iterator[Follower]:
@@ -132,7 +137,7 @@ class Console:
             to.write_bytes(log.read())
             log.truncate(size)
         self._scanned = 0
-        self._panicked = self._oopsed = False
+        self._panicked = self._oopsed = self._reported = False
 
     def panicked(self) -> bool:
         """Whether a panic was recorded."""
@@ -144,6 +149,11 @@ class Console:
         self._scan()
         return self._oopsed
 
+    def reported(self) -> bool:
+        """Whether a report of any kind was recorded."""
+        self._scan()
+        return self._reported or self._oopsed
+
     def _scan(self) -> None:
         """Read what is new since the last time."""
         if self._panicked or not self.log.is_file():
@@ -154,6 +164,7 @@ class Console:
             self._scanned = file.tell()
         self._panicked = PANIC.search(data) is not None
         self._oopsed = self._oopsed or OOPS.search(data) is not None
+        self._reported = self._reported or REPORT.search(data) is not None
 
 
 def tail(text: str) -> str:

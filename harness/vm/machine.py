@@ -50,6 +50,7 @@ NO_NETWORK = "network=none"  # what a guest without one says behind its word of 
 _POLL = 0.02
 _ENTROPY = 64  # bytes for a guest that was restored
 _DYING = 15  # seconds that a command gets after a report that its kernel may not live through
+_ILL = 30  # the same after any other report, times the guest's patience
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # by somebody, not by what QEMU was given to read
 _HUNG_UP = 0.5  # seconds for a QEMU that does not answer to be seen to have ended
 _AGAIN = 5  # seconds for a guest whose connection was cut to let us in on another
@@ -317,23 +318,30 @@ class Machine:
 
     def _watch(self, waiting: str, patrol: shell.Shell | None = None) -> Callable[[], None]:
         """patrol: what to look over for tasks that the kernel never runs again."""
-        since: float | None = None
+        since: dict[float, float] = {}
         round_ = None if patrol is None else Patrol(patrol, self._parts.patience)
 
         def look() -> None:
-            nonlocal since
             stuck = "" if round_ is None else round_.stuck()
             if stuck:
                 raise self.fate(waiting, f"it does not end: {stuck}")
             if self._parts.process.poll() is not None or self._parts.console.panicked():
                 raise self.fate(waiting, "the guest is over")
-            if not self._parts.console.oopsed():
+            ill = self._ill()
+            if ill is None:
                 return
-            since = since or time.monotonic()
-            if time.monotonic() - since > _DYING:
-                raise self.fate(waiting, f"it did not end within {_DYING} s of the kernel's report")
+            since.setdefault(ill, time.monotonic())
+            if time.monotonic() - since[ill] > ill:
+                said = f"it did not end within {ill:g} s of the kernel's report"
+                raise self.fate(waiting, said)
 
         return look
+
+    def _ill(self) -> float | None:
+        """Seconds that a command gets after what the kernel has reported, None if it did not."""
+        if self._parts.console.oopsed():
+            return _DYING
+        return _ILL * self._parts.patience if self._parts.console.reported() else None
 
     # --- getting ready ------------------------------------------------------------------------
 

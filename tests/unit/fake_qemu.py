@@ -26,7 +26,7 @@ READY = b"pinpage: guest ready network=none\r\n"
 # What boots as "shell" does, and has its trouble with snapshots.
 SHELLS = (
     *("shell", "stubborn", "old", "unsaveable", "killed-saving", "unloadable"),
-    *("dies-restored", "ends-restored"),
+    *("dies-restored", "ends-restored", "complains"),
 )
 PANIC = (
     b"[    0.200000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\r\n"
@@ -102,6 +102,8 @@ class Machine:
             sys.exit("fake_qemu: something broke")
         if self.behaviour in ("oopses", *SHELLS):
             self.open_shell()
+            if self.behaviour == "complains":
+                self.say(b"[    0.300000] BUG: Bad page state in process sh  pfn:01f2a\r\n")
             if self.behaviour == "oopses":
                 self.say(b"[    0.300000] kernel BUG at mm/slub.c:1!\r\n")
             self.say(READY)

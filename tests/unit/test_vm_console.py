@@ -105,9 +105,26 @@ def test_a_panic_is_seen_once_it_is_recorded_even_in_two_pieces(qemu: Qemu) -> N
 )
 def test_a_report_that_may_be_the_end_is_seen(qemu: Qemu, line: bytes) -> None:
     qemu.say(b"[    1.0] WARNING: at mm/page_alloc.c:1 foo+0x1/0x2()\r\n")
-    assert not qemu.console.oopsed()
+    assert not qemu.console.oopsed() and not qemu.console.reported()
     qemu.say(b"[    2.0] " + line + b"\r\n")
-    assert qemu.console.oopsed() and not qemu.console.panicked()
+    assert qemu.console.oopsed() and not qemu.console.panicked() and qemu.console.reported()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"BUG: Bad page state in process sh  pfn:01f2a",
+        b"BUG: KASAN: use-after-free in foo+0x1/0x2",
+        b"------------[ cut here ]------------",
+        b"WARNING: possible circular locking dependency detected",
+        b"INFO: task sh:77 blocked for more than 20 seconds.",
+    ],
+)
+def test_a_report_of_any_other_kind_is_seen(qemu: Qemu, line: bytes) -> None:
+    qemu.say(b"[    1.0] sh: page allocation failure: order:9\r\n[    1.1] DEBUG: nothing\r\n")
+    assert not qemu.console.reported()
+    qemu.say(b"[    2.0] " + line + b"\r\n")
+    assert qemu.console.reported() and not qemu.console.oopsed()
 
 
 @dataclass

@@ -165,6 +165,29 @@ def test_a_command_past_its_deadline_is_a_hang(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("behaviour", "limit", "kind", "said"),
+    [
+        ("complains", "_ILL", GuestHang, r"within 0\.2 s of the kernel's report"),
+        ("oopses", "_DYING", GuestCrash, r"crashed while .*kernel BUG at mm/slub\.c:1"),
+    ],
+)
+def test_a_command_does_not_get_all_its_time_from_a_kernel_that_is_ill(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: str,
+    limit: str,
+    kind: type,
+    said: str,
+) -> None:
+    monkeypatch.setattr(machine, limit, 0.2)
+    with boot(tmp_path, behaviour) as guest:
+        assert guest.run("true").status == 0
+        with pytest.raises(kind, match=said) as caught:
+            guest.run("sleep 60", timeout=50)
+    assert caught.value.splats
+
+
+@pytest.mark.parametrize(
     ("answers", "kind", "said"),
     [
         (True, InfraError, "the guest answers on another: how it ended is not known"),
