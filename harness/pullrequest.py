@@ -8,22 +8,28 @@ both are run again, to tell what fails now and then from what the change has bro
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import flake, scenario
-from harness.build import git
+from harness.build import git, patchfile
 from harness.errors import InfraError, InputError
 from harness.flake import Cell
 from harness.flake.child import Child, record_in
-from harness.model import Outcome, Progress, RunSpec
+from harness.model import Outcome, Patch, Progress, RunSpec
+from harness.report.reread import bounded
+from harness.stored import kept
+from harness.stored.form import MOST_PATCH
 from harness.touched import Choice, Job, Table, choose
 
 BASE, HEAD = "base", "head"
 SIDES = (BASE, HEAD)
+_COMMIT = re.compile(r"[0-9a-f]{12}")  # a patch of a range of commits, see build/series.py
 _POLL = 0.2  # seconds between two looks at a run
 _SEED = 7
 
@@ -126,6 +132,27 @@ def run(
                 progress.note(f"{job.name}: the head has failed: both again")
                 for side in SIDES:
                     _one(job, side, sides, folder, turn, progress)
+
+
+def line(run: Mapping[str, Any], folder: Path) -> int | None:
+    """The line of the change's head that the first report of a run accuses; None where none does.
+
+    run: its run.json; folder: where that lies, with the patches. A report's lines are those of the
+    tree that was built, with a series on top of the commits of the change.
+    """
+    blame = next((each["blame"] for each in run["splats"] if each.get("blame")), None)
+    if blame is None or not blame["brought"]:
+        return None
+    kernel = next((k for k in run["inputs"]["kernels"] if k["name"] == "build"), None)
+    patches = [] if kernel is None else kernel["patches"]
+    at: int | None = blame["line"]
+    for patch in reversed(patches):
+        if _COMMIT.fullmatch(patch["name"]):
+            return at
+        text = bounded(kept.inside(folder, patch["file"]), MOST_PATCH)
+        diff = patchfile.diff_of(Patch(patch["name"], patch["subject"], text))
+        at = None if at is None else patchfile.earlier(diff, blame["file"], at)
+    return None
 
 
 def _one(

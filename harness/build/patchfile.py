@@ -150,6 +150,38 @@ def hunks(diff: bytes) -> Iterator[Hunk]:
         at = end
 
 
+def earlier(diff: bytes, path: str, line: int) -> int | None:
+    """The number that a line of a file has before a diff, None for one that the diff brings."""
+    shift = 0
+    for hunk in hunks(diff):
+        first, before, now, after = hunk.numbers
+        if hunk.path != path or (after == 0 and before == 0):
+            continue
+        if line < now + (after == 0):
+            break
+        if line < now + after:
+            return _within(hunk, line)
+        shift = first + before - (now + after)
+        if after == 0 or before == 0:  # a side without lines is named by the line in front of it
+            shift += (before == 0) - (after == 0)
+    return line + shift
+
+
+def _within(hunk: Hunk, line: int) -> int | None:
+    """The same for a line of a hunk."""
+    first, before, now, _ = hunk.numbers
+    old, new = first + (before == 0), now
+    for text in hunk.text:
+        mark = text[:1]
+        if mark == "\\":  # "No newline at end of file"
+            continue
+        if new == line and mark != "-":
+            return None if mark == "+" else old
+        old += mark != "+"
+        new += mark != "-"
+    return None
+
+
 def _numbers(match: re.Match[bytes]) -> tuple[int, int, int, int]:
     old, before, new, after = (1 if part is None else int(part) for part in match.groups())
     return old, before, new, after

@@ -184,22 +184,26 @@ def report_of(
     if comment is not None:
         _written(comment, said.comment(compared, why, link))
     if annotate:
-        for line in said.commands(compared, found.runs[HEAD]):
+        for line in said.commands(compared, found.runs[HEAD], found.lines):
             click.echo(line)
     click.echo(said.sentence(compared))
     sys.exit(compared.exit_code or (0 if compared.told else EXIT_CODES[Outcome.INFRA]))
 
 
 class _Found:
-    """The runs of both sides, and the memory of each as text."""
+    """The runs of both sides, the memory of each as text, and the lines that they accuse."""
 
     def __init__(self) -> None:
         self.runs: dict[str, list[Mapping[str, Any]]] = {side: [] for side in SIDES}
         self.pictures: dict[str, str] = {}
+        self.lines: dict[str, int] = {}
 
     def add(self, side: str, path: Path) -> None:
         for run in kept.runs_of(str(path)):
             self.runs[side].append(run)
+            line = pullrequest.line(run, path.parent)
+            if line is not None:
+                self.lines[run["id"]] = line
             drawn = path.with_name("pages.txt")
             if drawn.is_file():
                 self.pictures[run["id"]] = drawn.read_text(errors="replace")[:_PICTURE]

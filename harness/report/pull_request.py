@@ -68,10 +68,13 @@ def summary(
     return "\n".join(parts) + "\n"
 
 
-def commands(found: Comparison, runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def commands(
+    found: Comparison, runs: Sequence[Mapping[str, Any]], lines: Mapping[str, int]
+) -> Iterator[str]:
     """Commands of GitHub's runners that show each new failure, at the file that a report accuses.
 
-    runs: the head's, as their run.json. Source: docs.github.com, "Workflow commands".
+    runs: the head's, as their run.json. lines: a run's id → the line of that file in the change.
+    Source: docs.github.com, "Workflow commands".
     """
     by_id = {run["id"]: run for run in runs}
     for pair in found.of(State.NEW):
@@ -82,7 +85,8 @@ def commands(found: Comparison, runs: Sequence[Mapping[str, Any]]) -> Iterator[s
         blame = next((s["blame"] for s in splats if s.get("blame")), None)
         words = {"title": f"pinpage: {_name(pair)}"}
         if blame is not None:
-            words = {"file": blame["file"], **words}  # its lines are those beneath a series
+            at = {"line": str(lines[failure.id])} if failure.id in lines else {}
+            words = {"file": blame["file"], **at, **words}
         listed = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in words.items())
         yield f"::error {listed}::{_escaped(f'{failure.outcome.value}: {failure.reason}')}"
 

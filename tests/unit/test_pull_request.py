@@ -18,7 +18,7 @@ import made_runs as made
 import pytest
 from toykernel import git
 
-from harness import flake, pullrequest, resources, scenario, spec, touched
+from harness import comparison, flake, pullrequest, resources, scenario, spec, touched
 from harness.errors import InfraError, InputError
 from harness.flake import Cell
 from harness.flake.child import Child
@@ -310,6 +310,66 @@ def test_what_the_change_has_broken_fails_in_the_verdicts_words(tmp_path: Path) 
     assert "::error title=pinpage%3A compaction 6.12 x86_64 fast::CRASH: it was" in printed
     assert comment.startswith(said.MARK) and "**new failure**" in comment
     assert "(https://x/y)" in comment and "new failure" in summary
+
+
+def accused(commit: str = "0123456789ab", *, brought: bool = True, line: int = 7) -> dict[str, Any]:
+    """A run.json's report, of a change of two commits beneath a series of two patches."""
+    named = [("0123456789ab", "mm/x.c"), ("ba9876543210", "mm/y.c")]
+    named += [("0001-one.patch", "mm/x.c"), ("0002-two.patch", "mm/y.c")]
+    return {
+        "splats": [
+            {"blame": None},
+            {"blame": {"patch": commit, "brought": brought, "file": "mm/x.c", "line": line}},
+        ],
+        "inputs": {
+            "kernels": [
+                {
+                    "name": "build",
+                    "patches": [
+                        {"name": name, "subject": "", "file": f"inputs/{number}"}
+                        for number, (name, _) in enumerate(named)
+                    ],
+                }
+            ]
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("run", "line"),
+    [
+        (accused(line=2), 2),
+        (accused(line=7), 5),
+        (accused(line=4), None),
+        (accused(brought=False), None),
+        ({**accused(), "splats": []}, None),
+    ],
+    ids=["before", "behind", "the series' own", "only its file", "no report"],
+)
+def test_a_line_is_the_changes_own(tmp_path: Path, run: dict[str, Any], line: int | None) -> None:
+    (tmp_path / "inputs").mkdir()
+    series = b"--- a/mm/x.c\n+++ b/mm/x.c\n@@ -2,2 +2,4 @@\n b\n+1\n+2\n c\n"
+    other = b"--- a/mm/y.c\n+++ b/mm/y.c\n@@ -1 +1,2 @@\n a\n+1\n"
+    for number, text in enumerate((b"no diff", b"no diff", series, other)):
+        (tmp_path / f"inputs/{number}").write_bytes(text)
+    assert pullrequest.line(run, tmp_path) == line
+
+
+def test_a_new_failure_is_shown_at_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path, BASE, 0, Outcome.PASS)
+    folder(tmp_path, HEAD, 0, Outcome.CRASH)
+    paths = [*(tmp_path / HEAD).rglob("run.json")]
+    run = json.loads(paths[0].read_text())
+    compared = comparison.compare(
+        [json.loads(path.read_text()) for path in (tmp_path / BASE).rglob("run.json")], [run]
+    )
+    run["splats"][0]["blame"] = {"file": "mm/x.c", "line": 9}
+    (shown,) = said.commands(compared, [run], {run["id"]: 5})
+    assert shown.startswith("::error file=mm/x.c,line=5,title=")
+    (shown,) = said.commands(compared, [run], {})
+    assert shown.startswith("::error file=mm/x.c,title=")
 
 
 def test_what_the_base_has_as_well_does_not_fail(tmp_path: Path) -> None:

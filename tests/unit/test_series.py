@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -496,3 +497,24 @@ def test_hunks_count_lines_not_marks() -> None:
 def test_kernel_without_series_knows_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "patches", lambda: tmp_path)
     assert series.known(Kernel("k", "1", (), "k", ())) == ["none"]
+
+
+@pytest.mark.parametrize("context", [0, 1, 3])
+def test_a_line_is_found_as_it_was_before_a_diff(tmp_path: Path, context: int) -> None:
+    """Against diff(1), with lines that are gone and lines that are new anywhere."""
+    chance = random.Random(context)
+    for _ in range(30):
+        before = [f"line {number}" for number in range(1, chance.randint(2, 40))]
+        after: list[tuple[str, int | None]] = []
+        for number, text in enumerate(before, 1):
+            if chance.random() < 0.15:
+                after.append((f"new {chance.random()}", None))
+            if chance.random() > 0.15:
+                after.append((text, number))
+        for name, lines in (("a", before), ("b", [text for text, _ in after])):
+            (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+        words = ["diff", f"-U{context}", "--label", "a/mm/x.c", "--label", "b/mm/x.c", "a", "b"]
+        diff = subprocess.run(words, cwd=tmp_path, capture_output=True, check=False).stdout
+        for number, (_, was) in enumerate(after, 1):
+            assert patchfile.earlier(diff, "mm/x.c", number) == was
+            assert patchfile.earlier(diff, "mm/y.c", number) == number
