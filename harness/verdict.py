@@ -87,7 +87,7 @@ NEXT = {
     Outcome.PASS: "nothing to do; 'reproduce' in the run's folder does it again",
     Outcome.FAIL: "'pinpage explain' of the run's folder says why; its ledger.csv has each page",
     Outcome.CRASH: "read the report in console.log; 'pinpage parse console.log' shows it whole",
-    Outcome.HANG: "read the end of console.log; a profile with lockdep may say who waits",
+    Outcome.HANG: "the stacks of who waits end console.log; --profile lockdep may name the lock",
     Outcome.LOST: "look at qemu.log in the arm's folder, and run it again",
     Outcome.INCONSISTENT: "compare the two sources in events.jsonl; trust no count of this run",
     Outcome.SKIP: "see what 'pinpage kernels' says that this kernel cannot do",
