@@ -89,10 +89,9 @@ def _plan(found: Marked, name: str, path: Path) -> Plan:
 
 def _succeeds(step: Step) -> Step:
     """A command has to succeed where nothing else is said: a slip of the pen is no drive."""
-    if step.trigger != "command":
+    if step.trigger != "command" or step.wish is not None or step.control is not None:
         return step
-    done = Wish("succeeds")
-    return replace(step, wish=step.wish or done, control=step.control or done)
+    return replace(step, wish=Wish("succeeds"), control=Wish("succeeds"))
 
 
 def _share(migrated: str) -> float:
