@@ -620,7 +620,8 @@ def from_error(
     """The verdict of a run that ended in an error, with what its arms had come to.
 
     A report of the kernel's outranks what followed from it (a hang, a lost machine, a command
-    that failed): the crash is the cause.
+    that failed): the crash is the cause. What had to succeed and failed before is no SKIP: the
+    kernel could do it, and did not.
     """
     outcome = error.outcome or Outcome.INFRA
     reason, next_step = error.message, error.hint
@@ -636,8 +637,14 @@ def from_error(
         if outcome is not Outcome.CRASH:
             crashed = (crashed[0], f"{crashed[1]}, after which: {error.message}", "")
         outcome, reason, next_step = crashed
+    results = tuple(_result(each, rows) for each in seen)
+    if outcome is Outcome.SKIP:
+        unmet = [said for each in results if (said := _unmet(each, HELD))]
+        if unmet:
+            outcome, next_step = Outcome.FAIL, NEXT[Outcome.FAIL]
+            reason = f"{'; moreover '.join(unmet)}; after which: {error.message}"
     verdict = Verdict(outcome, _sentence(reason), next_step or NEXT[outcome], splats=splats)
-    return replace(verdict, arms=tuple(_result(each, rows) for each in seen))
+    return replace(verdict, arms=results)
 
 
 def _sentence(text: str) -> str:

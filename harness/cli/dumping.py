@@ -118,6 +118,7 @@ def dump(
       pinpage dump --scenario compaction --profile debug
     """
     one_arch(options)
+    text = shell_text(command) if command else ""
     folder = boot_folder()
     target = (output if output is not None else folder / "vmcore").expanduser().absolute()
     vmcore.check(target)
@@ -140,8 +141,8 @@ def dump(
     spec = Words(options).spec()
     with stand_of(spec, folder, brief=not verbose, modules=wanted) as stand:
         info = _outlived(stand.guest)
-        if command:
-            status = _ran(stand.guest, shell_text(command), timeout)
+        if text:
+            status = _ran(stand.guest, text, timeout)
         with progress_shown(brief=not verbose) as progress:
             progress.stage(_STAGE)
             added = vmcore.dump(stand.guest, target, form=form, where=info, progress=progress)

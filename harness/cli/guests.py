@@ -36,6 +36,8 @@ from harness.vm import hands, loading
 from harness.vm.loading import Wanted
 from harness.vm.machine import Machine
 
+_PATCHES = (".patch", ".diff", ".mbox")
+
 
 @dataclass(frozen=True)
 class Stand:
@@ -92,7 +94,16 @@ def one_arch(options: Mapping[str, Any]) -> None:
 
 
 def shell_text(words: tuple[str, ...]) -> str:
-    """One word is text for the guest's shell; several are a command and its arguments."""
+    """One word is text for the guest's shell; several are a command and its arguments.
+
+    InputError where it begins with a patch of this machine: it was meant for --series.
+    """
+    first = Path(next(iter(words), ""))
+    if first.suffix in _PATCHES and first.is_file():
+        raise InputError(
+            f"{first} is a patch here, and stands where the guest's command does",
+            hint=f"--series takes one word: --series fixed --series {shlex.quote(str(first))}",
+        )
     return words[0] if len(words) == 1 else shlex.join(words)
 
 
@@ -117,12 +128,13 @@ def boot(command: tuple[str, ...], **options: Any) -> None:
       pinpage boot --series none -- cat /proc/version
       pinpage boot --series none -- 'grep compact /proc/vmstat | sort'
     """
+    text = shell_text(command) if command else ""
     folder = boot_folder()
     status = 0
     words = replace(Words(options).spec(), snapshots=False)  # whether it boots is the question
     with guest_of(words, folder) as guest:
-        if command:
-            result = guest.run(shell_text(command), timeout=300)
+        if text:
+            result = guest.run(text, timeout=300)
             sys.stdout.buffer.write(result.stdout)
             sys.stdout.flush()
             sys.stderr.buffer.write(result.stderr)

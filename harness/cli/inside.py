@@ -85,12 +85,13 @@ def execute(
       pinpage exec -- 'cat > /tmp/t; sh /tmp/t' < test.sh
     """
     one_arch(options)
+    text = shell_text(command)
     wanted = [loading.wanted(word) for word in modules]
     folder = boot_folder()
     ends = Ends(_source(), _OUT, _ERR)
     with guest_of(Words(options).spec(), folder, brief=not verbose, modules=wanted) as guest:
         try:
-            status = hands.passed(guest, shell_text(command), ends, seconds=timeout)
+            status = hands.passed(guest, text, ends, seconds=timeout)
         except BrokenPipeError:  # who reads us is gone; click would make a 1 of it
             sys.exit(128 + signal.SIGPIPE)
         if show_splats(guest) or verbose:

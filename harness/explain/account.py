@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from errno import errorcode
@@ -20,7 +21,8 @@ _LINES = 3  # reasons that a report shows of an arm
 @dataclass(frozen=True)
 class Account:
     """What one reason accounts for in one arm ("": in the run). example: one of its pages, in
-    words, tried: one of its attempts; "" where it has none."""
+    words, tried: one of its attempts; "" where it has none. due: the number of the first of them
+    that had to succeed, 0 where none had."""
 
     arm: str
     code: str
@@ -28,6 +30,7 @@ class Account:
     attempts: int = 0
     example: str = ""
     tried: str = ""
+    due: int = 0
 
     @property
     def what(self) -> str:
@@ -45,7 +48,10 @@ def accounts(
     facts: Mapping[str, classify.Facts],
     reason: str = "",
 ) -> tuple[Account, ...]:
-    """The reasons of each arm in turn, those of the most first. reason: the verdict's sentence."""
+    """The reasons of each arm in turn: of what had to succeed first, then those of the most.
+
+    reason: the verdict's sentence.
+    """
     found: list[Account] = []
     for arm in arms:
         known = facts.get(arm.name, classify.Facts())
@@ -64,11 +70,19 @@ def accounts(
             first = own.get(code) or Account(arm.name, code)
             if not first.tried:
                 first = replace(first, tried=attempt_words(tried))
+            if tried.expected and not tried.ok and not first.due:
+                first = replace(first, due=tried.number)
             own[code] = _more(first, attempts=1)
-        found += sorted(own.values(), key=lambda each: (-each.pages, -each.attempts, each.code))
+        found += sorted(own.values(), key=_rank)
     if _STANDSTILL in reason:
         found.append(Account("", "compaction-standstill", example=reason))
     return tuple(found)
+
+
+def _rank(each: Account) -> tuple[int, int, int, str]:
+    """What had to succeed and did not goes first, in the order in which it was tried: what comes
+    later may be its doing."""
+    return each.due or sys.maxsize, -each.pages, -each.attempts, each.code
 
 
 def _more(was: Account, *, pages: int = 0, attempts: int = 0) -> Account:

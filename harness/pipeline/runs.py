@@ -7,6 +7,7 @@ import secrets
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from harness import cache, report, resources, scenario, verdict
 from harness.build import artifacts as builds
 from harness.build import kernel, series, symbols
 from harness.build.origin import Origins
-from harness.errors import CannotRun, GuestError, InputError, PinpageError
+from harness.errors import CannotRun, EvidenceError, GuestError, InputError, PinpageError
 from harness.model import (
     JSON,
     ArmPlan,
@@ -110,6 +111,8 @@ def _judged(
             further = [s for s in error.splats if s.first_line not in found]
             state.splats = marks.thinned([*state.splats, *further])
         _explain(state, progress)
+        with suppress(EvidenceError):  # which the verdict says, if it matters to it
+            state.rows = verdict.ledger(state.events)
         answer = verdict.from_error(error, state.arms, state.events, state.splats)
         kind = type(error).__name__
         log = _kept(error.log, state.folder)

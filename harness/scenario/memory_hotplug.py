@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from harness import verdict
-from harness.errors import GuestCommandError, InfraError, InputError
+from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
 from harness.parse import vmstat
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
@@ -179,39 +179,58 @@ class _Drive:
     def all(self, devices: Sequence[Device]) -> None:
         # The kernel's own first: once memory is short, its own pages come to lie there.
         movable, kernels = devices
-        self._all_offline(kernels)
-        self._unplug(kernels, f"unplug, {kernels.how}", self.moves)
+        went = self._all_offline(kernels)
+        self._unplug(kernels, f"unplug, {kernels.how}", self.moves, went or not self.moves)
         if self.moves:
             self._with_nowhere_to_go(movable.blocks[0])
-        self._all_offline(movable)
+        went = self._all_offline(movable)
         self.own.record.ledger("held")
-        # Asked for while its blocks are movable and cannot go, a device is waited for by the
-        # kernel itself, which no signal ends (drivers/acpi/scan.c: acpi_scan_hot_remove).
         if self.moves:
-            self._unplug(movable, f"unplug, {movable.how}", True)
+            self._unplug(movable, f"unplug, {movable.how}", True, went)
 
-    def _all_offline(self, device: Device) -> None:
+    def _all_offline(self, device: Device) -> bool:
+        """Whether all of its blocks went."""
         # The last first: what page_owner needs for a block lies in one that came before it
         # (mm/page_ext.c: init_section_page_ext), and goes when the block does.
+        went = []
         for block in reversed(device.blocks):
             pins = self.own.inside(block.first, block.count)
-            self._offline(block, f"offline, {device.how}", self.moves if pins else True, pins)
+            must = self.moves if pins else True
+            went.append(self._offline(block, f"offline, {device.how}", must, pins))
+        return all(went)
 
     def once_more(self, devices: Sequence[Device]) -> None:
         """With the pins gone nothing holds the movable memory any more; it goes, and new comes."""
         left = [device for device in devices if not device.gone]
         for device in left:
             must = True if device.how == "online_movable" else None
+            went = []
             for block in device.blocks:
                 if offline.state(self.own.record.guest, block) != "offline":
-                    self._offline(block, f"offline without pins, {device.how}", must, 0)
-            self._unplug(device, f"unplug without pins, {device.how}", must)
-        record = self.own.record
-        again = Device(record.guest.plug(_AGAIN, _NODE), "online_movable")
-        again.bring_online(record)
+                    group = f"offline without pins, {device.how}"
+                    went.append(self._offline(block, group, must, 0))
+            self._unplug(device, f"unplug without pins, {device.how}", must, all(went))
+        again = self._again()
+        if again is None:
+            return
         for block in again.blocks:
             self._offline(block, "offline, plugged again", True, 0)
         self._unplug(again, "unplug, plugged again", True)
+
+    def _again(self) -> Device | None:
+        """Further memory, online; None where the kernel no longer takes notice of it, which is an
+        attempt that failed: it did before."""
+        record = self.own.record
+        again = Device(record.guest.plug(_AGAIN, _NODE), "online_movable")
+        try:
+            again.bring_online(record)
+        except CannotRun as error:
+            done = Done(numbers.ENODEV, error.message)
+            self.own.attempts.make(
+                "plug", again.memory.name, lambda: done, group="plug, again", expected=True
+            )
+            return None
+        return again
 
     def _offline(
         self,
@@ -220,9 +239,10 @@ class _Drive:
         expected: bool | None,
         pins: int,
         provokes: Sequence[str] = (),
-    ) -> None:
+    ) -> bool:
+        """Whether it went."""
         seconds = offline.patience(self.seconds, expected)
-        self.own.attempts.make(
+        done = self.own.attempts.make(
             "offline",
             block.name,
             lambda: offline.offline(self.own.record, block, seconds=seconds),
@@ -231,6 +251,7 @@ class _Drive:
             pins=pins,
             provokes=provokes,
         )
+        return done.errno == 0
 
     def _with_nowhere_to_go(self, block: offline.Block) -> None:
         """All memory is taken but for less than the block has: what is in it cannot all go
@@ -248,10 +269,16 @@ class _Drive:
         with eaten(self.own.record.guest, block.count * 7 // 8):
             self._offline(block, "offline, nowhere to go", False, pins, ("alloc-failure",))
 
-    def _unplug(self, device: Device, group: str, expected: bool | None) -> None:
+    def _unplug(self, device: Device, group: str, expected: bool | None, ask: bool = True) -> None:
+        """ask: a device that has to go is not asked for where one of its blocks has not gone. The
+        kernel would try that for ever, which no signal ends, with its lock on all of hotplug held
+        (drivers/acpi/scan.c: acpi_scan_hot_remove).
+        """
         guest = self.own.record.guest
 
         def unplug() -> Done:
+            if not ask:
+                return Done(numbers.EBUSY, "not asked for: a block of it has not gone offline")
             answer = guest.unplug(device.memory, seconds=offline.patience(self.seconds, expected))
             device.gone = answer.gone
             checks = {"sysfs gone": not _any_there(guest, device.blocks)}

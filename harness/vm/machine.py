@@ -246,7 +246,8 @@ class Machine:
         return self._memory.plug(mib, node)
 
     def unplug(self, memory: PluggedMemory, *, seconds: float = 30) -> Unplugged:
-        return self._memory.unplug(memory, seconds=seconds)
+        watch = self._watch(f"the unplug of {memory.name}")
+        return self._memory.unplug(memory, seconds=seconds, watch=watch)
 
     # --- what became of it --------------------------------------------------------------------
 

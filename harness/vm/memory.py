@@ -9,7 +9,7 @@ qapi/machine.json, qapi/acpi.json (DEVICE_DELETED, ACPI_DEVICE_OST, MEMORY_DEVIC
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.errors import CannotRun, InfraError
@@ -24,6 +24,7 @@ _ANSWERS = ("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "MEM_UNPLUG_ERROR", "
 _EJECT = (0x03, 0x103)
 _OST_SUCCESS = 0x00
 _OST_IN_PROGRESS = 0x84
+_LOOK = 0.5  # seconds between two looks at whether the guest is alive
 _POLL = 0.05
 _NOTICED = 30.0  # seconds for a kernel to take memory that it is offered
 
@@ -76,19 +77,24 @@ class MemoryDevices:
         words = {"driver": self._device, "id": name, "memdev": f"{name}-ram", "node": node}
         self._monitor.execute("device_add", words)
 
-    def unplug(self, memory: PluggedMemory, *, seconds: float) -> Unplugged:
-        """Ask for it back, and wait for what comes of it: an event, not the command's answer."""
+    def unplug(
+        self, memory: PluggedMemory, *, seconds: float, watch: Callable[[], None]
+    ) -> Unplugged:
+        """Ask for it back, and wait for what comes of it: an event, not the command's answer. watch
+        is called meanwhile, and raises what the caller wants to hear of."""
         began = time.monotonic()
         if memory.device == VIRTIO_MEM:
             self._request(memory.name, 0)
-            gone = self._until_size(memory.name, 0, seconds)
+            gone = self._until_size(memory.name, 0, seconds, watch)
             left = int(self._find(memory.name)["size"])
             said = "" if gone else f"{left // _MIB} MiB are still plugged"
             event = "MEMORY_DEVICE_SIZE_CHANGE" if gone else ""
             return Unplugged(gone, event, said, time.monotonic() - began)
-        return self._eject(memory, seconds, began)
+        return self._eject(memory, seconds, began, watch)
 
-    def _eject(self, memory: PluggedMemory, seconds: float, began: float) -> Unplugged:
+    def _eject(
+        self, memory: PluggedMemory, seconds: float, began: float, watch: Callable[[], None]
+    ) -> Unplugged:
         after = len(self._monitor.events)
         try:
             self._monitor.execute("device_del", {"id": memory.name})
@@ -96,9 +102,10 @@ class MemoryDevices:
             raise InfraError(f"QEMU does not ask for {memory.name} back: {error}") from error
         until = began + seconds * self._patience
         while (left := until - time.monotonic()) > 0:
-            event = self._monitor.wait_event(*_ANSWERS, seconds=left, after=after)
+            event = self._monitor.wait_event(*_ANSWERS, seconds=min(left, _LOOK), after=after)
             if event is None:
-                break
+                watch()
+                continue
             after = self._monitor.events.index(event) + 1
             answer = _answer(memory, event)
             if answer is not None:
@@ -114,12 +121,15 @@ class MemoryDevices:
         arguments = {"path": path, "property": "requested-size", "value": mib * _MIB}
         self._monitor.execute("qom-set", arguments)
 
-    def _until_size(self, name: str, size: int, seconds: float) -> bool:
+    def _until_size(
+        self, name: str, size: int, seconds: float, watch: Callable[[], None] = lambda: None
+    ) -> bool:
         """Wait for a virtio-mem device to have this size; the guest changes it step by step."""
         until = time.monotonic() + seconds * self._patience
         while int(self._find(name)["size"]) != size:
             if time.monotonic() >= until:
                 return False
+            watch()
             time.sleep(_POLL)  # between two looks, under a deadline
         return True
 

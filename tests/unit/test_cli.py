@@ -213,6 +213,16 @@ def test_words_for_the_guest_stay_words(words: tuple[str, ...], text: str) -> No
     assert guests.shell_text(words) == text
 
 
+@pytest.mark.parametrize("name", ["dump", "exec", "boot"])
+def test_a_patch_is_no_command_of_the_guests(within, tmp_path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+    patch = tmp_path / "my.patch"
+    patch.write_text("")
+    done = within(name, "--series", "fixed", str(patch))
+    assert done.returncode % 200 == 2, done.stderr
+    said = "".join(done.stderr.split())
+    assert "isapatchhere" in said and f"--seriesfixed--series{patch}" in said
+
+
 def test_help_of_run_lists_scenarios_their_parameters_and_profiles(pinpage) -> None:  # type: ignore[no-untyped-def]
     text = pinpage("run", "--help").stdout
     for part in ("Scenario compaction:", "--set pages=4000", "[2000 to 100000]", "fast "):

@@ -383,6 +383,20 @@ def test_an_attempt_and_a_page_of_one_reason_are_shown_both() -> None:
     assert found[0].tried == "attempt 3, move_pages of memory34: EBUSY (2 EBUSY)"
 
 
+def test_what_had_to_succeed_goes_before_what_may_be_its_doing() -> None:
+    arm = Case().verdict().arms[1]
+    first = replace(tried("offline", blockers=(f"unmovable page, {DUMP.format(1, '')}",)), number=4)
+    attempts = (
+        replace(tried("unplug"), number=7, expected=True),
+        replace(first, expected=True),
+        replace(tried("offline", errno.EPERM), number=2, expected=False),
+    )
+    found = accounts((replace(arm, attempts=attempts),), (replace(ROW, arm=arm.name),) * 9, {})
+    codes = [each.code for each in found]
+    assert codes[0] == "unmovable-block" and codes.index("owner-never-asked") == 2
+    assert [each.due for each in found] == [4, 7, 0, 0]
+
+
 def test_a_run_of_which_compaction_stood_still() -> None:
     said = "this kernel's compaction is at a standstill: it looked at 9 of 900 pages"
     (found,) = accounts((), (), {}, said)

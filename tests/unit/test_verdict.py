@@ -32,7 +32,7 @@ from harness.errors import (
     PatchError,
     PinpageError,
 )
-from harness.model import Outcome, PageState, Verdict
+from harness.model import JSON, Event, Outcome, PageState, Verdict
 from harness.parse.pageflags import BITS
 from harness.verdict import NEXT, from_error, judge, ledger
 
@@ -639,6 +639,44 @@ def test_a_crash_is_the_cause_of_the_loss_that_follows_it() -> None:
         assert verdict.outcome is Outcome.CRASH
         assert SPLAT.title in verdict.reason and error.message in verdict.reason
     assert from_error(PatchError("hunk"), (), (), (SPLAT,)).outcome is Outcome.PATCH
+
+
+@pytest.mark.parametrize(
+    ("expected", "ok", "outcome"),
+    [
+        (True, False, Outcome.FAIL),
+        (False, True, Outcome.FAIL),
+        (True, True, Outcome.SKIP),
+        (None, False, Outcome.SKIP),
+    ],
+)
+def test_what_had_to_succeed_and_failed_is_no_skip(
+    expected: bool | None, ok: bool, outcome: Outcome
+) -> None:
+    data: dict[str, JSON] = {
+        "number": 1,
+        "trigger": "offline",
+        "target": "memory32",
+        "group": "offline",
+        "ok": ok,
+        "expected": expected,
+        "errno": 0 if ok else 16,
+        "said": "",
+        "seconds": 1.0,
+        "pins": 0,
+        "frames": None,
+        "migrated": None,
+        "failed": None,
+        "checks": {"sysfs state": ok},
+        "asked": None,
+        "got": None,
+        "also": {},
+        "provokes": [],
+    }
+    event = Event("treated", "trigger", "attempt", data)
+    verdict = from_error(CannotRun("no notice of it"), Case().arms, (event,), ())
+    assert verdict.outcome is outcome and "no notice of it" in verdict.reason
+    assert ("offline of memory32" in verdict.reason) is (outcome is Outcome.FAIL)
 
 
 def test_an_ended_run_keeps_what_its_arms_had_come_to() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import CannotRun, InfraError
+from harness.errors import CannotRun, GuestCrash, InfraError
 from harness.model import PluggedMemory
 from harness.vm.memory import MemoryDevices
 from harness.vm.qemu import DIMM, VIRTIO_MEM
@@ -40,6 +40,10 @@ class Monitor:
 
     def wait_event(self, *names: str, seconds: float, after: int = 0) -> dict[str, Any] | None:
         return next((e for e in self.events[after:] if e["event"] in names), None)
+
+
+def quiet() -> None:
+    """Watches a guest that is well."""
 
 
 def event(name: str, **data: Any) -> dict[str, Any]:
@@ -89,22 +93,34 @@ def test_an_event_decides_and_not_the_commands_answer(
     events: list[dict[str, Any]], gone: bool, name: str
 ) -> None:
     monitor = Monitor(*events)
-    answer = devices(monitor).unplug(PLUGGED, seconds=0.05)
+    answer = devices(monitor).unplug(PLUGGED, seconds=0.05, watch=quiet)
     assert (answer.gone, answer.event) == (gone, name)
     assert ("object-del" in monitor.asked) is gone
+
+
+@pytest.mark.parametrize("device", [DIMM, VIRTIO_MEM])
+def test_a_guest_that_is_over_is_not_waited_for(device: str) -> None:
+    def over() -> None:
+        raise GuestCrash("over")
+
+    monitor = Monitor()
+    monitor.sizes = [128 * MIB]
+    own = PluggedMemory("mem1", device, 1048576, 32768, 1)
+    with pytest.raises(GuestCrash):
+        devices(monitor, device).unplug(own, seconds=60, watch=over)
 
 
 def test_an_older_event_decides_nothing() -> None:
     monitor = Monitor(ost(0x82))
     monitor.events = (event("DEVICE_DELETED", device="mem1"),)
-    assert not devices(monitor).unplug(PLUGGED, seconds=0.05).gone
+    assert not devices(monitor).unplug(PLUGGED, seconds=0.05, watch=quiet).gone
 
 
 def test_a_virtio_device_is_gone_when_its_size_says_so() -> None:
     monitor = Monitor()
     monitor.sizes = [256 * MIB, 128 * MIB, 0]
     own = PluggedMemory("mem1", VIRTIO_MEM, 1048576, 65536, 0)
-    assert devices(monitor, VIRTIO_MEM).unplug(own, seconds=5).gone
+    assert devices(monitor, VIRTIO_MEM).unplug(own, seconds=5, watch=quiet).gone
     monitor.sizes = [128 * MIB]
-    answer = devices(monitor, VIRTIO_MEM).unplug(own, seconds=0.05)
+    answer = devices(monitor, VIRTIO_MEM).unplug(own, seconds=0.05, watch=quiet)
     assert (answer.gone, answer.said) == (False, "128 MiB are still plugged")
