@@ -39,7 +39,7 @@ from harness.model import (
 from harness.parse import pageflags
 from harness.parse.ledger import Pin
 from harness.seen import Seen, calls, gather
-from harness.witness import CONTENTS, disagreements, examine, unsupported
+from harness.witness import CONTENTS, LEFT_OVER, disagreements, examine, unsupported
 
 HELD_BACK = (PageState.STAYED, PageState.FAILED)
 _HOLDERS = 8  # ways of being held that a record keeps, the commonest
@@ -199,6 +199,7 @@ def judge(
         or _incomplete(seen, results, expected)
         or _leaking(seen, witnesses)
         or _spoilt(seen)
+        or _left_over(witnesses, _failed(seen, results, expected))
         or _inconsistent(witnesses)
         or _failed(seen, results, expected)
         or _passed(results, expected)
@@ -310,6 +311,17 @@ def _spoilt(seen: Sequence[Seen]) -> _Answer | None:
                 )
                 return Outcome.FAIL, said, "check who copies the pages, and who frees them"
     return None
+
+
+def _left_over(witnesses: tuple[Witness, ...], failed: _Answer | None) -> _Answer | None:
+    """What failed, with what the drive has left behind (references, locks, isolated pages): where
+    nothing else is contradicted that is its cause or its doing, and no doubt about a count."""
+    found = disagreements(witnesses)
+    if failed is None or not found or any(each.claim != LEFT_OVER for _, each in found):
+        return None
+    outcome, reason, next_step = failed
+    left = dict.fromkeys(f"{w.source} {w.count} ({w.detail}) in the {w.arm} arm" for _, w in found)
+    return outcome, f"{reason}; and what it has left behind: {', '.join(left)}", next_step
 
 
 def _inconsistent(witnesses: tuple[Witness, ...]) -> _Answer | None:

@@ -54,6 +54,7 @@ _FIGURES = frozenset(
 )
 _HAD = re.compile(r", attempt \d+$")  # claims of how much was had, whose figure is their first
 _OWN_CALLS = "refuse"  # whose figure is of calls of the owner's, which no kernel counts
+LEFT_OVER = "left over"  # what a drive must not leave behind
 SLACK = 64  # huge pages that two readings may differ by
 # Pages that others may have isolated when nr_isolated is read: a batch of compaction in the
 # background and one of reclaim's (32 each), and what the counters of processors keep back where
@@ -333,7 +334,7 @@ def _left_over(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
 
     Compaction goes on in the background: a page counts if it is so each time that it was looked at.
     """
-    claim = _Claim("left over", seen.plan.name)
+    claim = _Claim(LEFT_OVER, seen.plan.name)
     yield claim.says("drive", 0, True, "it is over")
     held = [row for row in rows if row.state is not PageState.LOST]
     if not seen.refs:

@@ -444,6 +444,26 @@ def test_attempts_and_what_is_asked_beside() -> None:
     assert alone.outcome is Outcome.INCONSISTENT and "no independent witness" in alone.reason
 
 
+def test_what_failed_is_told_with_what_it_has_left_behind() -> None:
+    def of(arm: str, *events: Event) -> Verdict:
+        case = Case()
+        refs = getattr(case, arm).get("pinner", "refs")["rows"]
+        refs[3][2] += 1
+        plain = attempt("control", ok=False, expected=False, checks={"sysfs state": False})
+        every = [*case.events(), plain, *events]
+        return judge(case.arms, every, ledger(every), (), Expectation(attempts=True))
+
+    failed = attempt(ok=False, checks={"sysfs state": False})
+    found = of("treated", failed)
+    assert found.outcome is Outcome.FAIL
+    assert "offline of memory5 failed (EBUSY)" in found.reason
+    assert "what it has left behind: pinner refs 1 (pages have other references" in found.reason
+    assert of("treated", attempt()).outcome is Outcome.INCONSISTENT  # nothing else is wrong
+    assert of("treated", attempt(checks={"pageflags": False}), failed).outcome is (
+        Outcome.INCONSISTENT
+    )
+
+
 def test_an_attempt_is_ok_if_and_only_if_it_has_no_errno() -> None:
     for ok, number in ((True, 16), (False, 0)):
         with pytest.raises(EvidenceError, match=f"with errno {number}"):
