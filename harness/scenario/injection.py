@@ -121,13 +121,18 @@ def tried(each: Mapping[int, int], errno: int, times: int) -> bool:
     """Whether pages were asked as often as they may be; each: page → how often it was.
 
     One that somebody else has in hand for a moment is not asked in that pass (mm/pinpage.c:
-    migrate_pinpage(), the test of page_count()): so some may be short of all ten, most are not.
+    migrate_pinpage(), the test of page_count()): so some may be short of all that are due, most
+    are not.
     """
     may = _times(errno, times)
-    if errno != numbers.EAGAIN or times < _PASSES:
+    if errno != numbers.EAGAIN:
         return set(each.values()) <= may
-    full = sum(count == _PASSES for count in each.values())
-    return max(each.values(), default=0) <= _PASSES and full * 2 >= len(each)
+    return max(each.values(), default=0) <= max(may) and 2 * _full(each, errno, times) >= len(each)
+
+
+def _full(each: Mapping[int, int], errno: int, times: int) -> int:
+    """How many pages were asked as often as one that nobody else has in hand."""
+    return sum(count in _times(errno, times) for count in each.values())
 
 
 @dataclass(frozen=True)
@@ -319,7 +324,7 @@ class _Trials:
             moved = self.low.moved()
             counts = sorted(set(each.values()))
             said = f"{len(each)} of {laid} pages asked, each {counts} times, {moved} moved"
-            due = len(each) if times < _PASSES else 0
+            due = _full(each, errno, times) if times < _PASSES else 0
             right = tried(each, errno, times) and moved >= due and bool(due) is bool(moved)
             if bool(each) is not self.low.treated:
                 right = False

@@ -222,7 +222,9 @@ def test_what_a_trial_leaves_behind_is_told_once_by_its_stack() -> None:
         ({1: 10, 2: 11}, errno.EAGAIN, 2**32 - 1, False),  # nor without an end
         ({}, errno.EAGAIN, 2**32 - 1, True),
         ({1: 3, 2: 3}, errno.EAGAIN, 3, True),
-        ({1: 3, 2: 2}, errno.EAGAIN, 3, False),
+        ({1: 3, 2: 3, 3: 1}, errno.EAGAIN, 3, True),
+        ({1: 3, 2: 2, 3: 1}, errno.EAGAIN, 3, False),
+        ({1: 4, 2: 3}, errno.EAGAIN, 3, False),
         ({1: 2, 2: 1}, errno.EBUSY, 2**32 - 1, True),
         ({1: 3}, errno.EBUSY, 2**32 - 1, False),
     ],
