@@ -24,7 +24,9 @@ from harness.errors import InputError, PinpageError, SourceUnavailable
 from harness.model import RunSpec
 from harness.report.explained import Tree
 from harness.report.text import visible
+from harness.stored import kept
 
+_NAME = 200  # characters of a series' words
 _OWN = ("kernel", "tree", "series", "without")  # options that say which tree
 
 
@@ -98,7 +100,7 @@ def _tree(words: RunSpec) -> Tree:
     with progress_shown() as progress:
         patched = pipeline.apply(chosen, pipeline.fetch(chosen, progress), progress)
     blame = Blame(patched)
-    name = f"Linux {patched.source.version}, series {' '.join(words.series)}"
+    name = f"Linux {patched.source.version}, series {visible(' '.join(words.series))[:_NAME]}"
     return Tree(name, explain.Places(blame.read), blame.blame)
 
 
@@ -107,7 +109,7 @@ def _run(path: Path, options: dict[str, Any], as_json: bool) -> None:
     told = report.told.read(path)
     tree, why = None, ""
     try:
-        words = _words(told.content, options)
+        words = _words(told.content, told.folder, options)
         tree = _tree(words) if told.accounts else None
     except PinpageError as error:
         why = f"no places in the source: {error.message}; {error.hint}"
@@ -119,9 +121,10 @@ def _run(path: Path, options: dict[str, Any], as_json: bool) -> None:
         click.echo(visible(why), err=True)
 
 
-def _words(content: Any, options: dict[str, Any]) -> RunSpec:
-    """The tree that a run was of, as far as it is one of ours: what else a told run names is not
-    followed, as it may come from anybody. What the user says goes before."""
+def _words(content: Any, folder: Path, options: dict[str, Any]) -> RunSpec:
+    """The tree that a run was of, as far as it is one of ours, with the patches that its folder
+    keeps: what else a told run names is not followed, as it may come from anybody. Patches are
+    applied to be read, and nothing is built. What the user says goes before."""
     given = click.get_current_context()
     said = {
         name: given.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
@@ -133,7 +136,7 @@ def _words(content: Any, options: dict[str, Any]) -> RunSpec:
     kernel = spec.load_kernel(own["kernel"])
     run = content["spec"]
     if not said["series"]:
-        own["series"] = _known_series(run["series"], pipeline.series_names(kernel))
+        own["series"] = _series(content, folder, pipeline.series_names(kernel))
     if not said["without"]:
         own["without"] = tuple(run.get("without", ()))
     if not said["tree"] and run["tree"] is not None:
@@ -141,8 +144,18 @@ def _words(content: Any, options: dict[str, Any]) -> RunSpec:
     return Words(own).spec()
 
 
-def _known_series(words: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    if not set(words) <= set(known):
+def _series(content: Any, folder: Path, known: Sequence[str]) -> tuple[str, ...]:
+    """The words of the run's series: names of ours, or else the files that it was made of."""
+    words = tuple(content["spec"]["series"])
+    if set(words) <= set(known):
+        return words
+    kernels = (content.get("inputs") or {}).get("kernels", ())
+    made = next((each for each in kernels if each["name"] == "build"), None)
+    if made is None:
         text = " ".join(f"--series {word}" for word in words)[:300]
         raise InputError("the run was of a series of one's own", hint=f"give {text}")
-    return tuple(words)
+    files = [kept.inside(folder, each["file"]) for each in made["patches"][made["compat"] :]]
+    tops = {path.parent for path in files}
+    if len(tops) == 1 and set(files) == set((top := tops.pop()).iterdir()):
+        return (str(top),)  # they are numbered
+    return tuple(str(path) for path in files) or ("none",)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import made_runs
 import pytest
 from click.testing import CliRunner
 from made_evidence import Case
@@ -21,6 +22,7 @@ from test_report import record
 from harness import explain, pipeline, report, resources, spec
 from harness.build.blame import Blame
 from harness.cli import cli
+from harness.cli import explain as command
 from harness.errors import InputError, PinpageError, SourceUnavailable
 from harness.explain import classify, evidence
 from harness.explain.account import Account, accounts, shown
@@ -639,6 +641,23 @@ def test_a_run_is_known_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatc
     code, out = call("latest")
     assert code == 0 and "197 pages: owner-never-asked" in out
     assert call("earliest")[0] == 2
+
+
+def test_a_run_of_ones_own_series_is_looked_up_in_its_own_patches(tmp_path: Path) -> None:
+    folder = made_runs.folder(tmp_path, series=("fixed", "/gone/my.patch"))
+    content = json.loads((folder / "run.json").read_text())
+    assert command._series(content, folder, ("none", "fixed")) == (str(folder / "inputs/patches"),)
+    (folder / "inputs/patches/more").write_text("of another kernel of the run\n")
+    found = command._series(content, folder, ("none", "fixed"))
+    assert [Path(word).name for word in found] == ["01-0001-one.patch", "02-0002_two.patch"]
+    assert command._series({**content, "spec": {"series": ["fixed"]}}, folder, ("fixed",)) == (
+        "fixed",
+    )
+    with pytest.raises(InputError, match="of one's own"):
+        command._series({**content, "inputs": None}, folder, ("fixed",))
+    content["inputs"]["kernels"][0]["patches"][0]["file"] = "../../../etc/passwd"
+    with pytest.raises(InputError, match="leads out of"):
+        command._series(content, folder, ("fixed",))
 
 
 def test_the_command_lists_the_reasons() -> None:
