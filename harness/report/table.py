@@ -143,6 +143,13 @@ def _bad(value: int) -> Text:
     return Text(_count(value), style=_FAULT if value else "")
 
 
+def _counted(arm: ArmResult, name: str) -> bool:
+    """Whether a row of the table is known of an arm: one that broke off has not counted what came
+    of its pages, and its zeros would say that none was lost."""
+    fates = arm.migrated + arm.stayed + arm.failed + arm.lost + arm.corrupt
+    return name == _ROWS[0][0] or fates == arm.pinned
+
+
 _Cell = Callable[[ArmResult], "str | Text"]
 
 _ROWS: tuple[tuple[str, _Cell], ...] = (
@@ -168,7 +175,7 @@ _MEMORY: tuple[tuple[str, _Cell], ...] = (
         "extfrag index of order 9",
         lambda arm: f"{_index(arm.fragmentation_before)} → {_index(arm.fragmentation_after)}",
     ),
-    ("time of the drive", lambda arm: f"{arm.seconds:.1f} s"),
+    ("time of the drive", lambda arm: f"{arm.seconds:.1f} s" if arm.seconds else "-"),
 )
 
 
@@ -196,7 +203,7 @@ def _side_by_side(arms: tuple[ArmResult, ...]) -> RenderableType:
             title.append(f" ({visible(arm.mode)})", style="dim")
         table.add_column(title, justify="right")
     for name, cell in _ROWS:
-        table.add_row(name, *(cell(arm) for arm in arms))
+        table.add_row(name, *(cell(arm) if _counted(arm, name) else "-" for arm in arms))
     reasons = dict.fromkeys(reason for arm in arms for reason in arm.reasons)
     for reason in list(reasons)[:_REASONS]:
         label = Text(f"  {visible(reason)}", style="dim")

@@ -351,6 +351,17 @@ def test_arms_that_were_not_driven_have_no_zeros() -> None:
     assert "the control arm was not driven; the treated arm was not driven" in text
 
 
+def test_an_arm_that_broke_off_has_lost_nothing_that_is_known() -> None:
+    whole = record()
+    control, treated = whole.verdict.arms
+    broken = replace(treated, migrated=0, stayed=0, failed=0, seconds=0.0)
+    verdict = replace(whole.verdict, arms=(control, broken))
+    rows = [line.split() for line in shown(replace(whole, verdict=verdict)).splitlines()]
+    assert ["lost", "0", "-"] in rows and ["migrated", "0", "-"] in rows
+    assert ["pinned", "pages", "2,000", "2,000"] in rows
+    assert any(row[:4] == ["time", "of", "the", "drive"] and row[-1] == "-" for row in rows)
+
+
 def test_a_crash_shows_its_reports() -> None:
     case = Case()
     case.splats.append(SPLAT)
