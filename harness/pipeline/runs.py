@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from errno import errorcode
 from pathlib import Path
 
 from harness import cache, report, resources, scenario, verdict
@@ -249,6 +250,8 @@ def _one_arm(
 
             def emit(event: Event) -> None:
                 state.events.append(event)
+                if (event.source, event.name) == ("trigger", "attempt"):
+                    _advanced(event, progress)
                 saw(event)
 
             plan.drive(guest, arm, words.seed, words.params, emit)
@@ -258,6 +261,14 @@ def _one_arm(
         state.console[arm.name] = text
         lines = text.splitlines()
         state.splats += marks.thinned(marks.attribute(splat.find(lines), lines, arm.name))
+
+
+def _advanced(event: Event, progress: Progress) -> None:
+    """Say what was tried last, and what came of it: a drive may take minutes."""
+    data = event.data
+    how = "" if data["ok"] else f": {errorcode.get(int(str(data['errno'])), data['errno'])}"
+    number = int(str(data["number"]))
+    progress.advance(number, None, f"attempts, {data['trigger']} of {data['target']}{how}")
 
 
 def left_out(words: RunSpec, progress: Progress) -> Iterator[tuple[str, str, RunRecord]]:
