@@ -179,9 +179,9 @@ def test_a_command_does_not_get_all_its_time_from_a_kernel_that_is_ill(
     kind: type,
     said: str,
 ) -> None:
-    monkeypatch.setattr(machine, limit, 0.2)
     with boot(tmp_path, behaviour) as guest:
         assert guest.run("true").status == 0
+        monkeypatch.setattr(machine, limit, 0.2)
         with pytest.raises(kind, match=said) as caught:
             guest.run("sleep 60", timeout=50)
     assert caught.value.splats
