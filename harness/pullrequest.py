@@ -143,7 +143,7 @@ def line(run: Mapping[str, Any], folder: Path) -> int | None:
     blame = next((each["blame"] for each in run["splats"] if each.get("blame")), None)
     if blame is None or not blame["brought"]:
         return None
-    kernel = next((k for k in run["inputs"]["kernels"] if k["name"] == "build"), None)
+    kernel = kept.build_of(run)
     patches = [] if kernel is None else kernel["patches"]
     at: int | None = blame["line"]
     for patch in reversed(patches):

@@ -118,7 +118,7 @@ def dump(
       pinpage dump --scenario compaction --profile debug
     """
     one_arch(options)
-    text = shell_text(command) if command else ""
+    text = shell_text(command)
     folder = boot_folder()
     target = (output if output is not None else folder / "vmcore").expanduser().absolute()
     vmcore.check(target)

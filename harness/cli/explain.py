@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from harness import explain, pipeline, report, resources, spec
+from harness import explain, pipeline, report, spec
 from harness.build.blame import Blame
 from harness.cli.options import (
     JSON_OPTION,
@@ -59,7 +59,7 @@ def explain_command(what: str | None, as_json: bool, **options: Any) -> None:
         else:
             _print(report.explained.listed(spec.reasons()))
         return
-    path = _path(what)
+    path = kept.named(what)
     if explain.known(what) is None and report.told.is_run(path):
         _run(path, options, as_json)
         return
@@ -80,13 +80,6 @@ def explain_command(what: str | None, as_json: bool, **options: Any) -> None:
         _print(report.explained.whole(reason, tree))
     if why:
         click.echo(visible(why), err=True)
-
-
-def _path(word: str) -> Path:
-    """What a word names, if it is no code: a path, or the name of a run of ours."""
-    path = Path(word).expanduser()
-    ours = resources.state() / "runs" / word
-    return ours if "/" not in word and not path.exists() and ours.exists() else path
 
 
 def _print(lines: Any) -> None:
@@ -149,8 +142,7 @@ def _series(content: Any, folder: Path, known: Sequence[str]) -> tuple[str, ...]
     words = tuple(content["spec"]["series"])
     if set(words) <= set(known):
         return words
-    kernels = (content.get("inputs") or {}).get("kernels", ())
-    made = next((each for each in kernels if each["name"] == "build"), None)
+    made = kept.build_of(content)
     if made is None:
         text = " ".join(f"--series {word}" for word in words)[:300]
         raise InputError("the run was of a series of one's own", hint=f"give {text}")

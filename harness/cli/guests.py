@@ -94,7 +94,7 @@ def one_arch(options: Mapping[str, Any]) -> None:
 
 
 def shell_text(words: tuple[str, ...]) -> str:
-    """One word is text for the guest's shell; several are a command and its arguments.
+    """One word is text for the guest's shell; several are a command and its arguments; none, "".
 
     InputError where it begins with a patch of this machine: it was meant for --series.
     """
@@ -128,7 +128,7 @@ def boot(command: tuple[str, ...], **options: Any) -> None:
       pinpage boot --series none -- cat /proc/version
       pinpage boot --series none -- 'grep compact /proc/vmstat | sort'
     """
-    text = shell_text(command) if command else ""
+    text = shell_text(command)
     folder = boot_folder()
     status = 0
     words = replace(Words(options).spec(), snapshots=False)  # whether it boots is the question

@@ -191,7 +191,7 @@ def report_of(
 
 
 class _Found:
-    """The runs of both sides, the memory of each as text, and the lines that they accuse."""
+    """The runs of both sides, the memory of each as text, and the lines that the head's accuse."""
 
     def __init__(self) -> None:
         self.runs: dict[str, list[Mapping[str, Any]]] = {side: [] for side in SIDES}
@@ -201,7 +201,7 @@ class _Found:
     def add(self, side: str, path: Path) -> None:
         for run in kept.runs_of(str(path)):
             self.runs[side].append(run)
-            line = pullrequest.line(run, path.parent)
+            line = pullrequest.line(run, path.parent) if side == HEAD else None
             if line is not None:
                 self.lines[run["id"]] = line
             drawn = path.with_name("pages.txt")

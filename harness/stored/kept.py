@@ -92,12 +92,23 @@ def opened(word: str, progress: Progress) -> Iterator[Kept]:
         yield Kept(str(path), folder, run, False, found)
 
 
-def place(word: str) -> Path:
-    """What a word names; InputError where there is no such thing."""
+def named(word: str) -> Path:
+    """The path that a word is, there or not; a run of ours where it is the name of one."""
     path = Path(word).expanduser()
     ours = resources.state() / "runs" / word
-    if not os.path.lexists(path) and ID.fullmatch(word) and ours.exists():
-        return ours
+    return ours if not os.path.lexists(path) and ID.fullmatch(word) and ours.exists() else path
+
+
+def build_of(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the kernel of a run was made of, of its run.json; None where that is not known, or it
+    had others alone."""
+    kernels = (run.get("inputs") or {}).get("kernels", ())
+    return next((each for each in kernels if each["name"] == "build"), None)
+
+
+def place(word: str) -> Path:
+    """What a word names; InputError where there is no such thing."""
+    path = named(word)
     if not path.exists():
         raise InputError(f"there is no {path}", hint=_HINT)
     return path
