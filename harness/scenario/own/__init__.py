@@ -11,19 +11,12 @@ from pathlib import Path
 from harness.scenario.own.read import plan
 from harness.scenario.own.scenario import FOLDER, OwnScenario, keep
 
-__all__ = ["FOLDER", "OwnScenario", "is_file", "keep", "load", "modules_of"]
+__all__ = ["FOLDER", "OwnScenario", "is_file", "keep", "load"]
 
 
 def is_file(word: str) -> bool:
     """Whether a word names a scenario's YAML, and not a scenario of ours."""
     return word.endswith((".yaml", ".yml"))
-
-
-def modules_of(scenario: object) -> tuple[Path, ...]:
-    """The folders of the modules that a scenario brings; one of ours brings none."""
-    if not isinstance(scenario, OwnScenario):
-        return ()
-    return tuple(module.folder for module in scenario.plan.modules)
 
 
 def load(path: Path, taken: tuple[str, ...] = ()) -> OwnScenario:
