@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from harness.model import EXIT_CODES, Outcome
+from harness.parse import blocked
 
 Run: TypeAlias = Mapping[str, Any]  # run.json, as its schema has it
 
@@ -298,7 +299,8 @@ def _flaky(runs: Sequence[Ran]) -> bool:
 
 
 def _ran(run: Run) -> Ran:
-    titles = [each["title"] for each in run["splats"] if not each.get("provoked", False)]
+    complaints = [each for each in run["splats"] if each["kind"] != blocked.KIND]
+    titles = [each["title"] for each in complaints if not each.get("provoked", False)]
     return Ran(
         id=run["id"],
         seed=run["seed"],

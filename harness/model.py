@@ -523,7 +523,8 @@ class Splat:
     """One kernel report in a console text. first_line and last_line count from 1.
 
     kind: ``panic``, ``oops``, ``BUG``, ``WARN``, ``lockdep``, ``rcu-stall``, ``soft-lockup``,
-    ``hung-task``, ``KASAN``, … (parse/splat.py lists all). title: the report's headline without
+    ``hung-task``, ``KASAN``, … (parse/splat.py lists all), or ``stuck``, which is no complaint but
+    a stack that was asked for (parse/blocked.py). title: the report's headline without
     timestamps and addresses. function: the guilty function, "" where none is named.
     fatal: the machine cannot go on after it. arm: whose console it stands in. during: the number
     of the attempt that went on when it began, 0 if none did. provoked: it belongs to what that

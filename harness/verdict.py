@@ -36,7 +36,7 @@ from harness.model import (
     Verdict,
     Witness,
 )
-from harness.parse import pageflags
+from harness.parse import blocked, pageflags
 from harness.parse.ledger import Pin
 from harness.seen import Seen, calls, gather
 from harness.witness import CONTENTS, LEFT_OVER, disagreements, examine, unsupported
@@ -214,7 +214,7 @@ _Answer = tuple[Outcome, str, str]
 
 def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     """Every report counts, a WARN too: a kernel that complains has not passed."""
-    splats = [splat for splat in splats if not splat.provoked]
+    splats = [each for each in splats if not each.provoked and each.kind != blocked.KIND]
     if not splats:
         return None
     first = next((splat for splat in splats if splat.fatal), splats[0])
@@ -649,6 +649,8 @@ def from_error(
         if outcome is not Outcome.CRASH:
             crashed = (crashed[0], f"{crashed[1]}, after which: {error.message}", "")
         outcome, reason, next_step = crashed
+    elif outcome is Outcome.HANG:
+        reason += _in_the_way(splats)
     results = tuple(_result(each, rows) for each in seen)
     if outcome is Outcome.SKIP:
         unmet = [said for each in results if (said := _unmet(each, HELD))]
@@ -657,6 +659,14 @@ def from_error(
             reason = f"{'; moreover '.join(unmet)}; after which: {error.message}"
     verdict = Verdict(outcome, _sentence(reason), next_step or NEXT[outcome], splats=splats)
     return replace(verdict, arms=results)
+
+
+def _in_the_way(splats: Sequence[Splat]) -> str:
+    """The first line of a patch's among those that somebody waits in, or is at. That is no blame:
+    who waits may be the victim; and whoever waits for memory stands in a file that is patched."""
+    named = (each.culprit for each in splats if each.kind == blocked.KIND)
+    found = next((each for each in named if each is not None and each.brought), None)
+    return "" if found is None else f"; {blocked.ON_THE_STACK}: {found.said}"
 
 
 def _sentence(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness import proc
 from harness.build import failure
 from harness.build.failure import Failure, Kind
+from harness.build.origin import Origins
 from harness.build.workspace import Workspace
 from harness.errors import CompileError, ConfigError, InfraError, MissingTool, PinpageError
 from harness.model import PatchedTree, Progress
@@ -155,10 +156,12 @@ class Make:
         kind = ConfigError if found.kind is Kind.KCONFIG else CompileError
         file = self._shown(found.file)
         place = ":".join(str(part) for part in (file, found.line, found.column) if part)
-        blame = self._blame(found)
+        accused = Origins.of(self.tree).of_line(found.file, found.line)
+        blame = f"; blame: {accused.said}" if accused is not None else ""
+        touched = self._touched(found)
         return kind(
-            f"{place}: {found.message}" if place else found.message,
-            detail="\n".join(part for part in (detail, blame) if part),
+            (f"{place}: {found.message}" if place else found.message) + blame,
+            detail="\n".join(part for part in (detail, touched) if part),
             hint="this is the first error; the log has them all",
             log=self.log,
             command=argv,
@@ -172,7 +175,7 @@ class Make:
                 return os.fspath(folder / file.removeprefix(below))
         return file
 
-    def _blame(self, found: Failure) -> str:
+    def _touched(self, found: Failure) -> str:
         """The patches that touched the file, or the files that hold an undefined symbol."""
         touched = self.tree.touched_by
         if found.file in touched:

@@ -96,6 +96,13 @@ class Origins:
             touched_by=touched[-1] if touched else "",
         )
 
+    def of_line(self, file: str, line: int) -> Culprit | None:
+        """The patch that brought a line, None if none did."""
+        place = self.place(Place(file, line, ""))
+        if not place.patch:
+            return None
+        return Culprit(place.patch, self.subjects[place.patch], file, line, "", brought=True)
+
     def culprit(self, found: Iterable[Frame]) -> Culprit | None:
         """Whom a report accuses: from the top, the first line that a patch brought, else the
         first in a file that a patch touches."""

@@ -11,9 +11,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.model import Frame, Splat
 from harness.parse.splat_frames import frames
 from harness.parse.splat_text import clean
 
+KIND = "stuck"  # a stack that was asked for: no complaint of the kernel's
+ON_THE_STACK = "a patched line on the stack"  # the words for what a report of its own is blamed on
 _SHOWN = 5  # functions of a stack that a sentence names
 _TASK = re.compile(r"task:(?P<comm>.{1,16}?) +state:D .*?pid:(?P<pid>\d{1,7})\b")
 # Until v5.11: comm, state, where it waits (64 bit), room on its stack, pid, parent, flags.
@@ -38,12 +41,14 @@ _STATUS = re.compile(r"/proc/\d+/task/(?P<task>\d+)/status:(?P<name>\w+):\s*(?P<
 class Task:
     """cpu: the processor that it is on, None where it waits (state D). stack: functions, the
     innermost first. comm: "" where only the processor is known, and its stack was not unwound:
-    after the first, what is named on it may have returned long ago."""
+    after the first, what is named on it may have returned long ago. report: the lines that have
+    the stack, with offsets, as a report of the kernel's has them."""
 
     comm: str
     pid: int
     cpu: int | None
     stack: tuple[str, ...]
+    report: str = ""
 
     def __str__(self) -> str:
         who = f"{self.comm} ({self.pid})" if self.comm else "what runs"
@@ -56,6 +61,12 @@ class Task:
         if self.cpu is None:
             return f"{who} waits {where}"
         return f"{who} on processor {self.cpu} is {where}"
+
+    @property
+    def splat(self) -> Splat:
+        """The stack as a report, for its lines to be found; its own are line 0, of no console."""
+        function = self.stack[0] if self.stack else ""
+        return Splat(KIND, str(self), function, first_line=0, last_line=0, report=self.report)
 
 
 def find(lines: Sequence[str]) -> tuple[Task, ...]:
@@ -81,23 +92,32 @@ def find(lines: Sequence[str]) -> tuple[Task, ...]:
 def _task(begins: re.Match[str], own: list[str]) -> Task | None:
     comm, pid = begins["comm"].strip(), int(begins["pid"])
     number = begins.groupdict().get("cpu")
+    found = list(frames("\n".join(own)))
     if number is None:
-        names = [each for each in _names(own) if not _SCHEDULER.fullmatch(each)]
-        return Task(comm, pid, None, tuple(names))
-    names = list(_names(own))
+        names = [each for each in _names(found) if not _SCHEDULER.fullmatch(each)]
+        return Task(comm, pid, None, tuple(names), _report(own, found))
+    names = list(_names(found))
     if any("handle_sysrq" in name for name in names):
         # It answers us: before that it was at what the interrupt came into.
-        entries = [n for n, name in enumerate(names) if _ENTRY.fullmatch(name)]
-        names = names[entries[-1] + 1 :] if entries else []
-    return Task(comm, pid, int(number), tuple(names)) if names and pid else None
+        entries = [n for n, each in enumerate(found) if _ENTRY.fullmatch(each.function)]
+        # The entry is reported with it: what it came into is where it stood, and no call.
+        found = found[entries[-1] :] if entries else []
+        names = list(_names(found[1:]))
+    if not names or not pid:
+        return None
+    return Task(comm, pid, int(number), tuple(names), _report(own, found))
 
 
-def _names(own: Sequence[str]) -> Iterator[str]:
+def _names(found: Sequence[Frame]) -> Iterator[str]:
     last = ""
-    for frame in frames("\n".join(own)):
+    for frame in found:
         if frame.sure and frame.function != last:
             last = frame.function
             yield last
+
+
+def _report(own: Sequence[str], found: Sequence[Frame]) -> str:
+    return "\n".join(own[number - 1] for number in dict.fromkeys(each.line for each in found))
 
 
 def waiting(listed: str) -> Mapping[int, tuple[str, int]]:

@@ -109,7 +109,8 @@ def _judged(
         if isinstance(error, GuestError):
             # Those of the console as it was then: what went on since is the same report.
             found = {splat.first_line for splat in state.splats}
-            further = [s for s in error.splats if s.first_line not in found]
+            arm = list(state.kernels)[-1] if state.kernels else ""  # that was on
+            further = [replace(s, arm=arm) for s in error.splats if s.first_line not in found]
             state.splats = marks.thinned([*state.splats, *further])
         _explain(state, progress)
         with suppress(EvidenceError):  # which the verdict says, if it matters to it

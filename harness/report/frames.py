@@ -6,13 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.model import Frame, Place, Splat
+from harness.parse import blocked
 
 _WIDEST = 40
 
 
 def blame(splat: Splat) -> str:
     """The patch that a report accuses, on one line; "" if it accuses none."""
-    return f"blame: {splat.culprit.said}" if splat.culprit is not None else ""
+    word = blocked.ON_THE_STACK if splat.kind == blocked.KIND else "blame"
+    return f"{word}: {splat.culprit.said}" if splat.culprit is not None else ""
 
 
 def lines(splat: Splat, most: int | None = None) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.errors import GuestCrash, GuestError, GuestHang, GuestLost
 from harness.model import Splat
 from harness.parse import splat
+from harness.parse.blocked import Task
 from harness.vm.console import PANIC, tail
 
 # Reports after which the kernel has killed the task that made them: it may have held a lock.
@@ -38,7 +39,7 @@ class Scene:
     waiting: for what, as in "while waiting for …". problem: what was seen of it, as a clause.
     status: QEMU's exit status, negative for a signal, None while it runs. reason: QEMU's own
     word for why it ended, if its monitor gave one. said: what QEMU itself printed. tasks: who
-    waits in it, and what its processors are at, each as a clause.
+    waits in it, and what its processors are at.
     """
 
     waiting: str
@@ -48,7 +49,7 @@ class Scene:
     said: str
     console: str
     log: Path
-    tasks: tuple[str, ...] = ()
+    tasks: tuple[Task, ...] = ()
 
 
 def judge(scene: Scene) -> GuestError:
@@ -69,16 +70,17 @@ def judge(scene: Scene) -> GuestError:
         )
     if scene.status is not None:
         return _lost(_ended(scene.status, scene.reason), scene, splats)
-    details = [f"who waits, and who runs:\n{chr(10).join(scene.tasks)}"] if scene.tasks else []
+    tasks = [str(task) for task in scene.tasks]
+    details = ["\n".join(["who waits, and who runs:", *tasks])] if tasks else []
     details += [f"the last lines of its console:\n{last}" if last else "its console is empty"]
     return GuestHang(
-        "; ".join([f"{scene.waiting}: {scene.problem}", *scene.tasks[:_TASKS]]),
+        "; ".join([f"{scene.waiting}: {scene.problem}", *tasks[:_TASKS]]),
         console=last,
-        splats=splats,
+        splats=(*splats, *(task.splat for task in scene.tasks)),
         log=scene.log,
         detail="\n".join(details),
         hint="whole stacks are at the end of the console's log"
-        if scene.tasks
+        if tasks
         else "the console's last lines say how far it got",
     )
 

@@ -274,7 +274,7 @@ class Machine:
         found = fate.judge(scene)
         if not isinstance(found, GuestHang):
             return found
-        return fate.judge(replace(scene, tasks=tuple(map(str, self._tasks()))))
+        return fate.judge(replace(scene, tasks=self._tasks()))
 
     def _tasks(self) -> tuple[blocked.Task, ...]:
         """Who waits in a guest that does not go on, and what its processors are at."""

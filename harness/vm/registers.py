@@ -42,11 +42,15 @@ class Symbols:
         )
         return [row[0] for row in rows], [_OUTSIDE.sub("", row[1]) for row in rows]
 
-    def name(self, address: int) -> str:
-        """The function that an address is in, "" outside of them."""
+    def find(self, address: int) -> tuple[str, str]:
+        """The function that an address is in, and that place as the kernel would print it:
+        ``name+0xOFFSET/0xSIZE``; "" twice outside of them."""
         starts, names = self._sorted
         at = bisect_right(starts, address) - 1
-        return names[at] if 0 <= at < len(names) - 1 else ""  # behind the last, nobody knows
+        if not 0 <= at < len(names) - 1 or not names[at]:  # behind the last, nobody knows
+            return "", ""
+        size = starts[at + 1] - starts[at]
+        return names[at], f"{names[at]}+{address - starts[at]:#x}/{size:#x}"
 
 
 def look(monitor: Monitor, system_map: Path) -> tuple[Task, ...]:
@@ -67,13 +71,16 @@ def _processors(monitor: Monitor, symbols: Symbols, said: str) -> Iterator[Task]
     parts = _CPU.split(said)
     for number, registers in zip(parts[1::2], parts[2::2], strict=True):
         at, stack = _AT.search(registers), _STACK.search(registers)
-        here = symbols.name(int(at[1], 16)) if at is not None else ""
+        here, place = symbols.find(int(at[1], 16)) if at is not None else ("", "")
         if not here or _IDLE.fullmatch(here):
             continue
-        names = [here]
+        names, lines = [here], [f"pc : {place}"]
         if stack is not None:
             monitor.human(f"cpu {number}")
             words = monitor.human(f"x/{_WORDS}gx 0x{stack[1]}")
-            found = (symbols.name(int(word, 16)) for word in _WORD.findall(words))
-            names += [name for name in found if name]
-        yield Task("", 0, int(number), tuple(dict.fromkeys(names)))
+            for name, place in (symbols.find(int(word, 16)) for word in _WORD.findall(words)):
+                if name:
+                    names.append(name)
+                    lines.append(f" ? {place}")
+        report = "\n".join(dict.fromkeys(lines))
+        yield Task("", 0, int(number), tuple(dict.fromkeys(names)), report)

@@ -11,6 +11,7 @@ import pytest
 
 from harness.model import CommandResult
 from harness.parse import blocked
+from harness.parse.splat_frames import frames
 from harness.vm import registers
 from harness.vm.channel import ChannelCut, ChannelTimeout
 from harness.vm.patrol import HUNG, Patrol
@@ -52,6 +53,20 @@ def test_kernels_say_who_waits_and_who_runs(name: str) -> None:
 
 def test_there_is_a_sample_of_each() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == set(SEEN)
+
+
+def test_a_stack_is_reported_with_its_offsets() -> None:
+    """A call's return in a task that waits; where a processor was is no call."""
+    text = (GOLDEN / "6.12.x86_64.txt").read_text(encoding="utf-8")
+    waits, runs = (task.splat for task in blocked.find(text.splitlines()))
+    assert (waits.kind, waits.first_line) == (blocked.KIND, 0)
+    assert waits.title == SEEN["6.12.x86_64"][0] and waits.function == "__wait_for_common"
+    of = {each.function: each for each in frames(waits.report)}
+    assert (of["kernel_clone"].offset, of["kernel_clone"].exact) == (0x199, False)
+    text = (GOLDEN / "6.12.arm64.txt").read_text(encoding="utf-8")
+    runs = [task.splat for task in blocked.find(text.splitlines())][1]
+    first = next(each for each in frames(runs.report) if each.function == runs.function)
+    assert first.exact
 
 
 def test_a_task_without_a_stack_is_named() -> None:
@@ -187,6 +202,12 @@ def test_a_guest_that_takes_no_interrupt_is_seen_from_outside(tmp_path: Path) ->
     qemu = Qemu()
     (task,) = registers.look(qemu, where)  # type: ignore[arg-type]
     assert str(task) == "what runs on processor 0 is in isolate, with on its stack migrate"
+    here, *doubted = frames(task.splat.report)
+    assert (here.function, here.offset, here.size, here.exact) == ("isolate", 0x10, 0x1000, True)
+    assert [(each.function, each.sure) for each in doubted] == [
+        ("isolate", False),
+        ("migrate", False),
+    ]
     assert qemu.done[0] == "stop" and qemu.done[-1] == "cont" and "cpu 0" in qemu.done
 
 

@@ -370,6 +370,7 @@ def test_compile_error_names_file_line_and_patch(bench: Bench) -> None:
     assert error.exit_code == 8
     assert re.match(r"mm/compaction\.c:25:\d+: ", error.message)
     assert "nonsense" in error.message
+    assert re.search(r"; blame: 0002\S* .*, mm/compaction\.c:25$", error.message)
     assert "mm/compaction.c is changed by 0002.patch" in error.detail
     assert "In function" in error.detail and "moved += nonsense;" in error.detail
     assert error.log is not None and b"nonsense" in error.log.read_bytes()
@@ -385,6 +386,14 @@ def test_undefined_reference_names_the_patch(bench: Bench) -> None:
     with pytest.raises(CompileError, match="undefined reference to missing_one") as caught:
         bench.build(bad)
     assert "missing_one is named in mm/migrate.c, changed by 0001.patch" in caught.value.detail
+
+
+def test_a_line_of_the_trees_own_accuses_nobody(bench: Bench) -> None:
+    """What does not compile is one line, what the patch changed another one of its file."""
+    bad = toy.change("mm/compaction.c", "int moved", "int removed")
+    with pytest.raises(CompileError) as caught:
+        bench.build(bad)
+    assert "blame" not in caught.value.message
 
 
 def test_module_errors_name_the_modules_own_file(bench: Bench) -> None:

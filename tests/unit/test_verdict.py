@@ -32,7 +32,7 @@ from harness.errors import (
     PatchError,
     PinpageError,
 )
-from harness.model import JSON, Event, Outcome, PageState, Verdict
+from harness.model import JSON, Culprit, Event, Outcome, PageState, Splat, Verdict
 from harness.parse.pageflags import BITS
 from harness.verdict import NEXT, from_error, judge, ledger
 
@@ -631,6 +631,26 @@ def test_each_error_has_its_verdict_and_next_step(error: PinpageError, outcome: 
     assert verdict.next_step == NEXT[outcome]
     error.hint = "do this"
     assert from_error(error, (), (), ()).next_step == "do this"
+
+
+STUCK = Splat("stuck", "dd (7) waits in migrate_folio", "migrate_folio", 0, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("brought", "said"),
+    [(True, "; a patched line on the stack: 0003 mm: x, mm/migrate.c:878"), (False, "")],
+)
+def test_whose_line_somebody_is_stuck_in_is_named(brought: bool, said: str) -> None:
+    """A file that a patch touches is none: whoever waits for memory stands in one."""
+    culprit = Culprit("0003-x.patch", "mm: x", "mm/migrate.c", 878, "f", brought=brought)
+    verdict = from_error(GuestHang("silent"), (), (), (STUCK, replace(STUCK, culprit=culprit)))
+    assert (verdict.outcome, verdict.reason) == (Outcome.HANG, f"silent{said}")
+    assert len(verdict.splats) == 2
+
+
+def test_a_stack_that_was_asked_for_is_no_complaint() -> None:
+    verdict = from_error(GuestHang("silent"), (), (), (STUCK, SPLAT))
+    assert verdict.outcome is Outcome.CRASH and STUCK.title not in verdict.reason
 
 
 def test_a_crash_is_the_cause_of_the_loss_that_follows_it() -> None:

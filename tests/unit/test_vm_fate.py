@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import GuestCrash, GuestError, GuestHang, GuestLost
+from harness.parse import blocked
 from harness.vm import fate
 
 BOOT = "[    0.000000] Linux version 6.12.0\n[    1.000000] Run /init as init process\n"
@@ -31,7 +32,16 @@ HUNG = """[  130.000000] INFO: task sh:60 blocked for more than 120 seconds.
 """
 
 
-def judge(console: str, status: int | None, reason: str = "", said: str = "") -> GuestError:
+WAITS = blocked.Task("dd", 7, None, ("folio_wait",), "folio_wait+0x8/0x10")
+
+
+def judge(
+    console: str,
+    status: int | None,
+    reason: str = "",
+    said: str = "",
+    tasks: tuple[blocked.Task, ...] = (),
+) -> GuestError:
     return fate.judge(
         fate.Scene(
             waiting="`true`",
@@ -41,6 +51,7 @@ def judge(console: str, status: int | None, reason: str = "", said: str = "") ->
             said=said,
             console=console,
             log=Path("console.log"),
+            tasks=tasks,
         )
     )
 
@@ -87,3 +98,10 @@ def test_what_qemu_said_and_the_last_lines_are_quoted() -> None:
     error = judge(BOOT, 1, said="qemu: out of something")
     assert "out of something" in error.detail and "Run /init" in error.detail
     assert [splat.kind for splat in judge(BOOT + HUNG, None).splats] == ["hung-task"]
+
+
+def test_who_waits_is_named_and_their_stacks_go_along() -> None:
+    error = judge(BOOT, None, tasks=(WAITS,))
+    assert str(error).endswith("it did not end within 9 s; dd (7) waits in folio_wait")
+    assert [(each.kind, each.report) for each in error.splats] == [("stuck", WAITS.report)]
+    assert "end of the console's log" in error.hint
