@@ -17,8 +17,16 @@ class Blame:
         """A file's text, "" where there is none."""
         if path in self._tree.changed:
             return (self._tree.changed[path] or b"").decode(errors="replace")
+        return self.before(path)
+
+    def before(self, path: str) -> str:
+        """The same without any patch."""
         file = self._tree.source.path / path
         return file.read_text(errors="replace") if file.is_file() else ""
+
+    def changed(self, path: str) -> tuple[str, ...]:
+        """The patches that touch a file, in their order."""
+        return tuple(self._tree.touched_by.get(path, ()))
 
     def blame(self, path: str, line: str) -> str:
         """The last patch that brought this line to the file, "" where none did."""

@@ -94,7 +94,8 @@ def _tree(words: RunSpec) -> Tree:
         patched = pipeline.apply(chosen, pipeline.fetch(chosen, progress), progress)
     blame = Blame(patched)
     name = f"Linux {patched.source.version}, series {visible(' '.join(words.series))[:_NAME]}"
-    return Tree(name, explain.Places(blame.read), blame.blame)
+    before = explain.Places(blame.before)
+    return Tree(name, explain.Places(blame.read), blame.blame, before, blame.changed)
 
 
 def _run(path: Path, options: dict[str, Any], as_json: bool) -> None:

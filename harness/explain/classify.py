@@ -71,7 +71,7 @@ def page(row: LedgerRow, facts: Facts) -> str:
     if row.refcount is not None:
         # The owner has one reference, and each mapping one.
         more = row.refcount - 1 - (row.mapcount or 0)
-        if more >= PINS:
+        if more >= PINS and row.mapcount:  # none but a process's page is pinned like that
             return "gup-pin"
         if more > 0:
             return "busy-count"
@@ -133,13 +133,13 @@ def _dumped(dumped: str) -> str:
             return "page-lock-held" if "locked" in flags else UNKNOWN
         return "not-on-a-list"
     if _why(dumped) == "migration failure":
+        # An owner's page has its own reference and the isolator's; others' caches have some too.
+        if "pin" in flags:
+            return "busy-count" if refcount - mapcount > 2 else UNKNOWN
         if refcount - mapcount >= PINS:
             return "gup-pin"
         if "writeback" in flags:
             return "writeback"
-        # An owner's page has its own reference and the isolator's; others' caches have some too.
-        if "pin" in flags and refcount - mapcount > 2:
-            return "busy-count"
     return UNKNOWN
 
 

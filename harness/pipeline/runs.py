@@ -86,12 +86,19 @@ def _interrupted(state: State) -> RunRecord:
 
 
 def _point_latest(folder: Path) -> None:
-    """``latest`` beside the run points at it; a file system without links goes without."""
-    link = folder.parent / "latest"
-    temporary = folder.parent / f".latest.{secrets.token_hex(4)}"
+    """``latest`` beside the run points at it, and among this user's runs wherever it was kept; a
+    file system without links goes without."""
+    beside, ours = folder.absolute().parent, resources.state() / "runs"
+    _link(beside, folder.name)
+    if beside.resolve() != ours.resolve() and ours.is_dir():
+        _link(ours, str(folder.absolute()))
+
+
+def _link(where: Path, target: str) -> None:
+    temporary = where / f".latest.{secrets.token_hex(4)}"
     try:
-        temporary.symlink_to(folder.name)
-        temporary.replace(link)
+        temporary.symlink_to(target)
+        temporary.replace(where / "latest")
     except OSError:
         temporary.unlink(missing_ok=True)
 

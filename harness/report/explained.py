@@ -26,11 +26,14 @@ Blame = Callable[[str, str], str]  # path, line → the patch that brought it, "
 
 @dataclass(frozen=True)
 class Tree:
-    """A tree in which places are looked up. name: how it is called, for who reads."""
+    """A tree in which places are looked up. name: how it is called, for who reads. before: in the
+    tree without its patches, None where that is not at hand; changed: a file's patches."""
 
     name: str
     places: Places
     blame: Blame
+    before: Places | None = None
+    changed: Callable[[str], Sequence[str]] = lambda path: ()
 
 
 def one_line(each: Account) -> str:
@@ -74,6 +77,12 @@ def _check(check: Check, tree: Tree) -> Iterator[str]:
     errno = f"  -{check.errno}" if check.errno else ""
     yield from _wrapped(f"{check.what}{errno}", "      ", "    ")
     found = tree.places.find(check.at)
+    was = None if tree.before is None else tree.before.find(check.at)
+    if found is None and was is not None and (patches := tree.changed(was.file)):
+        yield visible(f"        {was.file}:{was.line} {was.function}(): {was.text}")
+        said = "it stands there without the series, and in no such place with it: "
+        yield from _wrapped(visible(said + ", ".join(patches)), "          ")
+        return
     if found is None:
         spot = check.at[0]
         where = f"{spot.function}() of {spot.file}" if spot.function else spot.file

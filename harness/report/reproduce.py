@@ -26,8 +26,12 @@ def reproduce(record: RunRecord, where: Path) -> str:
     lines += [f"# {' '.join(visible(comment).split())}" for comment in comments]
     lines.append("# PINPAGE names another pinpage; further words go to it.")
     lines.append("set -eu")
-    if record.again is not None:
-        # Its words may name what is on another machine; what it was made of is in this folder.
+    files = [word for word in record.spec.series if not word.isidentifier()]
+    if record.again is not None or (files and record.inputs is not None):
+        # Its words may name what is on another machine, or another by now; what it was made of is
+        # in this folder.
+        said = shlex.join(words(record.spec))
+        lines.append(f"# The words were: {' '.join(visible(said).split())}")
         given = 'reproduce "$@" -- "$(dirname -- "$0")"'
         lines.append(f'exec "${{PINPAGE:-{_program()}}}" {given}')
         return "\n".join(lines) + "\n"

@@ -36,6 +36,7 @@ from harness.model import (
     SourceTree,
     Toolchain,
 )
+from harness.parse.blocked import ON_THE_STACK
 from harness.report.record import as_json
 from harness.report.reread import bounded
 from harness.report.text import visible
@@ -94,7 +95,7 @@ def _clause(text: str) -> str:
 
 def _kind(reason: str) -> str:
     """A reason without its figures, and without whom it blames, which binaries do not tell."""
-    return re.sub(r"\d+", "0", reason.split("; blame:")[0])
+    return re.sub(r"\d+", "0", re.split(rf"; (?:blame|{ON_THE_STACK}):", reason)[0])
 
 
 def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:

@@ -14,7 +14,7 @@ import pytest
 from fake_guest import FakeGuest
 from made_evidence import SPLAT, TREATED, Case
 
-from harness import pipeline, scenario
+from harness import pipeline, resources, scenario
 from harness.build import symbols
 from harness.build.origin import Origins
 from harness.errors import GuestCommandError, GuestCrash, ToolError
@@ -178,3 +178,18 @@ def test_a_guest_is_as_its_profile_has_it(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pipeline.boot(replace(ready, words=replace(words, smp=4)), tmp_path, Silent()):
         pass
     assert given["smp"] == 4
+
+
+def test_the_latest_run_is_found_wherever_it_was_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(resources, "state", lambda: tmp_path / "state")
+    ours, other = tmp_path / "state" / "runs", tmp_path / "other"
+    for folder in (ours / "a", ours / "b", other / "c"):
+        folder.mkdir(parents=True)
+        runs._point_latest(folder)
+        assert (ours / "latest").resolve() == folder
+    assert (other / "latest").resolve() == other / "c"
+    runs._point_latest(ours / "b")
+    assert (ours / "latest").resolve() == ours / "b"
+    assert not list(ours.glob(".*"))

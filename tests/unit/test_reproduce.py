@@ -417,6 +417,7 @@ def test_another_reason_is_told(tmp_path: Path, asked: SimpleNamespace) -> None:
 
     assert "though for another reason: then 3 lost" in said("3 lost", "3 corrupt")
     assert said("3 lost; blame: 0003 x", "14 lost") == "FAIL, as the run said"
+    assert said("3 lost", "9 lost; a patched line on the stack: 0003 x") == "FAIL, as the run said"
 
 
 def test_what_a_run_did_not_come_to_is_no_difference(
@@ -431,6 +432,15 @@ def test_a_run_that_does_another_again_is_done_again_from_its_folder(tmp_path: P
     own = made_runs.folder(tmp_path, again=Again("x", False, True), series=("/evil; id",))
     last = (own / "reproduce").read_text().splitlines()[-1]
     assert last.endswith('reproduce "$@" -- "$(dirname -- "$0")"') and "evil" not in last
+
+
+def test_a_run_of_files_is_done_again_from_what_it_kept(tmp_path: Path) -> None:
+    """They may be gone or others by then; what they were is said."""
+    text = (made_runs.folder(tmp_path, series=("fixed", "a b.patch")) / "reproduce").read_text()
+    assert text.splitlines()[-1].endswith('reproduce "$@" -- "$(dirname -- "$0")"')
+    assert "# The words were: run compaction" in text and "'--series=a b.patch'" in text
+    plain = (made_runs.folder(tmp_path / "other", series=("fixed",)) / "reproduce").read_text()
+    assert " run compaction " in plain.splitlines()[-1]
 
 
 def test_what_differs_fits_a_terminal() -> None:
