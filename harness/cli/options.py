@@ -85,8 +85,8 @@ SERIES_OPTION = click.option(
     multiple=True,
     default=("fixed",),
     show_default=True,
-    metavar="NAME|FILE...|DIR|MBOX|GITRANGE",
-    help="Patches to apply: none, posted, fixed, or your own; several go one on the other.",
+    metavar="NAME|FILE|DIR|MBOX|GITRANGE",
+    help="Patches to apply: none, posted, fixed, or your own; given again, on top of the others.",
     shell_complete=complete(
         lambda: sorted({name for k in spec.kernels() for name in pipeline.series_names(k)})
     ),

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from harness import pipeline, spec
+from harness.build import browse
 from harness.cli.options import (
     BUILD_OPTIONS,
     JSON_OPTION,
@@ -53,18 +55,32 @@ def fetch(as_json: bool, **options: Any) -> None:
 
 @click.command()
 @options_of(TREE_OPTIONS)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write the patched tree there, a folder that is not there yet.",
+)
 @MORE_PATCHES
 @JSON_OPTION
-def apply(more: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def apply(more: tuple[str, ...], to: Path | None, as_json: bool, **options: Any) -> None:
     """Apply a series to a copy of the kernel's tree, or show which hunk does not fit.
 
+    Nothing is left of it but what --to names.
+
     \b
-    Example:
+    Examples:
       pinpage apply --series my/*.patch --tree ~/linux
+      pinpage apply --series fixed --to /tmp/linux-pinpage
     """
     chosen = pipeline.choose(Words(options, more).spec())
+    if to is not None:
+        browse.must_be_new(to)
     with progress_shown() as progress:
         patched = pipeline.apply(chosen, pipeline.fetch(chosen, progress), progress)
+        if to is not None:
+            progress.stage("export")
+            browse.export(patched, to, progress)
     if as_json:
         out(
             {
@@ -81,6 +97,8 @@ def apply(more: tuple[str, ...], as_json: bool, **options: Any) -> None:
         f"{count(len(patched.series.patches), 'patch', 'patches')} on {patched.source.origin}, "
         f"{count(len(patched.changed), 'file')} changed"
     )
+    if to is not None:
+        click.echo(f"the tree is in {to}")
 
 
 def count(number: int, one: str, more: str = "") -> str:

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A patched tree as files to read."""
+"""A patched tree as files."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
+
 from harness.build import browse
-from harness.model import PatchedTree, Series, SourceTree
+from harness.errors import InputError
+from harness.model import PatchedTree, Series, Silent, SourceTree
 
 
 def test_changed_files_are_as_the_series_has_them(tmp_path: Path) -> None:
@@ -40,3 +44,38 @@ def test_a_copy_is_old(tmp_path: Path) -> None:
     top = browse.copy(tmp_path / "from", tmp_path / "to")
     assert (top / "pinner" / "main.c").read_text() == "x"
     assert (top / "pinner" / "main.c").stat().st_mtime < 1
+
+
+def exported(tmp_path: Path) -> PatchedTree:
+    source = tmp_path / "source"
+    for name in ("mm/migrate.c", "mm/gone.c", "mm/left.o", "scripts/run.sh", ".git/HEAD"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(f"old {name}")
+    (source / "scripts/run.sh").chmod(0o755)
+    (source / "link").symlink_to("mm/migrate.c")
+    changed = {"mm/migrate.c": b"new", "mm/gone.c": None, "tools/a.sh": b"#!"}
+    whole = SourceTree(source, "d", "6.12", "here")
+    series = Series("s", (), "d", "o")
+    return PatchedTree(whole, series, changed, frozenset({"tools/a.sh"}), {}, "d")
+
+
+def test_a_tree_is_written_out_whole(tmp_path: Path) -> None:
+    top = tmp_path / "a" / "top"
+    browse.export(exported(tmp_path), top, Silent())
+    assert (top / "mm/migrate.c").read_text() == "new" and (top / "link").is_symlink()
+    assert not (top / "mm/gone.c").exists() and not (top / ".git").exists()
+    assert not (top / "mm/left.o").exists()  # what a build has left there
+    assert os.access(top / "scripts/run.sh", os.X_OK) and os.access(top / "tools/a.sh", os.X_OK)
+    assert top.stat().st_mode & 0o777 == (tmp_path / "a").stat().st_mode & 0o777
+    assert [each.name for each in top.parent.iterdir()] == ["top"]
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+    tree, top = exported(tmp_path), tmp_path / "top"
+    top.mkdir()
+    with pytest.raises(InputError, match="is there already"):
+        browse.export(tree, top, Silent())
+    assert not list(top.iterdir())
+    with pytest.raises(InputError, match="cannot be written"):
+        browse.export(tree, tree.source.path / "link" / "top", Silent())
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith(".top")]
