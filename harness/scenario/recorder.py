@@ -329,6 +329,9 @@ class Recorder:
         self.event("dmesg", "read", bytes=len(said))
         lines = said.splitlines()
         tried = marks.spans(lines)
+        if not tried or tried[0][0] != 1:  # its buffer may have forgotten; the console has it all
+            lines = self.guest.console_text().splitlines()
+            tried = marks.spans(lines)
         for line, page in page_owner.dumps(lines):
             number = next((n for n, first, last in tried if first < line < last), 0)
             stack: list[JSON] = [[caller.function, caller.module] for caller in page.stack]

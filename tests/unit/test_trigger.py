@@ -82,6 +82,31 @@ def recorder(guest: Scripted) -> tuple[Recorder, list[Event]]:
     return Recorder(guest, PLAN, events.append), events  # type: ignore[arg-type]
 
 
+# --- the kernel log ----------------------------------------------------------------------------
+
+MADE = """\
+<5>pinpage: attempt 1 begins: offline of memory32
+page: refcount:3 mapcount:0 mapping:0000000000000000 index:0x0 pfn:0x10
+<5>pinpage: attempt 1 ends
+<5>pinpage: attempt 2 begins: offline of memory32
+page: refcount:3 mapcount:0 mapping:0000000000000000 index:0x0 pfn:0x20
+<5>pinpage: attempt 2 ends
+"""
+
+
+@pytest.mark.parametrize("forgot", [0, 1, 2, 3, 4])
+def test_a_dump_that_the_kernel_has_forgotten_is_on_the_console(
+    forgot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = Scripted()
+    guest.says("dmesg", (0, "".join(MADE.splitlines(keepends=True)[forgot:]), ""))
+    monkeypatch.setattr(guest, "console_text", lambda: f"boots\n{MADE}")
+    record, events = recorder(guest)
+    record.log()
+    found = [(each.data["attempt"], each.data["pfn"]) for each in events if each.name == "dumped"]
+    assert found == [(1, 0x10), (2, 0x20)]
+
+
 # --- attempts ----------------------------------------------------------------------------------
 
 
