@@ -29,6 +29,8 @@ CLAIMS = (PAGES, OBJECTS, ISOLATED)
 _INSTRUMENTS = ("stack_depot_save_flags", "net_rx_action")
 _PAGE = 4096
 _SLAB = frozenset({"alloc_slab_page", "allocate_slab", "new_slab"})
+_TABLE = re.compile(r"__(?:pte_alloc_kernel|p[mu4]d_alloc)\w*")
+_VMAP = re.compile(r"__vmap_pages_range\w*|vmap_\w*range\w*")
 _NAMED = 3  # stacks of one leak
 _MOVING = re.compile(r"pinpage|migrat|compact", re.IGNORECASE)
 
@@ -122,8 +124,13 @@ def _moving(seen: Seen) -> list[Leak]:
 
 
 def of_a_move(stack: tuple[Caller, ...]) -> bool:
-    """Whether a page is an owner's or a migration's; pages of slab are counted by their objects."""
-    if any(caller.function in _SLAB for caller in stack):
+    """Whether a page is an owner's or a migration's. Pages of slab are counted by their objects,
+    and page tables of vmalloc are nobody's: the kernel keeps them (mm/vmalloc.c: vunmap_range()).
+    """
+    names = [caller.function for caller in stack]
+    if any(name in _SLAB for name in names):
+        return False
+    if any(map(_TABLE.fullmatch, names)) and any(map(_VMAP.fullmatch, names)):
         return False
     return any(caller.module or _MOVING.search(caller.function) for caller in stack)
 

@@ -93,6 +93,11 @@ class Runs:
                 f"the good end {good.name} is not good: {_said(self.of(good))}",
                 hint="name a good state with --good",
             )
+        left = math.ceil(math.log2(max(states - 1, 1)))
+        self.progress.note(
+            f"a state is good after {rule.needed} runs that pass; ahead are some {left} of "
+            f"{states} states, so at most {left * rule.needed} runs, but for any left out"
+        )
         return rule
 
     def settle(self, state: State, rule: Rule) -> Standing:

@@ -189,6 +189,7 @@ class _Trials:
         except CannotRun as error:
             self.own.record.event("harness", "left out", part=name, why=error.message)
             return
+        self.left.begin()  # what the way itself needs (a module, a block) is no trial's
         for injector in injectors:
             self._walk(way, injector)
         for trial in way.more:

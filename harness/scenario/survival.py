@@ -128,13 +128,17 @@ class Site:
 class Leftovers:
     """What is left of a trial: pages that an owner or a migration has allocated and nobody freed.
 
-    With all pins given up there are as many as before the first trial, to the page. By page_owner's
+    With all pins given up there are as many as at the begin, to the page. By page_owner's
     stacks (since v6.9); without them an event says that nobody counts.
     """
 
     def __init__(self, record: Recorder) -> None:
         self._record = record
         self._census = Census(record)
+        self.begin()
+
+    def begin(self) -> None:
+        """What is there now is nothing that is left of a trial. All pins are given up."""
         self._before = self._census.moving()
 
     def more(self) -> str:

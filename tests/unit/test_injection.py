@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness import scenario
+from harness import leakage, scenario
 from harness.errors import CannotRun, EvidenceError
 from harness.model import ArmPlan, Caller, CommandResult, Event
 from harness.parse import injected
@@ -211,7 +211,19 @@ def test_what_a_trial_leaves_behind_is_told_once_by_its_stack() -> None:
     assert said.startswith("3 pages are left with all pins given up")
     assert "pinner_store [pinner] (2)" in said and "compaction_alloc" in said
     assert left.more() == ""
+    guest.pages["pinner_store"] = 9  # of what comes between two trials
+    left.begin()
+    assert left.more() == ""
     assert survival.Leftovers(recorder(Stacks(counts=False))).more() == ""
+
+
+def test_page_tables_of_vmalloc_are_nobodys() -> None:
+    """The kernel keeps them for whoever maps something there next."""
+    vmalloc = ("__vmap_pages_range_noflush", "__vmalloc_node_range_noprof", "vzalloc_noprof")
+    own = (*(Caller(name) for name in vmalloc), Caller("pinner_plan_alloc", "pinner"))
+    assert not leakage.of_a_move((Caller("__pte_alloc_kernel"), *own))
+    assert leakage.of_a_move(own)
+    assert leakage.of_a_move((Caller("__pmd_alloc"), Caller("pinner_map", "pinner")))
 
 
 @pytest.mark.parametrize(
