@@ -10,13 +10,14 @@ from typing import Any
 
 from harness.model import ArmPlan, Event, Splat, Verdict
 from harness.parse.pageflags import BITS
-from harness.verdict import judge, ledger
+from harness.verdict import Expectation, judge, ledger
 
 CONTROL = ArmPlan("control", "control", "plain")
 TREATED = ArmPlan("treated", "treated", "pinpage")
-PAGES = 2000
-MOVED = 1800
+PAGES = 400  # a verdict on so few is asked for with EXPECTED
+MOVED = 360
 FIRST, TARGET = 10_000, 500_000
+EXPECTED = Expectation(pinned=PAGES)
 BUDDY = 1 << BITS["BUDDY"]
 
 SPLAT = Splat("BUG", "kernel BUG at mm/compaction.c:1234!", "isolate", 10, 20, "…", fatal=True)
@@ -163,7 +164,7 @@ class Case:
 
     def verdict(self) -> Verdict:
         events = self.events()
-        return judge(self.arms, events, ledger(events), self.splats)
+        return judge(self.arms, events, ledger(events), self.splats, EXPECTED)
 
 
 Spoil = Callable[[Case], None]

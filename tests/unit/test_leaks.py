@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_evidence import Case
+from made_evidence import EXPECTED, Case
 
 from harness import growth, leakage
 from harness.errors import EvidenceError
@@ -18,7 +18,7 @@ from harness.growth import Round
 from harness.model import ArmPlan, Caller, Event, Outcome, Verdict
 from harness.parse import census
 from harness.seen import gather
-from harness.verdict import COMPACTION, judge, ledger
+from harness.verdict import judge, ledger
 from harness.witness import disagreements
 
 OPS = (600, 1200, 0, 600, 1200, 0, 600, 1200, 0)
@@ -305,7 +305,7 @@ def test_too_few_censuses_are_a_gap() -> None:
 def judged(events: list[Event]) -> Verdict:
     case = Case()
     whole = [*case.events(), *events]
-    expected = replace(COMPACTION, census=True)
+    expected = replace(EXPECTED, census=True)
     return judge(case.arms[1:], whole, ledger(whole), (), expected)
 
 

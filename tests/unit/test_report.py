@@ -18,7 +18,7 @@ from typing import Any
 import jsonschema
 import pytest
 from lxml import etree
-from made_evidence import SPLAT, Case
+from made_evidence import PAGES, SPLAT, Case
 from rich.console import Console
 from test_verdict import corrupt, keep, overrun
 
@@ -139,7 +139,7 @@ def test_a_pass_has_a_case_for_each_arm_and_one_for_the_run() -> None:
     root = parsed(record())
     assert [case.get("name") for case in root.iter("testcase")] == ["control", "treated", "verdict"]
     assert not [*root.iter("failure"), *root.iter("error"), *root.iter("skipped")]
-    assert "migrated: 1800" in root.findtext(".//testcase[@name='treated']/system-out")
+    assert "migrated: 360" in root.findtext(".//testcase[@name='treated']/system-out")
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
@@ -201,7 +201,7 @@ def test_a_folder_is_whole(tmp_path: Path) -> None:
         "treated",
     }
     rows = list(csv.DictReader((tmp_path / "ledger.csv").open()))
-    assert len(rows) == 4000 and rows[-1]["state"] == "stayed"
+    assert len(rows) == 2 * PAGES and rows[-1]["state"] == "stayed"
     lines = (tmp_path / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["source"] for line in lines[:2]] == ["harness", "pinner"]
     console = (tmp_path / "console.log").read_text()
@@ -311,7 +311,7 @@ def test_the_table_has_both_arms_and_fits_80_columns() -> None:
     assert all(len(line) <= 80 for line in lines_of(text))
     assert "\x1b" not in text
     (row,) = [line for line in lines_of(text) if line.startswith("migrated")]
-    assert row.split() == ["migrated", "0", "1,800"]
+    assert row.split() == ["migrated", "0", "360"]
     (huge,) = [line for line in lines_of(text) if line.startswith("huge pages")]
     assert "170 → 171" in huge and "170 → 440" in huge
     assert "owner refused: EAGAIN" in text
@@ -358,7 +358,7 @@ def test_an_arm_that_broke_off_has_lost_nothing_that_is_known() -> None:
     verdict = replace(whole.verdict, arms=(control, broken))
     rows = [line.split() for line in shown(replace(whole, verdict=verdict)).splitlines()]
     assert ["lost", "0", "-"] in rows and ["migrated", "0", "-"] in rows
-    assert ["pinned", "pages", "2,000", "2,000"] in rows
+    assert ["pinned", "pages", "400", "400"] in rows
     assert any(row[:4] == ["time", "of", "the", "drive"] and row[-1] == "-" for row in rows)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_evidence import BUDDY, FIRST, MOVED, PAGES, TARGET, TREATED, Case, Spoil, arm
+from made_evidence import BUDDY, EXPECTED, FIRST, MOVED, PAGES, TARGET, TREATED, Case, Spoil, arm
 
 from harness.errors import EvidenceError
 from harness.model import ArmPlan, Event, Outcome, Verdict
@@ -429,7 +429,7 @@ def judged(*events: Event) -> Verdict:
     case = Case()
     plain = attempt("control", ok=False, expected=False, errno=16, checks={"sysfs state": False})
     every = [*case.events(), plain, *events]
-    return judge(case.arms, every, ledger(every), (), Expectation(attempts=True))
+    return judge(case.arms, every, ledger(every), (), Expectation(pinned=PAGES, attempts=True))
 
 
 def test_attempts_and_what_is_asked_beside() -> None:
@@ -451,7 +451,7 @@ def test_what_failed_is_told_with_what_it_has_left_behind() -> None:
         refs[3][2] += 1
         plain = attempt("control", ok=False, expected=False, checks={"sysfs state": False})
         every = [*case.events(), plain, *events]
-        return judge(case.arms, every, ledger(every), (), Expectation(attempts=True))
+        return judge(case.arms, every, ledger(every), (), Expectation(pinned=PAGES, attempts=True))
 
     failed = attempt(ok=False, checks={"sysfs state": False})
     found = of("treated", failed)
@@ -574,7 +574,9 @@ def test_what_had_to_fail_fails_for_pages_that_are_held(number: int, words: str)
     plain = attempt("control", ok=False, expected=False, checks={"sysfs state": False})
     every = [*case.events(), Event("control", "trigger", "attempt", plain.data | {"errno": number})]
     every.append(attempt())
-    found = judge(case.arms, every, ledger(every), (), Expectation(attempts=True, refusals=HELD))
+    found = judge(
+        case.arms, every, ledger(every), (), Expectation(pinned=PAGES, attempts=True, refusals=HELD)
+    )
     assert found.outcome is (Outcome.FAIL if words else Outcome.PASS)
     assert words in found.reason and (not words or "with EINVAL" in found.reason)
 
@@ -590,7 +592,7 @@ def test_an_owner_that_was_to_lie_and_did_not_has_tested_nothing(
         else e
         for e in case.events()
     ]
-    assert judge(case.arms, every, ledger(every), ()).outcome is outcome
+    assert judge(case.arms, every, ledger(every), (), EXPECTED).outcome is outcome
 
 
 def in_part(arm: str, got: tuple[int, int], migrated: tuple[int, int | None]) -> list[Event]:
@@ -611,7 +613,7 @@ def test_what_the_control_arm_was_refused_is_nothing_to_have_more_than() -> None
         for each in in_part("control", (0, 0), (9, 9))
     ]
     every = [*case.events(), *refused, *in_part("treated", (20, 50), (9, 9))]
-    found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1))
+    found = judge(case.arms, every, ledger(every), (), Expectation(pinned=PAGES, more=0.1))
     assert found.outcome is Outcome.FAIL
     assert "the control arm did not try for pool" in found.reason
 
@@ -638,7 +640,7 @@ def test_more_is_due_where_the_kernel_migrated(
         *in_part("control", control, migrated),
         *in_part("treated", treated, migrated),
     ]
-    found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1))
+    found = judge(case.arms, every, ledger(every), (), Expectation(pinned=PAGES, more=0.1))
     assert found.outcome is (Outcome.FAIL if says else Outcome.PASS), found.reason
     said = says or "for fault the kernel migrated nothing in either arm"
     assert said in found.reason
@@ -647,12 +649,12 @@ def test_more_is_due_where_the_kernel_migrated(
 @pytest.mark.parametrize(
     ("moved", "idle", "barely", "share"),
     [
-        (200, True, 0.05, None),
-        (99, True, 0.05, "5%"),
-        (200, False, 0.05, "25%"),  # the kernel compacted for each of the two
-        (499, False, 0.05, "25%"),
-        (500, False, 0.05, None),
-        (200, True, None, "25%"),
+        (40, True, 0.05, None),
+        (19, True, 0.05, "5%"),
+        (40, False, 0.05, "25%"),  # the kernel compacted for each of the two
+        (99, False, 0.05, "25%"),
+        (100, False, 0.05, None),
+        (40, True, None, "25%"),
     ],
 )
 def test_fewer_have_to_move_where_the_kernel_compacts_for_less(
@@ -666,10 +668,12 @@ def test_fewer_have_to_move_where_the_kernel_compacts_for_less(
         *in_part("treated", (21 if idle else 40, 90), some),
     ]
     every = [*case.events(), *tried]
-    found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1, barely=barely))
+    found = judge(
+        case.arms, every, ledger(every), (), Expectation(pinned=PAGES, more=0.1, barely=barely)
+    )
     assert found.outcome is (Outcome.FAIL if share else Outcome.PASS), found.reason
     if share:
-        assert f"{moved} of 2000 pinned pages migrated, at least {share} had to" in found.reason
+        assert f"{moved} of 400 pinned pages migrated, at least {share} had to" in found.reason
 
 
 def test_a_kernel_that_compacts_for_all_of_it_has_to() -> None:
@@ -679,7 +683,7 @@ def test_a_kernel_that_compacts_for_all_of_it_has_to() -> None:
         *in_part("control", (20, 50), (9, 0)),
         *in_part("treated", (40, 50), (9, 0)),
     ]
-    old, new = Expectation(more=0.1), Expectation(more=0.1, idle=False)
+    old, new = Expectation(pinned=PAGES, more=0.1), Expectation(pinned=PAGES, more=0.1, idle=False)
     assert judge(case.arms, every, ledger(every), (), old).outcome is Outcome.PASS
     found = judge(case.arms, every, ledger(every), (), new)
     assert found.outcome is Outcome.FAIL and "of fault the treated arm had 50" in found.reason
@@ -699,5 +703,7 @@ def test_where_the_kernel_compacts_for_less_any_more_will_do() -> None:
         *in_part("control", (20, 50), (9, 0)),
         *in_part("treated", (20, 50), (9, 0)),
     ]
-    found = judge(case.arms, every, ledger(every), (), Expectation(more=0.1, barely=0.05))
+    found = judge(
+        case.arms, every, ledger(every), (), Expectation(pinned=PAGES, more=0.1, barely=0.05)
+    )
     assert found.outcome is Outcome.FAIL and found.reason.endswith("20: more were due")
