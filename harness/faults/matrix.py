@@ -37,13 +37,15 @@ class Row:
 
     @property
     def state(self) -> str:
-        """``caught``, ``equivalent``, ``missed`` (everything passed) or ``untold``."""
+        """``caught``, ``equivalent``, ``missed`` (everything passed) or ``untold`` (a try failed
+        for want of something else, or does not pass without the fault either)."""
         if self.caught:
             return "caught"
         if self.fault.equivalent:
             return "equivalent"
         passed = any(each.outcome is Outcome.PASS for each in self.tried)
-        rest = all(each.outcome in (Outcome.PASS, Outcome.SKIP) for each in self.tried)
+        every = (*self.tried, *self.base)
+        rest = all(each.outcome in (Outcome.PASS, Outcome.SKIP) for each in every)
         return "missed" if passed and rest and not self.error else "untold"
 
     @property

@@ -104,6 +104,12 @@ def test_what_does_not_pass_without_a_fault_proves_nothing(tmp_path: Path) -> No
     assert "without the fault it is FAIL: it is FAIL" in row.tried[0].said
 
 
+def test_a_fault_is_not_missed_while_one_of_its_tries_is_of_no_use(tmp_path: Path) -> None:
+    (row,) = examined(Fake({(None, DEAR): Outcome.FAIL}), tmp_path, fault("f", CHEAP, DEAR))
+    assert [each.outcome for each in row.tried] == [Outcome.PASS, Outcome.SKIP]
+    assert row.state == "untold"
+
+
 def test_a_lost_machine_catches_a_fault_if_it_is_lost_again(tmp_path: Path) -> None:
     class Once(Fake):
         def run(self, fault: Fault | None, how: Try) -> Tried:
