@@ -27,7 +27,7 @@ from harness.model import (
 from harness.pipeline.stages import Chosen
 from harness.scenario.base import Emit
 from harness.scenario.recorder import mount
-from harness.vm import accel, machine, snapshot
+from harness.vm import accel, begin, machine, snapshot
 
 _CPU = re.compile(r"(?:model name|stepping|microcode|flags|CPU \w+|Features)\s*:")
 
@@ -94,7 +94,7 @@ def boot(
     """
     folder.mkdir(parents=True, exist_ok=True)
     profile = ready.chosen.profile
-    with machine.boot(
+    with begin.boot(
         ready.chosen.arch,
         ready.artifacts.image,
         ready.image,

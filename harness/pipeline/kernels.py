@@ -15,7 +15,7 @@ from harness.model import MadeOf, PatchedTree, Progress, SourceTree
 from harness.pipeline.boots import Bootable, bootable
 from harness.pipeline.stages import applied, apply_series, build, fetch, series_of, topped
 from harness.pipeline.state import State
-from harness.vm import machine
+from harness.vm import begin
 
 
 class Sources:
@@ -102,7 +102,7 @@ def kernel_of_kind(
     state.toolchain = {"name": artifacts.toolchain.name, "version": artifacts.toolchain.version}
     ready = bootable(own, artifacts, progress, given.image)
     state.digests["image"] = ready.image.digest
-    state.accelerator, state.emulator = ready.accelerator, machine.emulator(chosen.arch)
+    state.accelerator, state.emulator = ready.accelerator, begin.emulator(chosen.arch)
     return replace(ready, origins=origins, content=content)
 
 

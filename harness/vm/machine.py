@@ -3,33 +3,26 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shlex
-import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness import busybox, cpio, proc
+from harness import busybox
 from harness.errors import (
     CannotRun,
     GuestCommandError,
     GuestError,
     GuestHang,
-    GuestLost,
     InfraError,
-    InputError,
 )
 from harness.model import (
-    Accelerator,
     Arch,
     CommandResult,
-    GuestImage,
     PluggedMemory,
     Progress,
     Unplugged,
@@ -44,15 +37,12 @@ from harness.vm.patrol import Patrol
 from harness.vm.qmp import Monitor, MonitorError
 
 BOOT_SECONDS = 30  # to the first command, with hardware acceleration and the fast profile
-START_SECONDS = 20  # for QEMU to open its monitor
 MODULES = "modules"  # the guest's folder of the guest modules
 NO_NETWORK = "network=none"  # what a guest without one says behind its word of readiness
 _POLL = 0.02
 _ENTROPY = 64  # bytes for a guest that was restored
 _DYING = 15  # seconds that a command gets after a report that its kernel may not live through
 _ILL = 30  # the same after any other report, times the guest's patience
-_KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # by somebody, not by what QEMU was given to read
-_HUNG_UP = 0.5  # seconds for a QEMU that does not answer to be seen to have ended
 _AGAIN = 5  # seconds for a guest whose connection was cut to let us in on another
 _GONE = 3  # seconds for QEMU to end once its guest is known to be over
 
@@ -67,7 +57,7 @@ class Process(Protocol):
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """What a machine is made of."""
 
     arch: Arch
@@ -92,11 +82,14 @@ class Way:
 
 
 class Machine:
-    """A Guest (model.py), and what else its host side offers."""
+    """A Guest (model.py), and what else its host side offers.
 
-    def __init__(self, parts: _Parts) -> None:
+    origin: ``booted``, ``booted and saved`` or ``restored``, and why not more than booted.
+    """
+
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._origin = "booted"
+        self.origin = "booted"
         self._channel: Channel | None = None
         self._way: Way | None = None
         self._memory = MemoryDevices(
@@ -110,11 +103,6 @@ class Machine:
     @property
     def argv(self) -> tuple[str, ...]:
         return self._parts.argv
-
-    @property
-    def origin(self) -> str:
-        """``booted``, ``booted and saved`` or ``restored``, and why not more than booted."""
-        return self._origin
 
     @property
     def pid(self) -> int:
@@ -256,7 +244,7 @@ class Machine:
         (the connection did); its exit status is waited for a little."""
         parts = self._parts
         if wait or parts.console.panicked():
-            _until(lambda: parts.process.poll() is not None, _GONE)
+            wait_until(lambda: parts.process.poll() is not None, _GONE)
         status = parts.process.poll()
         reason = ""
         if status == 0:
@@ -267,7 +255,7 @@ class Machine:
             problem=problem,
             status=status,
             reason=reason,
-            said=_said(parts.log.parent / "qemu.log"),
+            said=said_by_qemu(parts.log.parent / "qemu.log"),
             console=parts.console.text(),
             log=parts.log,
         )
@@ -296,7 +284,7 @@ class Machine:
         MonitorError where QEMU refuses, or the guest does not close its connections.
         """
         network = self.connection is not None
-        self._close()
+        self.close()
         try:
             if network and alone:
                 self._alone()
@@ -346,7 +334,7 @@ class Machine:
 
     # --- getting ready ------------------------------------------------------------------------
 
-    def _get_ready(self, access: keys.Keys, log: shell.Log, progress: Progress) -> None:
+    def get_ready(self, access: keys.Keys, log: shell.Log, progress: Progress) -> None:
         """Let the guest go, and wait until a command has run in it."""
         limit = BOOT_SECONDS * self._parts.patience
         until = time.monotonic() + limit
@@ -367,7 +355,7 @@ class Machine:
             return
         self._connect(port, access, log, until, never)
 
-    def _wake(self, saved: snapshot.Saved, log: shell.Log) -> None:
+    def wake(self, saved: snapshot.Saved, log: shell.Log) -> None:
         """Let a restored guest go, and have a command run in it."""
         limit = BOOT_SECONDS * self._parts.patience
         until = time.monotonic() + limit
@@ -399,14 +387,14 @@ class Machine:
             time.sleep(_POLL)  # between two tries, under a deadline
         self._first_command(until, never)
 
-    def _save(self, entry: Path, access: keys.Keys, log: shell.Log, progress: Progress) -> None:
+    def save(self, entry: Path, access: keys.Keys, log: shell.Log, progress: Progress) -> None:
         """Save the guest as it is now, with no connection into it; it goes on."""
         if self.console.oopsed():
-            self._origin += ": its kernel reported an oops on the way, and it is not saved"
+            self.origin += ": its kernel reported an oops on the way, and it is not saved"
             return
         limit = BOOT_SECONDS * self._parts.patience
         network = isinstance(self._channel, shell.Shell)
-        self._close()
+        self.close()
         try:
             if network:
                 self._alone()
@@ -415,9 +403,9 @@ class Machine:
             scratch = self._parts.console.fifo.parent
             patience = self._parts.patience
             snapshot.keep(entry, self.qmp, access, boot, network, scratch, patience, progress)
-            self._origin += " and saved"
+            self.origin += " and saved"
         except (MonitorError, InfraError, OSError) as error:
-            self._origin += f": it could not be saved ({error})"
+            self.origin += f": it could not be saved ({error})"
             progress.note(f"this guest cannot be saved, and is booted each time: {error}")
         finally:
             with suppress(MonitorError):
@@ -465,248 +453,19 @@ class Machine:
             problem = f"the guest cut the connection ({error})"
             raise self.fate("the guest's first command", problem, wait=True) from None
 
-    def _close(self) -> None:
+    def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
 
 
-@contextmanager
-def boot(
-    arch: Arch,
-    kernel_image: Path,
-    image: GuestImage,
-    *,
-    accel: Accelerator,
-    profile_slowdown: float,
-    folder: Path,
-    modules: Mapping[str, Path],
-    memory_mib: int = 1024,
-    smp: int = 1,
-    append: Sequence[str] = (),
-    room: Sequence[tuple[int, int]] = (),
-    nodes: int = 1,
-    bare_nodes: int = 0,
-    empty_nodes: int = 0,
-    system_map: Path | None = None,
-    snapshots: snapshot.Store | None = None,
-    progress: Progress,
-) -> Iterator[Machine]:
-    """A guest that has run its first command; it is gone when the context ends.
-
-    snapshots: where ready guests are kept; one that is there is restored instead of booted, and
-    otherwise saved when it is ready. system_map: of the kernel, for a guest that hangs.
-    folder gets console.log (QEMU's own recording), qemu.log and ssh.log. Raises GuestHang when
-    the guest never got ready, GuestCrash when its kernel panicked first, GuestLost when QEMU
-    went away, InfraError when QEMU does not take its argv. QEMU dies with the thread that calls
-    this (see proc.spawn).
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (kernel_image, image.path):
-        if not path.is_file():
-            raise InputError(f"there is no such file to boot: {path}")
-    program = proc.find(arch.qemu, arch.qemu_package)
-    wanted = qemu.Boot(
-        kernel=kernel_image,
-        initrd=image.path,
-        sockets=Path(),
-        log=Path(),
-        memory_mib=memory_mib,
-        smp=smp,
-        append=tuple(append),
-        room=tuple(room),
-        nodes=nodes,
-        bare_nodes=bare_nodes,
-        empty_nodes=empty_nodes,
-    )
-    plan = _Plan(
-        arch, accel, profile_slowdown, program, wanted, image, dict(modules), folder, system_map
-    )
-    with ExitStack() as stack:
-        log = shell.Log(folder / "ssh.log")
-        stack.callback(log.close)
-        entry = None if snapshots is None else snapshots.entry(plan.name(), _version(program))
-        guest = None if entry is None else plan.restore(entry, log, stack, progress)
-        if guest is None:
-            guest = plan.boot(entry, log, stack, progress)
-        yield guest
-
-
-@functools.cache
-def _version(program: str) -> str:
-    """What QEMU says of itself: a state is read by the version that wrote it."""
-    return proc.run([program, "--version"]).stdout.decode(errors="replace")
-
-
-def emulator(arch: Arch) -> str:
-    """QEMU's name and version, in its own words."""
-    lines = _version(proc.find(arch.qemu, arch.qemu_package)).splitlines()
-    return lines[0].strip() if lines else ""
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """All that a guest is begun with, whether it boots or is restored."""
-
-    arch: Arch
-    accel: Accelerator
-    slowdown: float
-    program: str
-    wanted: qemu.Boot
-    image: GuestImage
-    modules: Mapping[str, Path]
-    folder: Path
-    system_map: Path | None
-
-    def name(self) -> tuple[str, ...]:
-        """The argv of every such guest, with the same paths for each."""
-        same = replace(
-            self.wanted,
-            kernel=Path("kernel"),
-            initrd=Path("initrd"),
-            sockets=Path("sockets"),
-            log=Path("log"),
-        )
-        return qemu.argv(self.arch, self.accel, same, qemu=Path(self.program).name)
-
-    def boot(
-        self, entry: Path | None, log: shell.Log, stack: ExitStack, progress: Progress
-    ) -> Machine:
-        access = keys.make()
-        own = [*access.entries, *_module_entries(self.modules)]
-        initrd = cpio.pad(self.image.path.read_bytes()) + cpio.archive(own)
-        guest = self._begin(initrd, stack)
-        guest._get_ready(access, log, progress)
-        if entry is None:
-            guest._origin += ": snapshots were not asked for"
-        else:
-            guest._save(entry, access, log, progress)
-        return guest
-
-    def restore(
-        self, entry: Path, log: shell.Log, stack: ExitStack, progress: Progress
-    ) -> Machine | None:
-        """The guest as it was saved; None where that cannot be had, so that it has to boot.
-
-        GuestLost where somebody killed QEMU: that is nothing against the snapshot.
-        """
-        with ExitStack() as own:
-            scratch = own.enter_context(tempfile.TemporaryDirectory(prefix="pinpage-"))
-            saved = snapshot.take(entry, Path(scratch), progress)
-            if saved is None:
-                return None
-            guest = self._begin(self.image.path.read_bytes(), own)
-            try:
-                snapshot.load(guest.qmp, saved.image, guest._parts.patience)
-                with guest._parts.log.open("ab") as console:
-                    console.write(saved.boot)
-                guest._wake(saved, log)
-            except (MonitorError, GuestError) as error:
-                process = guest._parts.process
-                _until(lambda: process.poll() is not None, _HUNG_UP)
-                if process.poll() in _KILLED:
-                    raise guest.fate("the guest's restore", str(error)) from error
-                progress.note(f"the snapshot {entry} is of no use, and the guest boots: {error}")
-                snapshot.throw_away(entry, progress)
-                return None
-            guest._origin = "restored"
-            stack.push(own.pop_all())
-            return guest
-
-    def _begin(self, initrd: bytes, stack: ExitStack) -> Machine:
-        """QEMU with the guest's devices, its first instruction still to come."""
-        runtime = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pinpage-")))
-        console_log = _console_files(runtime, self.folder / "console.log")
-        boot = replace(self.wanted, initrd=runtime / "initrd", sockets=runtime, log=console_log)
-        boot.initrd.write_bytes(initrd)
-        argv = qemu.argv(
-            self.arch, self.accel, boot, qemu=self.program, sandbox=qemu.sandbox(self.program)
-        )
-        log = self.folder / "qemu.log"
-        process, monitor = _start(argv, runtime, log, self.accel.speed, stack)
-        fifo = runtime / f"{qemu.CONSOLE}.in"
-        parts = _Parts(
-            arch=self.arch,
-            argv=argv,
-            process=process,
-            monitor=monitor,
-            console=Console(fifo, console_log, lambda: process.poll() is None),
-            log=console_log,
-            patience=self.accel.speed * self.slowdown,
-            modules=self.modules,
-            room=self.wanted.room,
-            system_map=self.system_map,
-        )
-        guest = Machine(parts)
-        stack.callback(guest._close)
-        return guest
-
-
-def _console_files(sockets: Path, log: Path) -> Path:
-    """What QEMU finds as the two ends of the console: a FIFO, and nothing. Gives the absolute
-    path of the log, empty, to which QEMU adds."""
-    log = log.absolute()
-    log.write_bytes(b"")
-    os.mkfifo(sockets / f"{qemu.CONSOLE}.in", 0o600)
-    (sockets / f"{qemu.CONSOLE}.out").symlink_to(os.devnull)
-    return log
-
-
-def _start(
-    argv: Sequence[str], sockets: Path, log: Path, speed: float, stack: ExitStack
-) -> tuple[Process, Monitor]:
-    """QEMU, running and waiting, and its monitor; both end with the stack."""
-    log.write_bytes(b"")
-    process = proc.spawn(argv, log=log)
-    stack.callback(proc.kill_group, process)
-    monitor = Monitor(sockets / qemu.MONITOR)
-    stack.callback(monitor.close)
-    stack.callback(_quit, monitor, process)
-    until = time.monotonic() + START_SECONDS * max(1.0, speed)
-    while True:
-        with suppress(MonitorError):
-            monitor.connect()
-            return process, monitor
-        status = process.poll()
-        if status is not None:
-            raise _refused(argv, status, log)
-        if time.monotonic() >= until:
-            raise InfraError("QEMU does not open its monitor", command=argv, log=log)
-        time.sleep(_POLL)  # between two tries, under a deadline
-
-
-def _refused(argv: Sequence[str], status: int, log: Path) -> InfraError | GuestLost:
-    said = _said(log)
-    if status < 0:
-        message = f"QEMU was killed by signal {-status} before its guest began"
-        return GuestLost(message, command=argv, log=log, detail=said)
-    hint = "the guest's memory and CPUs (--memory, --smp) must fit this machine"
-    message = f"QEMU refused to start (status {status})"
-    return InfraError(message, command=argv, log=log, detail=said, hint=hint)
-
-
-def _quit(monitor: Monitor, process: Process) -> None:
-    """Ask QEMU to end; whatever it does with that, it is killed next."""
-    if process.poll() is None:
-        with suppress(MonitorError):
-            monitor.execute("quit", seconds=2)
-        _until(lambda: process.poll() is not None, 2)
-
-
-def _until(done: Callable[[], bool], seconds: float) -> None:
+def wait_until(done: Callable[[], bool], seconds: float) -> None:
     """Wait until done says so, or so many seconds have passed."""
     end = time.monotonic() + seconds
     while not done() and time.monotonic() < end:
         time.sleep(_POLL)
 
 
-def _module_entries(modules: Mapping[str, Path]) -> Iterator[cpio.Entry]:
-    if modules:
-        yield cpio.folder(MODULES)
-    for _, path in sorted(modules.items()):
-        yield cpio.file(f"{MODULES}/{path.name}", path.read_bytes(), 0o755)
-
-
-def _said(log: Path) -> str:
+def said_by_qemu(log: Path) -> str:
     """The last lines of what QEMU printed."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 

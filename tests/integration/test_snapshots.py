@@ -18,7 +18,7 @@ import pytest
 
 from harness import arch, pipeline
 from harness.model import RunSpec, Silent
-from harness.vm import machine, snapshot
+from harness.vm import begin, machine, snapshot
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
@@ -39,7 +39,7 @@ class Bench:
         self.store = snapshot.Store(folder / "snapshots", ("test",))
 
     def boot(self, run: str) -> AbstractContextManager[machine.Machine]:
-        return machine.boot(
+        return begin.boot(
             self.ready.chosen.arch,
             self.ready.artifacts.image,
             self.ready.image,

@@ -18,7 +18,7 @@ import pytest
 from harness import arch, proc, resources
 from harness.errors import GuestCommandError, GuestCrash, GuestHang, GuestLost, InfraError
 from harness.model import BuildArtifacts, GuestImage, Silent
-from harness.vm import accel, keys, machine, patrol, qemu, shell
+from harness.vm import accel, begin, keys, machine, patrol, qemu, shell
 from harness.vm.console_shell import ConsoleShell
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -42,7 +42,7 @@ class Booting:
     ) -> AbstractContextManager[machine.Machine]:
         """seconds: factor on every deadline."""
         value = arch.get(cls.artifacts.arch)
-        return machine.boot(
+        return begin.boot(
             value,
             cls.artifacts.image,
             cls.image,

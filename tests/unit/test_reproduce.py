@@ -41,7 +41,7 @@ from harness.pipeline import boots, kernels, runs
 from harness.pipeline.state import State
 from harness.stored import again, kept, pack
 from harness.stored.again import Wish
-from harness.vm import machine
+from harness.vm import begin
 
 
 @pytest.fixture(autouse=True)
@@ -301,7 +301,7 @@ def no_guest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "bootable", bootable)
     monkeypatch.setattr(kernels, "build", never)
     monkeypatch.setattr(kernels, "fetch", never)
-    monkeypatch.setattr(kernels.machine, "emulator", lambda arch: "QEMU 7")
+    monkeypatch.setattr(kernels.begin, "emulator", lambda arch: "QEMU 7")
 
 
 def test_a_strangers_kernel_is_saved_under_no_key_of_ours(tmp_path: Path, no_guest: None) -> None:
@@ -383,7 +383,7 @@ def test_patches_that_do_not_apply_are_kept_too(tmp_path: Path) -> None:
         (Outcome.PASS, Outcome.PASS, 0, "reproduced PASS, as the run said"),
         (Outcome.FAIL, Outcome.FAIL, 0, "reproduced FAIL, as the run said"),
         (Outcome.PASS, Outcome.CRASH, 1, "not reproduced the run said PASS ("),
-        (Outcome.CRASH, Outcome.PASS, 1, "(it was CRASH), and now it is PASS (1800 of"),
+        (Outcome.CRASH, Outcome.PASS, 1, "(it was CRASH), and now it is PASS (360 of"),
     ],
 )
 def test_the_same_verdict_is_0_and_another_1(
@@ -452,9 +452,9 @@ def test_what_differs_fits_a_terminal() -> None:
 
 
 def test_the_emulator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.proc, "find", lambda program, package: program)
-    monkeypatch.setattr(machine, "_version", lambda program: f"{program} 7.2\nCopyright\n")
-    assert machine.emulator(arch.get("x86_64")) == "qemu-system-x86_64 7.2"
+    monkeypatch.setattr(begin.proc, "find", lambda program, package: program)
+    monkeypatch.setattr(begin, "_version", lambda program: f"{program} 7.2\nCopyright\n")
+    assert begin.emulator(arch.get("x86_64")) == "qemu-system-x86_64 7.2"
 
 
 # The commands

@@ -26,7 +26,7 @@ from harness.errors import (
     InputError,
 )
 from harness.model import Accelerator, Arch, GuestImage, Silent
-from harness.vm import machine
+from harness.vm import begin, machine
 from harness.vm.channel import ChannelCut
 
 FAKE = Path(__file__).with_name("fake_qemu.py")
@@ -58,7 +58,7 @@ def boot(
     initrd.write_bytes(b"initrd")
     module = folder / "pinner.ko"
     module.write_bytes(b"module")
-    return machine.boot(
+    return begin.boot(
         fake(folder, behaviour),
         kernel,
         GuestImage(initrd, "sha256:0", {}),
@@ -280,7 +280,7 @@ def test_patience_is_the_base_times_host_times_profile(tmp_path: Path) -> None:
     kernel.write_bytes(b"")
     with (
         pytest.raises(GuestHang, match=r"within 0\.9 s"),
-        machine.boot(
+        begin.boot(
             fake(tmp_path, "silent"),
             kernel,
             GuestImage(kernel, "sha256:0", {}),

@@ -16,7 +16,7 @@ from test_vm_machine import Notes, fake
 
 from harness.errors import GuestLost, InfraError
 from harness.model import Accelerator, GuestImage
-from harness.vm import keys, machine, qemu, snapshot
+from harness.vm import begin, keys, machine, qemu, snapshot
 
 ACCEL = Accelerator("tcg", "a test", 1.0)
 
@@ -46,7 +46,7 @@ class Bench:
             "progress": notes,
         }
         image = GuestImage(self.initrd, "sha256:0", {})
-        return machine.boot(fake(self.folder, behaviour), self.kernel, image, **{**values, **words})  # type: ignore[arg-type]
+        return begin.boot(fake(self.folder, behaviour), self.kernel, image, **{**values, **words})  # type: ignore[arg-type]
 
     def origin(self, behaviour: str = "shell", **words: object) -> str:
         with self.boot(behaviour, **words) as guest:  # type: ignore[arg-type]
