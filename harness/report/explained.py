@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.explain import Account, Found, Places, known
 from harness.explain.evidence import Counts
-from harness.model import LedgerRow, PageState
+from harness.model import LedgerRow, Outcome, PageState
 from harness.reason import Check, Reason, Sign
 from harness.report.text import visible
 from harness.report.told import Told
@@ -106,10 +106,11 @@ def of_run(told: Told, tree: Tree | None) -> Iterator[str]:
     content = told.content
     words = (content["scenario"], f"Linux {content['kernel']}", content["arch"])
     yield visible(" · ".join([*words, f"series {content['series']}", content["verdict"]]))
+    if content["verdict"] != Outcome.PASS or not told.accounts:
+        yield from _wrapped(visible(f"{content['verdict']}: {content['reason']}"), "  ")
     if not told.accounts:
         yield ""
         yield visible("  no page stayed and no attempt failed, as far as its evidence goes")
-        yield from _wrapped(visible(f"{content['verdict']}: {content['reason']}"), "  ")
     for arm in dict.fromkeys(each.arm for each in told.accounts):
         yield ""
         yield f"  {arm} arm" if arm else "  the run"

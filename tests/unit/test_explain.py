@@ -745,3 +745,13 @@ def test_a_code_is_told_where_no_tree_is_to_be_had(monkeypatch: pytest.MonkeyPat
     assert "no places in the source: no source of kernel 3.11 can be had; set a variable" in out
     code, out = call("busy-count", "--kernel", "3.11", "--json")
     assert code == 0 and '"tree": null' in out
+
+
+def test_a_run_that_did_not_pass_says_first_what_it_came_to(folder: Path) -> None:
+    assert "PASS: " not in call(str(folder))[1]
+    content = json.loads((folder / "run.json").read_text())
+    content |= {"verdict": "HANG", "reason": "rmmod waits", "exit_code": 4}
+    (folder / "run.json").write_text(json.dumps(content))
+    code, out = call(str(folder))
+    said = "\n".join(line.strip() for line in out.splitlines())
+    assert code == 0 and said.index("HANG: rmmod waits") < said.index("control arm")
