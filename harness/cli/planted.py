@@ -59,6 +59,7 @@ _SEED = 7
 )
 @click.option("--again", is_flag=True, help="Try again what has been tried.")
 @click.option("--list", "listed", is_flag=True, help="Show the catalogue, and try nothing.")
+@click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
 @JSON_OPTION
 def faults(
     names: tuple[str, ...],
@@ -68,6 +69,7 @@ def faults(
     side_by_side: int,
     again: bool,
     listed: bool,
+    markdown: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -106,6 +108,8 @@ def faults(
     tried = [_tried(each) for each in base.values()]
     if as_json:
         out({"baseline": tried, "faults": answer})
+    elif markdown:
+        click.echo(seeded.markdown(answer))
     else:
         console = Console()
         console.print(seeded.baseline(tried), seeded.faults(answer))

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.comparison import Comparison, Figures, Pair, Ran, State
-from harness.report.text import visible
+from harness.report.text import plain, visible
 
 MARK = "<!-- pinpage -->"  # the comment that is ours, and is written anew
 _WORDS = {
@@ -21,7 +20,6 @@ _WORDS = {
     State.ONLY_A: "base only",
     State.ONLY_B: "head only",
 }
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#|~&@!$-])")
 _LONGEST = 60_000  # characters of a comment
 
 
@@ -41,10 +39,10 @@ def sentence(found: Comparison) -> str:
 
 def comment(found: Comparison, why: Mapping[str, Sequence[str]], link: str = "") -> str:
     """why: job's name → why it was tried. link: to the whole."""
-    parts = [MARK, f"**pinpage**: {_plain(sentence(found))}", "", *_table(found)]
+    parts = [MARK, f"**pinpage**: {plain(sentence(found))}", "", *_table(found)]
     if why:
         parts += ["", "<details><summary>why these</summary>", ""]
-        parts += [f"- `{name}`: {_plain('; '.join(said))}" for name, said in why.items()]
+        parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in why.items()]
         parts += ["", "</details>"]
     if link:
         parts += ["", f"[the whole run]({link})"]
@@ -55,16 +53,16 @@ def summary(
     found: Comparison, why: Mapping[str, Sequence[str]], pictures: Mapping[str, str]
 ) -> str:
     """pictures: a run's id → its memory as text."""
-    parts = ["## pinpage", "", _plain(sentence(found)), "", *_table(found)]
+    parts = ["## pinpage", "", plain(sentence(found)), "", *_table(found)]
     for pair in found.pairs:
-        parts += ["", f"### {_plain(_name(pair))}: {_WORDS[pair.state]}", ""]
+        parts += ["", f"### {plain(_name(pair))}: {_WORDS[pair.state]}", ""]
         parts += _sides(pair)
         for ran in (*pair.a[:1], *pair.b[:1]):
             if ran.id in pictures:
                 parts += ["", "```", pictures[ran.id].replace("```", "'''").rstrip(), "```"]
     if why:
         parts += ["", "### Why these", ""]
-        parts += [f"- `{name}`: {_plain('; '.join(said))}" for name, said in why.items()]
+        parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in why.items()]
     return "\n".join(parts) + "\n"
 
 
@@ -104,7 +102,7 @@ def _table(found: Comparison) -> list[str]:
     for pair in found.pairs:
         state = _WORDS[pair.state]
         shown = f"**{state}**" if pair.state in (State.NEW, State.FLAKY) else state
-        cells = (_plain(_name(pair)), _verdicts(pair.a), _verdicts(pair.b), shown)
+        cells = (plain(_name(pair)), _verdicts(pair.a), _verdicts(pair.b), shown)
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
@@ -113,17 +111,17 @@ def _sides(pair: Pair) -> list[str]:
     lines = []
     for side, runs in (("base", pair.a), ("head", pair.b)):
         for ran in runs[:1]:
-            lines.append(f"- {side}, {ran.outcome.value}: {_plain(ran.reason)}")
+            lines.append(f"- {side}, {ran.outcome.value}: {plain(ran.reason)}")
             lines += [f"  - {_figures(arm)}" for arm in ran.arms]
-            lines += [f"  - {_plain(title)}" for title in ran.splats]
-    lines += [f"- differs: {_plain(f'{d.name}: {d.a} → {d.b}')}" for d in pair.inputs]
+            lines += [f"  - {plain(title)}" for title in ran.splats]
+    lines += [f"- differs: {plain(f'{d.name}: {d.a} → {d.b}')}" for d in pair.inputs]
     return lines
 
 
 def _figures(arm: Figures) -> str:
     pages = f"{arm.arm}: {arm.migrated} of {arm.pinned} pages migrated, {arm.stayed} stayed"
     rest = {"failed": arm.failed, "lost": arm.lost, "corrupt": arm.corrupt}
-    return _plain(pages + "".join(f", {count} {word}" for word, count in rest.items() if count))
+    return plain(pages + "".join(f", {count} {word}" for word, count in rest.items() if count))
 
 
 def _verdicts(runs: Iterable[Ran]) -> str:
@@ -133,9 +131,3 @@ def _verdicts(runs: Iterable[Ran]) -> str:
 def _name(pair: Pair) -> str:
     asked = pair.asked
     return " ".join(asked[name] for name in ("scenario", "kernel", "arch", "profile"))
-
-
-def _plain(text: str) -> str:
-    """Text of a guest's or a patch's, of which nothing may act as Markdown, HTML or a mention."""
-    escaped = _MARKDOWN.sub(r"\\\1", " ".join(visible(text).split()))
-    return escaped.replace("\\<", "&lt;").replace("\\@", "@\u200b")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.text import visible
+from harness.report.text import plain, visible
 
 _STYLES = {"caught": "green", "equivalent": "green", "missed": "bold red", "untold": "yellow"}
+_SHORT = 160  # characters of it in a document
+_PLACE = re.compile(r"(?<![\w.])/\S*/(?=(?:modules|guest-modules)/)")  # of this machine
 _SAID = 300  # characters of a sentence that a terminal is shown; JSON has all
 
 
@@ -44,6 +47,26 @@ def faults(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
             _seconds(found) if found else "",
         )
     return Group(table, Padding(Text(tally(rows)), (1, 0, 0, 0)))
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The same as a table for a document; without what is of one machine or one moment."""
+    lines = [
+        "| fault | caught by | verdict | s | in these words |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        found = row["tried"][-1] if row["caught"] else None
+        title = row["title"].removeprefix("mm: pinpage: ")
+        name = f"`{row['name']}`<br>{plain(title)}"
+        if found is None:
+            lines.append(f"| {name} | **{row['state']}** | | | {plain(_why(row)[:_SHORT])} |")
+            continue
+        said = _PLACE.sub("", found["said"])
+        said = said if len(said) <= _SHORT else f"{said[:_SHORT]}…"
+        cells = (plain(_how(found)), found["outcome"], _seconds(found), plain(said))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"{plain(tally(rows))}."])
 
 
 def tally(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -13,6 +13,9 @@ _UNSEEN = re.compile(
 )
 
 
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#|~&@!$-])")
+
+
 def visible(text: str) -> str:
     """text with each such character written as ``\\x1b`` or ``\\u202e``; CR LF ends a line."""
     return _UNSEEN.sub(_written, text.replace("\r\n", "\n"))
@@ -25,6 +28,12 @@ def _written(match: re.Match[str]) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def plain(text: str) -> str:
+    """Text of a guest's or a patch's, of which nothing may act as Markdown, HTML or a mention."""
+    escaped = _MARKDOWN.sub(r"\\\1", " ".join(visible(text).split()))
+    return escaped.replace("\\<", "&lt;").replace("\\@", "@\u200b")
 
 
 def last_lines(text: str, count: int) -> str:

@@ -341,6 +341,11 @@ def test_the_table_says_what_caught_each(tmp_path: Path) -> None:
         "it is BUILD",
     ):
         assert words in text
+    text = seeded.markdown([command._row(row) for row in rows])
+    head, _, *lines, _, said = text.splitlines()
+    assert head.count("|") == 6 and {line.count("|") for line in lines} == {6} and len(lines) == 4
+    assert "| CRASH |" in lines[0]
+    assert "**missed**" in lines[1] and "nobody reads it" in lines[2] and said.endswith(r"04\-d.")
     assert command._outcome(rows) is Outcome.FAIL
     assert command._outcome([rows[0], rows[2]]) is Outcome.PASS
     assert command._outcome([rows[0], rows[3]]) is Outcome.INFRA

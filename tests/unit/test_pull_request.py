@@ -25,6 +25,7 @@ from harness.flake.child import Child
 from harness.model import Outcome, RunSpec
 from harness.pullrequest import BASE, HEAD
 from harness.report import pull_request as said
+from harness.report.text import plain
 
 TOP = Path(__file__).parents[2]
 WORDS = RunSpec("compaction", "6.12", "x86_64", ("fixed",), "fast", 7)
@@ -396,7 +397,7 @@ def test_nothing_that_could_be_judged_is_no_pass(tmp_path: Path) -> None:
 
 
 def test_words_of_a_guest_are_no_markdown() -> None:
-    text = said._plain("a|b <img src=x> @everyone [l](u) `c`\n\x1b[31m ::error::")
+    text = plain("a|b <img src=x> @everyone [l](u) `c`\n\x1b[31m ::error::")
     assert "<img" not in text and "@everyone" not in text and "\n" not in text
     assert "\\|" in text and "\\[l\\]" in text and chr(27) not in text
     assert said._escaped("50%\nx,y:z", ":,") == "50%25%0Ax%2Cy%3Az"
