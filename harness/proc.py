@@ -274,3 +274,14 @@ def _feed(pipe: IO[bytes], rest: memoryview) -> memoryview:
 
 def _tail(output: bytes) -> str:
     return "\n".join(output.decode(errors="replace").splitlines()[-_TAIL:])
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of processor time that a process has had so far, all its threads together; 0 where it
+    is gone. Source: proc(5), /proc/PID/stat."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0.0
+    words = text.rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")

@@ -2,7 +2,8 @@
 """Who waits, and what the processors are at, in a kernel's own words. Pure.
 
 Sources: kernel/sched/core.c, sched_show_task() (sysrq w); lib/nmi_backtrace.c and
-drivers/tty/sysrq.c, sysrq_handle_showallcpus() (sysrq l); fs/proc/array.c, proc_pid_status().
+drivers/tty/sysrq.c, sysrq_handle_showallcpus() (sysrq l); fs/proc/array.c, proc_pid_status() and
+do_task_stat().
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _SCHEDULER = re.compile(
 )
 _ENTRY = re.compile(r"(?:asm_)?common_interrupt|ret_from_intr|do_IRQ|el1h?_(?:64_)?irq")
 _STATUS = re.compile(r"/proc/\d+/task/(?P<task>\d+)/status:(?P<name>\w+):\s*(?P<value>.*)")
+_STAT = re.compile(r"/proc/\d+/task/(?P<task>\d+)/stat:\d+ \(.*\) \S(?P<rest>(?: -?\d+)+)")
+_USER, _KERNEL = 10, 11  # utime and stime among the numbers behind the state
 
 
 @dataclass(frozen=True)
@@ -120,16 +123,36 @@ def _report(own: Sequence[str], found: Sequence[Frame]) -> str:
     return "\n".join(own[number - 1] for number in dict.fromkeys(each.line for each in found))
 
 
-def waiting(listed: str) -> Mapping[int, tuple[str, int]]:
-    """Task → its name and how often it has been scheduled so far, of those that wait without
-    taking a signal (state D). listed: lines ``/proc/PID/task/TID/status:Name:\\tvalue``."""
+@dataclass(frozen=True)
+class Looked:
+    """A task at one moment. waits: without taking a signal (state D). waited, preempted: times
+    that it was scheduled away, by its own will or not. user, kernel: its processor's time so far,
+    in hundredths of a second."""
+
+    name: str
+    waits: bool
+    waited: int
+    preempted: int
+    user: int
+    kernel: int
+
+
+def looked(listed: str) -> Mapping[int, Looked]:
+    """Task → what is known of it. listed: lines ``/proc/PID/task/TID/status:Name:\\tvalue``, and
+    those of its ``stat`` in the same way; a task of which something is missing is left out."""
     facts: dict[int, dict[str, str]] = {}
+    times: dict[int, list[int]] = {}
     for line in listed.splitlines():
         if found := _STATUS.fullmatch(line.strip()):
             facts.setdefault(int(found["task"]), {})[found["name"]] = found["value"]
-    result: dict[int, tuple[str, int]] = {}
+        elif found := _STAT.fullmatch(line.strip()):
+            times[int(found["task"])] = [int(word) for word in found["rest"].split()]
+    result: dict[int, Looked] = {}
     for task, said in facts.items():
         counts = [said.get(f"{kind}_ctxt_switches", "") for kind in ("voluntary", "nonvoluntary")]
-        if said.get("State", "").startswith("D") and all(count.isdecimal() for count in counts):
-            result[task] = (said.get("Name", "?"), sum(map(int, counts)))
+        spent = times.get(task, [])
+        if all(count.isdecimal() for count in counts) and len(spent) > _KERNEL:
+            waits = said.get("State", "").startswith("D")
+            name, (waited, preempted) = said.get("Name", "?"), map(int, counts)
+            result[task] = Looked(name, waits, waited, preempted, spent[_USER], spent[_KERNEL])
     return result

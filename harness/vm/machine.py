@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness import busybox
+from harness import busybox, proc
 from harness.errors import (
     CannotRun,
     GuestCommandError,
@@ -308,7 +308,7 @@ class Machine:
     def _watch(self, waiting: str, patrol: shell.Shell | None = None) -> Callable[[], None]:
         """patrol: what to look over for tasks that the kernel never runs again."""
         since: dict[float, float] = {}
-        round_ = None if patrol is None else Patrol(patrol, self._parts.patience)
+        round_ = None if patrol is None else Patrol(patrol, self._parts.patience, self._spent)
 
         def look() -> None:
             stuck = "" if round_ is None else round_.stuck()
@@ -325,6 +325,10 @@ class Machine:
                 raise self.fate(waiting, said)
 
         return look
+
+    def _spent(self) -> float:
+        """Seconds of this machine's processors that QEMU has had."""
+        return proc.cpu_seconds(self.pid)
 
     def _ill(self) -> float | None:
         """Seconds that a command gets after what the kernel has reported, None if it did not."""

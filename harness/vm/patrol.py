@@ -1,62 +1,98 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Looking over a guest's tasks while a command runs in it: one that waits for ever is found long
-before the command is out of time.
+"""Looking over a guest's tasks while a command runs in it: one that never comes to an end is found
+long before the command is out of time.
 
-The rule is the kernel's own for hung tasks (kernel/hung_task.c): it waits without taking signals
-(state D), and was not scheduled once in two minutes.
+The rules are the kernel's own. For hung tasks (kernel/hung_task.c): it waits without taking signals
+(state D), and was not scheduled once in two minutes. For soft lockups (kernel/watchdog.c), as they
+look from here: a task that is in the kernel all the time and waits for nothing; or a guest whose
+processors are busy, and that has no answer meanwhile. What the kernel calls a lockup takes 20 s.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from harness.model import CommandResult
 from harness.parse import blocked
 from harness.vm.channel import Channel, ChannelCut, ChannelTimeout
 
 HUNG = 120.0  # seconds
+BUSY = 30.0  # seconds of a processor's time, times the guest's patience
 _FIRST = 20.0  # seconds that a command may take before anybody is looked at
 _EVERY = 20.0
 _PATIENCE = 5.0  # seconds for a look, times the guest's patience
+_TICKS = 100  # of a second in /proc/PID/stat, for user and kernel (USER_HZ)
+_OUTSIDE = 2  # of these that are no return from the kernel, but how time is split between the two
 _FACTS = "'^(Name|State|(non)?voluntary_ctxt_switches):'"
-_COMMAND = f"grep -sE {_FACTS} /proc/[0-9]*/task/[0-9]*/status || true"
+_TASKS = "/proc/[0-9]*/task/[0-9]*"
+_COMMAND = f"grep -sE {_FACTS} {_TASKS}/status; grep -s . {_TASKS}/stat || true"
 
 
 class Patrol:
-    """For one command."""
+    """For one command. spent: the processor's time that the whole guest has had so far, in
+    seconds."""
 
     def __init__(
         self,
         channel: Channel,
         patience: float,
+        spent: Callable[[], float],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._channel, self._patience, self._clock = channel, patience, clock
+        self._channel, self._patience, self._spent, self._clock = channel, patience, spent, clock
         self._next = clock() + _FIRST
-        self._since: dict[int, tuple[int, float]] = {}
+        self._busy = BUSY * patience
+        self._answered: float | None = None  # the time that it had had by then
+        self._asleep: dict[int, tuple[int, float]] = {}
+        self._inside: dict[int, blocked.Looked] = {}
 
     def stuck(self) -> str:
-        """Who has waited for so long, "" if nobody has, or nobody could look."""
+        """Why this does not end, "" if nothing says so."""
         if self._clock() < self._next:
             return ""
+        spent = self._spent()
         found = self._look()
         now = self._clock()
         self._next = now + _EVERY
+        if self._answered is None or found is not None:
+            self._answered = spent
         if found is None:
+            quiet = self._spent() - self._answered
+            if quiet >= self._busy:
+                return f"nothing in it has answered for {quiet:.0f} s of its processors' time"
             return ""
-        listed = blocked.waiting(found.stdout.decode(errors="replace"))
-        before, self._since = self._since, {}
-        for task, (name, count) in listed.items():
+        tasks = blocked.looked(found.stdout.decode(errors="replace"))
+        return self._waits(tasks, now) or self._runs(tasks)
+
+    def _waits(self, tasks: Mapping[int, blocked.Looked], now: float) -> str:
+        before, self._asleep = self._asleep, {}
+        for task, each in tasks.items():
+            if not each.waits:
+                continue
+            count = each.waited + each.preempted
             last, since = before.get(task, (count, now))
-            self._since[task] = (count, since if last == count else now)
-            if now - self._since[task][1] >= HUNG:
-                return f"{name} ({task}) has waited for {HUNG:g} s and was not run once"
+            self._asleep[task] = (count, since if last == count else now)
+            if now - self._asleep[task][1] >= HUNG:
+                return f"{each.name} ({task}) has waited for {HUNG:g} s and was not run once"
+        return ""
+
+    def _runs(self, tasks: Mapping[int, blocked.Looked]) -> str:
+        before, self._inside = self._inside, {}
+        for task, each in tasks.items():
+            since = before.get(task, each)
+            if each.waited != since.waited or each.user - since.user > _OUTSIDE:
+                since = each
+            self._inside[task] = since
+            seconds = (each.kernel - since.kernel) / _TICKS
+            if seconds >= self._busy:
+                said = f"has been in the kernel for {seconds:.0f} s of a processor's time"
+                return f"{each.name} ({task}) {said}, and waited for nothing"
         return ""
 
     def _look(self) -> CommandResult | None:
-        """None where the guest has no answer: that is for the command's own deadline to tell."""
+        """None where the guest has no answer."""
         seconds = _PATIENCE * self._patience
         try:
             return self._channel.run(_COMMAND, stdin=b"", seconds=seconds, watch=lambda: None)

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from harness.parse import blocked
 from harness.parse.splat_frames import frames
 from harness.vm import registers
 from harness.vm.channel import ChannelCut, ChannelTimeout
-from harness.vm.patrol import HUNG, Patrol
+from harness.vm.patrol import BUSY, HUNG, Patrol
 from harness.vm.qmp import MonitorError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "blocked"
@@ -81,22 +82,29 @@ def test_what_is_no_answer_has_nobody() -> None:
 # --- the patrol ---------------------------------------------------------------------------------
 
 
-def status(tasks: dict[int, tuple[str, str, int]]) -> str:
+Task = tuple[str, str, int] | tuple[str, str, int, int, int]
+
+
+def status(tasks: Mapping[int, Task]) -> str:
+    """Name, state, times that it was scheduled away; user's and kernel's hundredths of a second."""
     return "".join(
         f"/proc/{task}/task/{task}/status:Name:\t{name}\n"
         f"/proc/{task}/task/{task}/status:State:\t{state}\n"
         f"/proc/{task}/task/{task}/status:voluntary_ctxt_switches:\t{count}\n"
         f"/proc/{task}/task/{task}/status:nonvoluntary_ctxt_switches:\t1\n"
-        for task, (name, state, count) in tasks.items()
+        f"/proc/{task}/task/{task}/stat:{task} (a) b) {state[0]} 1 1 1 0 -1 4194304 9 0 0 0 "
+        f"{' '.join(map(str, spent or (5, 7)))} 0 0 20 0 1\n"
+        for task, (name, state, count, *spent) in tasks.items()
     )
 
 
 class Guest:
     """A channel, and a clock that goes on by a second with each look at it."""
 
-    def __init__(self, tasks: Callable[[float], dict[int, tuple[str, str, int]]]) -> None:
+    def __init__(self, tasks: Callable[[float], Mapping[int, Task]]) -> None:
         self.now, self.looks, self.tasks = 0.0, 0, tasks
         self.error: Exception | None = None
+        self.busy = 0.0  # of each second
 
     def clock(self) -> float:
         self.now += 1.0
@@ -114,7 +122,7 @@ class Guest:
 
     def found(self, seconds: float) -> tuple[float, str]:
         """When the patrol finds somebody in so many seconds, and whom."""
-        patrol = Patrol(self, 1.0, clock=self.clock)
+        patrol = Patrol(self, 1.0, lambda: self.busy * self.now, clock=self.clock)
         while self.now < seconds:
             if stuck := patrol.stuck():
                 return self.now, stuck
@@ -135,11 +143,17 @@ def test_a_task_that_never_runs_again_is_found() -> None:
         lambda now: {7: ("sh", "S (sleeping)", 3)},
         lambda now: {7: ("sh", "D (disk sleep)", int(now / 100))},
         lambda now: {int(now): ("sh", "D (disk sleep)", 3)},
+        lambda now: {7: ("sh", "R (running)", int(now), 0, int(100 * now))},
+        lambda now: {7: ("sh", "R (running)", 3, int(now), int(99 * now))},
+        lambda now: {7: ("sh", "R (running)", 3, 0, int(now))},
     ],
-    ids=["is run", "takes signals", "goes on between", "another each time"],
+    ids=[
+        *("is run", "takes signals", "goes on between", "another each time"),
+        *("waits between", "comes back from the kernel", "has no time to speak of"),
+    ],
 )
 def test_others_are_none_of_its_business(
-    tasks: Callable[[float], dict[int, tuple[str, str, int]]],
+    tasks: Callable[[float], Mapping[int, Task]],
 ) -> None:
     guest = Guest(tasks)
     assert guest.found(1500)[1] == ""
@@ -151,6 +165,42 @@ def test_a_guest_that_does_not_answer_is_left_to_the_deadline(error: Exception) 
     guest = Guest(lambda now: {7: ("sh", "D (disk sleep)", 3)})
     guest.error = error
     assert guest.found(1000)[1] == "" and guest.looks > 10
+
+
+def test_a_task_that_never_comes_back_from_the_kernel_is_found() -> None:
+    guest = Guest(lambda now: {7: ("dd", "R (running)", 3, 5, int(100 * now))})
+    when, who = guest.found(1000)
+    assert re.fullmatch(
+        r"dd \(7\) has been in the kernel for \d+ s of a processor's time, and waited for nothing",
+        who,
+    )
+    assert BUSY < when < BUSY + 60
+
+
+@pytest.mark.parametrize("answers", [0, 3])
+def test_a_busy_guest_that_answers_no_more_is_found(answers: int) -> None:
+    guest = Guest(lambda now: {7: ("sh", "S (sleeping)", 3)})
+    guest.busy = 0.9
+    run = guest.run
+
+    def once(*args: Any, **more: Any) -> CommandResult:
+        guest.error = None if guest.looks < answers else ChannelTimeout()
+        return run(*args, **more)
+
+    guest.run = once  # type: ignore[method-assign]
+    when, what = guest.found(1000)
+    assert what.startswith("nothing in it has answered for ") and "processors' time" in what
+    assert BUSY < when - 20 * answers < BUSY + 90
+
+
+def test_a_task_of_which_not_all_is_known_is_left_out() -> None:
+    whole = status({7: ("sh", "D (disk sleep)", 3)})
+    assert set(blocked.looked(whole)) == {7}
+    for at in range(len(whole.splitlines())):
+        lines = whole.splitlines()
+        del lines[at]
+        found = blocked.looked("\n".join(lines))
+        assert not found or not found[7].waits or found[7].name == "?"
 
 
 def test_a_quick_command_is_not_looked_over() -> None:
