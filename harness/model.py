@@ -247,11 +247,13 @@ class SourceTree:
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch of a series. text is the file as bytes, never re-encoded."""
+    """One patch of a series. text is the file as bytes, never re-encoded. ours: of a series that
+    has a name (fixed), and not of the user's own."""
 
     name: str
     subject: str
     text: bytes = field(repr=False)
+    ours: bool = False
 
 
 @dataclass(frozen=True)

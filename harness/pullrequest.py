@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import flake, scenario
+from harness import arch, cache, flake, scenario, spec
 from harness.build import git, patchfile
 from harness.errors import InfraError, InputError
 from harness.flake import Cell
@@ -29,19 +29,30 @@ from harness.touched import Choice, Job, Table, choose
 
 BASE, HEAD = "base", "head"
 SIDES = (BASE, HEAD)
+ASKED = "asked.json"  # in the folder of the runs: of which change, and by which words
 _COMMIT = re.compile(r"[0-9a-f]{12}")  # a patch of a range of commits, see build/series.py
+_ERROR = re.compile(r"(?P<file>[\w./+-]+\.[chS]):(?P<line>\d{1,7}):")  # a compiler's
+_UNFIT = re.compile(r"^patch \d+ of \d+, (?P<patch>\S+) ")  # see build/overlay.py
+_SAID = ("error:", "next:")  # how a program of ours begins what it says of its end
+_CERTAIN = (Outcome.BUILD, Outcome.PATCH)  # it comes out the same each time
+_SILENCE = 60.0  # seconds after which a run that goes on is spoken of
 _POLL = 0.2  # seconds between two looks at a run
 _SEED = 7
 
 
 @dataclass(frozen=True)
 class Change:
-    """A pull request. base: the commit where it left, its merge base. paths: what it touches."""
+    """A pull request. base: the commit where it left, its merge base. paths: what it touches.
+
+    span: the line of commits that it consists of, ``A..B``; "" where it is none: apart says why.
+    """
 
     repository: Path
     base: str
     head: str
     paths: tuple[str, ...]
+    span: str = ""
+    apart: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,12 +73,33 @@ def change(repository: Path, base: str, head: str) -> Change:
     if done.status != 0:
         raise InputError(
             f"{base} and {head} of {repository} have no common commit",
-            hint="a shallow clone has too little history: fetch with depth 0",
+            hint="a shallow clone has too little history: git fetch --unshallow "
+            "(with actions/checkout: fetch-depth: 0)",
         )
     merge = done.stdout.decode().strip()
     listed = git.run(["diff", "--name-only", "-z", merge, last], repository=repository).stdout
     paths = tuple(p for p in listed.decode(errors="replace").split("\0") if p)
-    return Change(repository, merge, last, paths)
+    return Change(repository, merge, last, paths, *_line_of(repository, merge, last))
+
+
+def _line_of(repository: Path, base: str, head: str) -> tuple[str, str]:
+    """The commits between the two as a line, or "" and why they are none.
+
+    A hub's own merge of a branch with its base is what that branch brings, where nothing had to be
+    resolved by hand.
+    """
+    merges = git.text(["rev-list", "--merges", f"{base}..{head}"], repository=repository).split()
+    if not merges:
+        return f"{base}..{head}", ""
+    parents = git.text(["rev-list", "--parents", "-1", head], repository=repository).split()[1:]
+    if merges == [head] and len(parents) == 2 and parents[0] == base:
+        told = git.run(["merge-tree", "--write-tree", *parents], repository=repository, check=False)
+        whole = git.text(["rev-parse", f"{head}^{{tree}}"], repository=repository)
+        if told.status == 0 and told.stdout.decode().split()[:1] == [whole]:
+            left = git.text(["merge-base", *parents], repository=repository)
+            return f"{left}..{parents[1]}", ""
+    which = "it is a merge by hand" if merges == [head] else f"it has {len(merges)} merges"
+    return "", f"{which}: its commits cannot be told apart, and no report names the one at fault"
 
 
 def plan(table: Table, made: Change, names: Sequence[str] = ()) -> tuple[Choice, ...]:
@@ -81,6 +113,9 @@ def plan(table: Table, made: Change, names: Sequence[str] = ()) -> tuple[Choice,
                 hint=f"scenarios: {', '.join(known)}",
             )
         scenario.params(choice.job.scenario, choice.job.settings)
+        arch.get(choice.job.arch)
+        spec.load_kernel(choice.job.kernel)
+        spec.load_profile(choice.job.profile)
     missing = [name for name in names if name not in {choice.job.name for choice in every}]
     if missing:
         raise InputError(
@@ -94,14 +129,12 @@ def of_kernel(made: Change, words_of: RunSpec) -> Sides:
     """A kernel's repository: the same series on the tree of each side.
 
     A line of commits is applied patch by patch beneath it, so that a report can name the one that
-    it accuses; a change with merges is its tree.
+    it accuses; any other change is its tree.
     """
-    span = f"{made.base}..{made.head}"
-    listed = git.text(["rev-list", "--merges", span], repository=made.repository)
     base = _with(words_of, tree=f"{made.repository}@{made.base}")
     head = _with(words_of, tree=f"{made.repository}@{made.head}")
-    if not listed and made.paths:
-        head = _with(base, series=(f"{made.repository}:{span}", *words_of.series))
+    if made.span and made.paths:
+        head = _with(base, series=(f"{made.repository}:{made.span}", *words_of.series))
     return Sides({BASE: base, HEAD: head}, {BASE: "", HEAD: ""})
 
 
@@ -120,6 +153,27 @@ def of_ours(made: Change, words_of: RunSpec, folder: Path) -> Sides:
     return Sides(dict.fromkeys(SIDES, words_of), code)
 
 
+def begin(folder: Path, asked: Mapping[str, Any], progress: Progress) -> None:
+    """Have a folder be that of these runs; what it has of others goes.
+
+    InputError where it holds what is none of ours.
+    """
+    known = cache.read_json(folder / ASKED)
+    if known == asked:
+        return
+    held = [folder / side for side in SIDES if (folder / side).exists()]
+    if held and known is None:
+        raise InputError(
+            f"{folder} holds {held[0].name}/, which no pull-request run has left there",
+            hint="name a folder of its own with --out",
+        )
+    for each in held:
+        shutil.rmtree(each)
+    if held:
+        progress.note(f"{folder} held the runs of another change, or of other words: they are gone")
+    cache.write_json(folder / ASKED, asked)
+
+
 def run(
     choices: Sequence[Choice], sides: Sides, folder: Path, again: int, progress: Progress
 ) -> None:
@@ -127,32 +181,50 @@ def run(
     for choice in choices:
         job = choice.job
         outcomes = {side: _one(job, side, sides, folder, 0, progress) for side in SIDES}
-        if outcomes[BASE] is Outcome.PASS and outcomes[HEAD] is not Outcome.PASS:
+        failed = outcomes[HEAD] not in (Outcome.PASS, *_CERTAIN)
+        if outcomes[BASE] is Outcome.PASS and failed:
             for turn in range(1, again + 1):
-                progress.note(f"{job.name}: the head has failed: both again")
+                progress.note(f"{job.name}: the change fails and its base does not: both again")
                 for side in SIDES:
                     _one(job, side, sides, folder, turn, progress)
 
 
-def line(run: Mapping[str, Any], folder: Path) -> int | None:
-    """The line of the change's head that the first report of a run accuses; None where none does.
+def spot(run: Mapping[str, Any], folder: Path) -> tuple[str, int] | None:
+    """File and line of the change's head that a run accuses, by its first report or its compiler;
+    None where none does, or where the line is none of the change's tree.
 
-    run: its run.json; folder: where that lies, with the patches. A report's lines are those of the
-    tree that was built, with a series on top of the commits of the change.
+    run: its run.json; folder: where that lies, with the patches. Lines are those of the tree that
+    was built, with a series on top of the commits of the change.
     """
     blame = next((each["blame"] for each in run["splats"] if each.get("blame")), None)
-    if blame is None or not blame["brought"]:
+    error = _ERROR.match(run["reason"]) if run["verdict"] == Outcome.BUILD else None
+    if blame is not None:
+        file, at = blame["file"], blame["line"]
+    elif error is not None:
+        file, at = error["file"], int(error["line"])
+    else:
         return None
     kernel = kept.build_of(run)
     patches = [] if kernel is None else kernel["patches"]
-    at: int | None = blame["line"]
     for patch in reversed(patches):
         if _COMMIT.fullmatch(patch["name"]):
-            return at
+            return file, at
         text = bounded(kept.inside(folder, patch["file"]), MOST_PATCH)
         diff = patchfile.diff_of(Patch(patch["name"], patch["subject"], text))
-        at = None if at is None else patchfile.earlier(diff, blame["file"], at)
-    return None
+        earlier = patchfile.earlier(diff, file, at)
+        if earlier is None:
+            return None
+        at = earlier
+    return (file, at) if run["spec"]["tree"] is not None else None  # the change's whole tree
+
+
+def unfit(run: Mapping[str, Any]) -> str:
+    """Why a run of a change says nothing of it: a patch that goes on both sides does not apply to
+    it. "" where that is not so."""
+    found = _UNFIT.search(run["reason"]) if run["verdict"] == Outcome.PATCH else None
+    if found is None or _COMMIT.fullmatch(found["patch"]):
+        return ""
+    return f"the series that goes on both sides does not fit this change ({run['reason']})"
 
 
 def _one(
@@ -165,7 +237,7 @@ def _one(
         return Outcome(known["verdict"])
     progress.note(f"{job.name}: {side}{f', again ({turn})' if turn else ''}")
     shutil.rmtree(own, ignore_errors=True)  # what an interrupted one has left
-    spec = _with(
+    words = _with(
         sides.specs[side],
         scenario=job.scenario,
         kernel=job.kernel,
@@ -173,13 +245,18 @@ def _one(
         profile=job.profile,
         params=scenario.params(job.scenario, job.settings),
     )
-    cell = Cell(job.scenario, job.kernel, job.arch, job.profile, spec.series, Outcome.PASS)
-    child = Child(flake.Job(cell, spec, turn), own, sides.code[side])
+    cell = Cell(job.scenario, job.kernel, job.arch, job.profile, words.series, Outcome.PASS)
+    child = Child(flake.Job(cell, words, turn), own, sides.code[side])
+    told = time.monotonic()
     try:
         while (ran := child.poll()) is None:
             time.sleep(_POLL)
+            if time.monotonic() - told >= _SILENCE:
+                told = time.monotonic()
+                progress.note(f"{job.name}: {side}: {child.last()}")
     except InfraError as error:
-        progress.note(f"{job.name}: {side}: {error}")
+        said = "\n".join(line for line in error.detail.splitlines() if line.startswith(_SAID))
+        progress.note(f"{job.name}: {side}: {error}\n{said}".rstrip())
         return None
     finally:
         child.stop()

@@ -57,16 +57,19 @@ def _runs(lines: list[str]) -> list[tuple[int, int, str]]:
 @dataclass(frozen=True)
 class Origins:
     """Which patches a build has, and what each brought. subjects: patch → its subject; compat
-    patches are not among them."""
+    patches are not among them. ours: those that are not the user's own."""
 
     subjects: Mapping[str, str]
     touched_by: Mapping[str, Sequence[str]]
     brought: Mapping[str, Sequence[tuple[int, int, str]]]
+    ours: Sequence[str] = ()
 
     @staticmethod
     def of(tree: PatchedTree) -> Origins:
         own = tree.series.patches[tree.series.compat :]
-        return Origins({p.name: p.subject for p in own}, tree.touched_by, tree.brought)
+        subjects = {patch.name: patch.subject for patch in own}
+        ours = tuple(patch.name for patch in own if patch.ours)
+        return Origins(subjects, tree.touched_by, tree.brought, ours)
 
     @staticmethod
     def read(build: BuildArtifacts) -> Origins:
@@ -79,17 +82,20 @@ class Origins:
                 path: [(first, last, patch) for first, last, patch in spans]
                 for path, spans in found.get("brought", {}).items()
             },
+            found.get("ours", ()),
         )
 
     def text(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
 
     def place(self, place: Place) -> Place:
-        """The place, with the patch that brought its line and the last that touches its file."""
+        """The place, with the patch that brought its line and the last that touches its file; one
+        of the user's own, if there is one."""
         spans = self.brought.get(place.file, ())
         at = bisect_right([first for first, _, _ in spans], place.line) - 1
         patch = spans[at][2] if at >= 0 and place.line <= spans[at][1] else ""
-        touched = [name for name in self.touched_by.get(place.file, ()) if name in self.subjects]
+        every = [name for name in self.touched_by.get(place.file, ()) if name in self.subjects]
+        touched = [name for name in every if name not in self.ours] or every
         return replace(
             place,
             patch=patch if patch in self.subjects else "",
@@ -105,12 +111,14 @@ class Origins:
 
     def culprit(self, found: Iterable[Frame]) -> Culprit | None:
         """Whom a report accuses: from the top, the first line that a patch brought, else the
-        first in a file that a patch touches."""
+        first in a file that a patch touches. The user's own patches before ours: those pass by
+        themselves."""
         places = [place for frame in found if frame.sure for place in frame.places]
-        for brought in (True, False):
-            for each in places:
-                patch = each.patch if brought else each.touched_by
-                if patch:
-                    subject = self.subjects[patch]
-                    return Culprit(patch, subject, each.file, each.line, each.function, brought)
+        for ours in (False, True):
+            for brought in (True, False):
+                for each in places:
+                    patch = each.patch if brought else each.touched_by
+                    if patch and (patch in self.ours) is ours:
+                        subject = self.subjects[patch]
+                        return Culprit(patch, subject, each.file, each.line, each.function, brought)
         return None

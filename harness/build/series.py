@@ -143,7 +143,8 @@ def _part(word: str, kernel: Kernel, source: SourceTree) -> Series:
     """What one word names; a file without a diff is a series of no patches."""
     named = resources.patches() / kernel.patches / word
     if re.fullmatch(r"[\w.-]+", word) and (named / "series").is_file():
-        return _series(word, _listed(named / "series"), f"series {word}")
+        patches = [replace(patch, ours=True) for patch in _listed(named / "series")]
+        return _series(word, patches, f"series {word}")
     for find in (_folder, _mailbox, _range):
         found = find(word, source)
         if found is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import click
 from harness import cache, comparison, pullrequest, resources, spec
 from harness.cli.options import JSON_OPTION, host_arch, options_of, out, progress_shown
 from harness.errors import InputError
-from harness.model import EXIT_CODES, Outcome, RunSpec
+from harness.model import RunSpec
 from harness.pullrequest import BASE, HEAD, SIDES
 from harness.report import pull_request as said
 from harness.stored import kept
@@ -70,7 +70,7 @@ def plan(as_json: bool, **options: Any) -> None:
     Example:
       pinpage pull-request plan --base origin/main --json
     """
-    _, choices = _plan(**options)
+    made, choices = _plan(**options)
     if as_json:
         out([_choice(choice) for choice in choices])
         return
@@ -78,6 +78,13 @@ def plan(as_json: bool, **options: Any) -> None:
         click.echo(choice.job.name)
         for why in choice.why:
             click.echo(f"    {why}")
+    for note in _notes(made, (), own=False):
+        click.echo(note)
+    kernels = {(each.job.kernel, each.job.arch, each.job.profile) for each in choices}
+    click.echo(
+        f"{len(choices)} jobs on both sides: {2 * len(kernels)} kernels to build, minutes each the "
+        f"first time, and {2 * len(choices)} runs"
+    )
 
 
 @pull_request.command()
@@ -115,7 +122,7 @@ def run(
 ) -> None:
     """Run what is tried on both sides. It ends with 0 once all has been run, whatever came of it.
 
-    What the folder has already is not run again.
+    What the folder has already of this very change is not run again; of another, it goes.
 
     \b
     Example:
@@ -139,12 +146,17 @@ def run(
         if own
         else pullrequest.of_kernel(made, words)
     )
+    asked = {"base": made.base, "head": made.head, "series": list(series), "own": own}
+    asked |= {"memory": memory, "toolchain": toolchain, "seed": seed}
+    asked["jobs"] = [_choice(choice) for choice in choices]
+    folder.mkdir(parents=True, exist_ok=True)
     with progress_shown() as progress:
-        for choice in choices:
-            progress.note(f"{choice.job.name}: {'; '.join(choice.why)}")
+        pullrequest.begin(folder, asked, progress)
+        why = {choice.job.name: list(choice.why) for choice in choices}
+        cache.write_json(folder / _WHY, why)
+        for note in _notes(made, choices, own):
+            progress.note(note)
         pullrequest.run(choices, sides, folder, again, progress)
-    why = {choice.job.name: list(choice.why) for choice in choices}
-    cache.write_json(folder / _WHY, why)
 
 
 @pull_request.command("report")
@@ -152,18 +164,22 @@ def run(
 @click.option("--link", default="", metavar="URL", help="To the whole, for the comment.")
 @click.option("--summary", type=click.Path(dir_okay=False, path_type=Path), help="Markdown, whole.")
 @click.option("--comment", type=click.Path(dir_okay=False, path_type=Path), help="And shorter.")
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="A case for each job."
+)
 @click.option("--annotate", is_flag=True, help="Name the lines, as GitHub's runners read it.")
 def report_of(
     folders: tuple[Path, ...],
     link: str,
     summary: Path | None,
     comment: Path | None,
+    junit: Path | None,
     annotate: bool,
 ) -> None:
     """Judge the runs of these folders, the head's beside the base's.
 
     Ends with 0 if the change has broken nothing, with the exit code of the first new failure's
-    verdict if it has, and with 9 if nothing could be judged.
+    verdict if it has, and with 9 if it has not, but a job could not be judged.
 
     \b
     Example:
@@ -176,37 +192,64 @@ def report_of(
             for path in sorted((folder / side).glob("*/*/*/run.json")):
                 if not path.parent.is_symlink():
                     found.add(side, path)
-    if not any(found.runs.values()):
+    if not any(found.runs.values()) and not any((folder / _WHY).is_file() for folder in folders):
         raise InputError(f"there is no run in {', '.join(map(str, folders))}")
-    compared = comparison.compare(found.runs[BASE], found.runs[HEAD])
-    if summary is not None:
-        _written(summary, said.summary(compared, why, found.pictures))
-    if comment is not None:
-        _written(comment, said.comment(compared, why, link))
+    judged = found.judged(why)
+    for file, text in (
+        (summary, said.summary),
+        (comment, lambda each: said.comment(each, link)),
+        (junit, said.junit),
+    ):
+        if file is not None:
+            _written(file, text(judged))
     if annotate:
-        for line in said.commands(compared, found.runs[HEAD], found.lines):
+        for line in said.commands(judged):
             click.echo(line)
-    click.echo(said.sentence(compared))
-    sys.exit(compared.exit_code or (0 if compared.told else EXIT_CODES[Outcome.INFRA]))
+    click.echo(said.sentence(judged))
+    sys.exit(judged.exit_code)
 
 
 class _Found:
-    """The runs of both sides, the memory of each as text, and the lines that the head's accuse."""
+    """The runs of both sides, and what is told of them."""
 
     def __init__(self) -> None:
         self.runs: dict[str, list[Mapping[str, Any]]] = {side: [] for side in SIDES}
-        self.pictures: dict[str, str] = {}
-        self.lines: dict[str, int] = {}
+        self._jobs: dict[str, set[str]] = {side: set() for side in SIDES}
+        self._unfit: dict[str, str] = {}
+        self._pictures: dict[str, str] = {}
+        self._spots: dict[str, tuple[str, int]] = {}
 
     def add(self, side: str, path: Path) -> None:
+        """path: a run.json below ``side/job/turn/``."""
+        job = path.parents[2].name
         for run in kept.runs_of(str(path)):
+            self._jobs[side].add(job)
+            if side == HEAD and (why := pullrequest.unfit(run)):
+                self._unfit[job] = why
+                continue
             self.runs[side].append(run)
-            line = pullrequest.line(run, path.parent) if side == HEAD else None
-            if line is not None:
-                self.lines[run["id"]] = line
+            where = pullrequest.spot(run, path.parent) if side == HEAD else None
+            if where is not None:
+                self._spots[run["id"]] = where
             drawn = path.with_name("pages.txt")
             if drawn.is_file():
-                self.pictures[run["id"]] = drawn.read_text(errors="replace")[:_PICTURE]
+                self._pictures[run["id"]] = drawn.read_text(errors="replace")[:_PICTURE]
+
+    def judged(self, why: Mapping[str, Sequence[str]]) -> said.Judged:
+        """why: of each job that was to be run."""
+        untold = dict(self._unfit)
+        for job in why:
+            missing = [side for side in SIDES if job not in self._jobs[side]]
+            if missing:
+                untold[job] = (
+                    f"it left no run on {' and '.join(missing)}; output.log there says why"
+                )
+        runs = self.runs
+        compared = comparison.compare(runs[BASE], runs[HEAD])
+        # A job of which one side says nothing stands among those that are not told.
+        pairs = tuple(pair for pair in compared.pairs if (pair.a and pair.b) or not untold)
+        found = comparison.Comparison(pairs)
+        return said.Judged(found, why, untold, self._spots, self._pictures)
 
 
 def _written(path: Path, text: str) -> None:
@@ -221,7 +264,20 @@ def _plan(
 ) -> tuple[pullrequest.Change, tuple[Choice, ...]]:
     made = pullrequest.change(repository.resolve(), base, head)
     wanted = spec.pull_request_table(table or resources.kernel_config() / "pull-request.yaml")
-    return made, pullrequest.plan(wanted, made, names)
+    return made, pullrequest.plan(wanted, made, names) if made.paths else ()
+
+
+def _notes(made: pullrequest.Change, choices: Sequence[Choice], own: bool) -> Iterator[str]:
+    """What is compared, what cannot be told, and why each job is run."""
+    paths = len(made.paths)
+    files = f"{paths} file{'' if paths == 1 else 's'} changed"
+    yield f"{made.base[:12]} (merge base) .. {made.head[:12]}: {files}"
+    if not paths:
+        yield "nothing is changed: nothing is tried"
+    elif made.apart and not own:
+        yield made.apart
+    for choice in choices:
+        yield f"{choice.job.name}: {'; '.join(choice.why)}"
 
 
 def _choice(choice: Choice) -> dict[str, Any]:

@@ -68,6 +68,11 @@ class Child:
             builds=tuple(builds),
         )
 
+    def last(self) -> str:
+        """The last line of what it has said so far."""
+        said = self._log.read_text(errors="replace").split("\r")[-1].splitlines()
+        return next((line.strip() for line in reversed(said) if line.strip()), "nothing yet")
+
     def stop(self) -> None:
         with suppress(ProcessLookupError):
             self._process.terminate()

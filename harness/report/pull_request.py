@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
-from harness.comparison import Comparison, Figures, Pair, Ran, State
+from junit_xml import TestCase, TestSuite, to_xml_report_string
+
+from harness.comparison import NOT_KNOWN, Comparison, Figures, Pair, Ran, State
+from harness.model import EXIT_CODES, Outcome
 from harness.report.text import plain, visible
 
 MARK = "<!-- pinpage -->"  # the comment that is ours, and is written anew
@@ -18,75 +21,142 @@ _WORDS = {
     State.UNCHANGED: "as before",
     State.UNTOLD: "not told",
     State.ONLY_A: "base only",
-    State.ONLY_B: "head only",
+    State.ONLY_B: "change only",
 }
+_THE_CHANGE = frozenset({"series", "patches", "tree"})  # inputs that are the change itself
 _LONGEST = 60_000  # characters of a comment
 
 
-def sentence(found: Comparison) -> str:
+@dataclass(frozen=True)
+class Judged:
+    """A change beside its base. why: job → why it was tried. untold: job → why nothing can be said
+    of it. spots: id of a run of the change → file and line, as the change has them. pictures: a
+    run's id → its memory as text."""
+
+    found: Comparison
+    why: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    untold: Mapping[str, str] = field(default_factory=dict)
+    spots: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    pictures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """The first new failure's, or INFRA's where a job says nothing."""
+        if self.found.exit_code:
+            return self.found.exit_code
+        if self.untold or self.found.of(State.UNTOLD) or (self.why and not self.found.told):
+            return EXIT_CODES[Outcome.INFRA]
+        return 0
+
+
+def sentence(judged: Judged) -> str:
     """The answer in one sentence: the first new failure's own, where there is one."""
+    found = judged.found
     new = found.of(State.NEW)
     if new:
         first = new[0].failure
         more = f" (new failures in all: {len(new)})" if len(new) > 1 else ""
-        said = f"{first.outcome.value}: {first.reason}" if first is not None else "it did not run"
+        said = "it did not run" if first is None else f"{first.outcome.value}: {first.reason}"
+        if first is not None and (where := judged.spots.get(first.id)) is not None:
+            place = f"{where[0]}:{where[1]}"
+            said += "" if place in said else f" ({place} in the change's own tree)"
         return f"{_name(new[0])} fails, and did not before: {said}{more}"
-    if not found.told:
-        return "nothing could be judged: no job has told anything on both sides"
-    counts = {word: len(found.of(state)) for state, word in _WORDS.items() if found.of(state)}
-    return "no new failure: " + ", ".join(f"{count} {word}" for word, count in counts.items())
+    if not found.pairs and not judged.untold:
+        return "nothing was tried: no rule of the table asks for anything"
+    parts = [_told(state, pairs) for state in _WORDS if (pairs := found.of(state))]
+    parts += [f"of {name} nothing can be said: {why}" for name, why in judged.untold.items()]
+    return f"{'nothing new fails' if found.told else 'nothing could be judged'}: {'; '.join(parts)}"
 
 
-def comment(found: Comparison, why: Mapping[str, Sequence[str]], link: str = "") -> str:
-    """why: job's name → why it was tried. link: to the whole."""
-    parts = [MARK, f"**pinpage**: {plain(sentence(found))}", "", *_table(found)]
-    if why:
+def _told(state: State, pairs: Sequence[Pair]) -> str:
+    """So many jobs in one state, in words that say what it means for the change."""
+    jobs = "1 job" if len(pairs) == 1 else f"{len(pairs)} jobs"
+    one = len(pairs) == 1
+    first = pairs[0].failure or next(iter(pairs[0].a), None)
+    said = f" ({first.outcome.value}: {first.reason})" if first is not None else ""
+    if state is State.UNCHANGED:
+        skipped = [each for each in pairs if {run.outcome for run in each.b} == {Outcome.SKIP}]
+        passes = len(pairs) - len(skipped)
+        parts = [f"{passes} job{'' if passes == 1 else 's'} passed on both sides"] if passes else []
+        if skipped:
+            why = skipped[0].b[0].reason
+            parts.append(f"{len(skipped)} could not be tried on either side ({why})")
+        return "; ".join(parts)
+    return {
+        State.MENDED: f"{jobs} that failed before pass{'es' if one else ''}",
+        State.FAILING: f"{jobs} fail{'s' if one else ''} on the base as well{said}, which says "
+        "nothing of the change",
+        State.FLAKY: f"{jobs} passed and failed in equal runs",
+        State.UNTOLD: f"{jobs} could not be judged{said}",
+        State.ONLY_A: f"{jobs} ran on the base alone",
+        State.ONLY_B: f"{jobs} ran on the change alone",
+    }.get(state, f"{jobs}: {_WORDS[state]}")
+
+
+def comment(judged: Judged, link: str = "") -> str:
+    """link: to the whole."""
+    parts = [MARK, f"**pinpage**: {plain(sentence(judged))}", "", *_table(judged)]
+    if judged.why:
         parts += ["", "<details><summary>why these</summary>", ""]
-        parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in why.items()]
+        parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in judged.why.items()]
         parts += ["", "</details>"]
     if link:
         parts += ["", f"[the whole run]({link})"]
     return "\n".join(parts)[:_LONGEST] + "\n"
 
 
-def summary(
-    found: Comparison, why: Mapping[str, Sequence[str]], pictures: Mapping[str, str]
-) -> str:
-    """pictures: a run's id → its memory as text."""
-    parts = ["## pinpage", "", plain(sentence(found)), "", *_table(found)]
-    for pair in found.pairs:
+def summary(judged: Judged) -> str:
+    parts = ["## pinpage", "", plain(sentence(judged)), "", *_table(judged)]
+    for pair in judged.found.pairs:
         parts += ["", f"### {plain(_name(pair))}: {_WORDS[pair.state]}", ""]
         parts += _sides(pair)
-        for ran in (*pair.a[:1], *pair.b[:1]):
-            if ran.id in pictures:
-                parts += ["", "```", pictures[ran.id].replace("```", "'''").rstrip(), "```"]
-    if why:
+        for side, ran in (("base", pair.a[:1]), ("change", pair.b[:1])):
+            drawn = judged.pictures.get(ran[0].id) if ran else None
+            if drawn is not None:
+                text = drawn.replace("```", "'''").rstrip()
+                parts += ["", f"Memory, {side}:", "", "```", text, "```"]
+    if judged.why:
         parts += ["", "### Why these", ""]
-        parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in why.items()]
+        parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in judged.why.items()]
     return "\n".join(parts) + "\n"
 
 
-def commands(
-    found: Comparison, runs: Sequence[Mapping[str, Any]], lines: Mapping[str, int]
-) -> Iterator[str]:
-    """Commands of GitHub's runners that show each new failure, at the file that a report accuses.
+def junit(judged: Judged) -> str:
+    """The judgement as one suite, a case for each job: a new failure fails, and what says nothing
+    of the change is skipped."""
+    cases = []
+    for pair in judged.found.pairs:
+        case = TestCase(visible(_name(pair)), "pinpage")
+        said = visible("\n".join(_sides(pair)))
+        if pair.state is State.NEW and pair.failure is not None:
+            case.add_failure_info(visible(pair.failure.reason), said, pair.failure.outcome.value)
+        elif pair.state not in (State.UNCHANGED, State.MENDED):
+            case.add_skipped_info(visible(_told(pair.state, [pair])), said)
+        case.stdout = said
+        cases.append(case)
+    for name, why in judged.untold.items():
+        case = TestCase(visible(name), "pinpage")
+        case.add_error_info(visible(why), None, Outcome.INFRA.value)
+        cases.append(case)
+    return str(to_xml_report_string([TestSuite("pinpage pull-request", cases)], encoding="utf-8"))
 
-    runs: the head's, as their run.json. lines: a run's id → the line of that file in the change.
+
+def commands(judged: Judged) -> Iterator[str]:
+    """Commands of GitHub's runners that show each new failure, at the line that it accuses.
+
     Source: docs.github.com, "Workflow commands".
     """
-    by_id = {run["id"]: run for run in runs}
-    for pair in found.of(State.NEW):
+    for pair in judged.found.of(State.NEW):
         failure = pair.failure
         if failure is None:
             continue
-        splats = by_id.get(failure.id, {}).get("splats", [])
-        blame = next((s["blame"] for s in splats if s.get("blame")), None)
         words = {"title": f"pinpage: {_name(pair)}"}
-        if blame is not None:
-            at = {"line": str(lines[failure.id])} if failure.id in lines else {}
-            words = {"file": blame["file"], **at, **words}
+        if (where := judged.spots.get(failure.id)) is not None:
+            words = {"file": where[0], "line": str(where[1]), **words}
         listed = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in words.items())
         yield f"::error {listed}::{_escaped(f'{failure.outcome.value}: {failure.reason}')}"
+    if judged.exit_code and not judged.found.exit_code:
+        yield f"::warning title=pinpage::{_escaped(sentence(judged))}"
 
 
 def _escaped(text: str, more: str = "") -> str:
@@ -97,24 +167,30 @@ def _escaped(text: str, more: str = "") -> str:
     return text
 
 
-def _table(found: Comparison) -> list[str]:
-    rows = ["| job | base | head | |", "| --- | --- | --- | --- |"]
-    for pair in found.pairs:
+def _table(judged: Judged) -> list[str]:
+    rows = ["| job | base | change | |", "| --- | --- | --- | --- |"]
+    for pair in judged.found.pairs:
         state = _WORDS[pair.state]
         shown = f"**{state}**" if pair.state in (State.NEW, State.FLAKY) else state
         cells = (plain(_name(pair)), _verdicts(pair.a), _verdicts(pair.b), shown)
         rows.append(f"| {' | '.join(cells)} |")
+    rows += [f"| {plain(name)} | | | **not told** |" for name in judged.untold]
     return rows
 
 
 def _sides(pair: Pair) -> list[str]:
     lines = []
-    for side, runs in (("base", pair.a), ("head", pair.b)):
+    for side, runs in (("base", pair.a), ("change", pair.b)):
         for ran in runs[:1]:
             lines.append(f"- {side}, {ran.outcome.value}: {plain(ran.reason)}")
-            lines += [f"  - {_figures(arm)}" for arm in ran.arms]
+            lines += [f"  - {_figures(arm)}" for arm in ran.arms if arm.pinned]
             lines += [f"  - {plain(title)}" for title in ran.splats]
-    lines += [f"- differs: {plain(f'{d.name}: {d.a} → {d.b}')}" for d in pair.inputs]
+    # Patches differ, or there were no change; what one side did not come to is no difference.
+    told = [d for d in pair.inputs if d.name not in _THE_CHANGE and NOT_KNOWN not in (d.a, d.b)]
+    lines += [f"- differs: {plain(f'{d.name}: {d.a} → {d.b}')}" for d in told]
+    commits = [name[2:] for name in pair.patches if name.startswith("+ ")]
+    if commits:
+        lines.append(f"- commits: {plain(', '.join(commits))}")
     return lines
 
 

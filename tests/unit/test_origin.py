@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import toykernel as toy
 
+from harness import spec
 from harness.build import series
 from harness.build.origin import Origins
 from harness.model import Frame, PatchedTree, Place
@@ -103,3 +106,29 @@ def test_what_the_tools_of_today_need_is_never_to_blame(tmp_path: Path) -> None:
     assert origins.place(Place(FILE, 1, "f")).patch == ""
     assert origins.place(Place(FILE, 1, "f")).touched_by == "0002-step.patch"
     assert origins.place(Place(FILE, 2, "f")).patch == "0002-step.patch"
+
+
+def test_the_users_own_patches_are_accused_before_ours(tmp_path: Path) -> None:
+    """Ours pass by themselves: a line of theirs says less than a file that the user touched."""
+    base = toy.read(FILE)
+    patched = tree(tmp_path, "int a;\n" + base, "int a;\nint b;\n" + base)
+    first, second = (replace(p, ours=p.name.startswith("0002")) for p in patched.series.patches)
+    patched = replace(patched, series=replace(patched.series, patches=(first, second)))
+    origins = Origins.of(patched)
+    a, b, touched = (origins.place(Place(FILE, line, "f")) for line in (1, 2, 4))
+    assert touched.touched_by == "0001-step.patch"
+    found = origins.culprit([frame(b), frame(touched)])
+    assert found is not None and found.said == f"{FILE}:2, in a file that 0001 step 1 touches"
+    found = origins.culprit([frame(b), frame(touched), frame(a)])
+    assert found is not None and found.said == "0001 step 1, mm/migrate.c:1"
+    alone = replace(b, touched_by="0002-step.patch")
+    assert (origins.culprit([frame(alone)]) or found).patch == "0002-step.patch"
+    assert Origins(**json.loads(origins.text())).ours == ["0002-step.patch"]
+
+
+def test_a_named_series_is_ours_and_a_file_is_not(tmp_path: Path) -> None:
+    own = tmp_path / "my.patch"
+    own.write_text(toy.change(FILE, "return 0;", "return 1;"))
+    kernel = spec.load_kernel("6.12")
+    found = series.load(("fixed", str(own)), kernel, toy.tree()).patches
+    assert [patch.ours for patch in found] == [True] * (len(found) - 1) + [False]

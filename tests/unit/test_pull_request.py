@@ -13,16 +13,17 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import made_runs as made
 import pytest
-from toykernel import git
+from toykernel import Notes, git
 
 from harness import comparison, flake, pullrequest, resources, scenario, spec, touched
 from harness.errors import InfraError, InputError
 from harness.flake import Cell
 from harness.flake.child import Child
-from harness.model import Outcome, RunSpec
+from harness.model import Outcome, RunSpec, Verdict
 from harness.pullrequest import BASE, HEAD
 from harness.report import pull_request as said
 from harness.report.text import plain
@@ -175,6 +176,75 @@ def test_jobs_that_are_named_have_to_be_there(repository: Path, tmp_path: Path) 
     odd = table(tmp_path / "u.yaml", RULES.replace("numa", "nothing").replace("mm/", "nn/"))
     with pytest.raises(InputError, match="'nothing', which is no scenario"):
         pullrequest.plan(odd, made)
+    for old, new, named in (
+        ("arm64", "x86", "x86"),
+        ('["6.12"]', '["6.6"]', "6.6"),
+        ("profiles: [lockdep]", "profiles: [slow]", "slow"),
+    ):
+        text = RULES.replace(old, new)
+        text = text.replace("mm/", "nn/") if "profiles" in old else text
+        with pytest.raises(InputError, match=named):
+            pullrequest.plan(table(tmp_path / "v.yaml", text), made)
+
+
+def test_a_hubs_own_merge_is_what_its_branch_brings(repository: Path) -> None:
+    """GitHub checks out the merge of a pull request with its base, and not its head."""
+    branch = git(repository, "rev-parse", "change")
+    git(repository, "merge", "-q", "--no-ff", "-m", "Merge into main", "change")
+    main = git(repository, "rev-parse", "main~1")
+    made = pullrequest.change(repository, main, "main")
+    assert (made.base, made.apart) == (main, "")
+    assert made.span == f"{git(repository, 'merge-base', main, branch)}..{branch}"
+    sides = pullrequest.of_kernel(made, WORDS)
+    assert sides.specs[HEAD].tree == sides.specs[BASE].tree == f"{repository}@{main}"
+    assert sides.specs[HEAD].series == (f"{repository}:{made.span}", "fixed")
+
+
+def test_what_was_resolved_by_hand_is_its_tree(repository: Path) -> None:
+    (repository / "mm").mkdir()
+    commit(repository, "mm/compaction.c~")
+    git(repository, "merge", "-q", "--no-ff", "--no-commit", "change")
+    (repository / "mm/compaction.c").write_text("another word")
+    git(repository, "add", "mm/compaction.c")
+    git(repository, "commit", "-q", "-m", "Merge, resolved")
+    made = pullrequest.change(repository, "main~1", "main")
+    assert made.span == "" and "a merge by hand" in made.apart
+    sides = pullrequest.of_kernel(made, WORDS)
+    assert sides.specs[HEAD].tree == f"{repository}@{made.head}"
+
+
+def test_a_folder_is_of_one_change(tmp_path: Path) -> None:
+    top, notes = tmp_path / "pr", Notes()
+    pullrequest.begin(top, {"head": "a"}, notes)
+    folder(top, HEAD, 0, Outcome.PASS)
+    pullrequest.begin(top, {"head": "a"}, notes)
+    assert list((top / HEAD).rglob("run.json")) and not notes.notes
+    pullrequest.begin(top, {"head": "b"}, notes)
+    assert not (top / HEAD).exists() and "they are gone" in notes.notes[0]
+    (tmp_path / "mine" / "base").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds base/"):
+        pullrequest.begin(tmp_path / "mine", {"head": "b"}, notes)
+    assert (tmp_path / "mine" / "base").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("head", "times"),
+    [(Outcome.CRASH, 3), (Outcome.BUILD, 1), (Outcome.PATCH, 1), (Outcome.PASS, 1)],
+)
+def test_what_comes_out_the_same_is_not_done_again(
+    head: Outcome, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def one(job: object, side: str, *_: object) -> Outcome:
+        done.append(side)
+        return Outcome.PASS if side == BASE else head
+
+    monkeypatch.setattr(pullrequest, "_one", one)
+    choice = touched.Choice(touched.Job("compaction", "6.12", "x86_64", "fast"), ("why",))
+    sides = pullrequest.Sides({}, {})
+    pullrequest.run([choice], sides, tmp_path, 2, Notes())
+    assert done == [BASE, HEAD] * times
 
 
 # --- the comment ---------------------------------------------------------------------------------
@@ -313,11 +383,46 @@ def test_what_the_change_has_broken_fails_in_the_verdicts_words(tmp_path: Path) 
     assert "(https://x/y)" in comment and "new failure" in summary
 
 
+def test_a_run_of_our_series_that_does_not_fit_is_not_the_changes_failure(tmp_path: Path) -> None:
+    folder(tmp_path, BASE, 0, Outcome.PASS)
+    said_of = "patch 5 of 32, 0003-mm-x.patch (mm: x) does not apply: hunk 1 of 4 fails"
+    verdict = Verdict(Outcome.PATCH, said_of, "x")
+    folder(tmp_path, HEAD, 0, Outcome.PATCH, verdict=verdict)
+    code, printed, summary, comment = reported(tmp_path)
+    assert code == 9 and "does not fit this change (patch 5 of 32" in printed
+    assert "nothing could be judged" in printed and "not told" in summary and "not told" in comment
+    run = {"verdict": "PATCH", "reason": said_of.replace("0003-mm-x.patch", "0123456789ab")}
+    assert pullrequest.unfit(run) == "" == pullrequest.unfit({**run, "verdict": "FAIL"})
+
+
+def test_a_job_that_left_no_run_is_told(tmp_path: Path) -> None:
+    for side in (BASE, HEAD):
+        folder(tmp_path, side, 0, Outcome.PASS)
+    names = ("compaction-6.12-x86_64-fast", "compaction-6.12-arm64-fast")
+    (tmp_path / "why.json").write_text(json.dumps({name: ["mm"] for name in names}))
+    code, printed, _, comment = reported(tmp_path, "--annotate", "--junit", str(tmp_path / "j.xml"))
+    assert code == 9 and "nothing new fails: 1 job passed on both sides; of " in printed
+    assert f"of {names[1]} nothing can be said: it left no run on base and head" in printed
+    assert "::warning title=pinpage::nothing new fails" in printed and "not told" in comment
+    suite = ElementTree.parse(tmp_path / "j.xml").getroot()[0]
+    assert [case.get("name") for case in suite] == ["compaction 6.12 x86_64 fast", names[1]]
+    assert (suite.get("errors"), suite.get("failures")) == ("1", "0")
+
+
+def test_a_change_that_touches_nothing_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "why.json").write_text("{}")
+    code, printed, summary, _ = reported(tmp_path)
+    assert code == 0 and "nothing was tried" in printed and "nothing was tried" in summary
+
+
 def accused(commit: str = "0123456789ab", *, brought: bool = True, line: int = 7) -> dict[str, Any]:
     """A run.json's report, of a change of two commits beneath a series of two patches."""
     named = [("0123456789ab", "mm/x.c"), ("ba9876543210", "mm/y.c")]
     named += [("0001-one.patch", "mm/x.c"), ("0002-two.patch", "mm/y.c")]
     return {
+        "verdict": "CRASH",
+        "reason": "it crashed",
+        "spec": {"tree": "/x"},
         "splats": [
             {"blame": None},
             {"blame": {"patch": commit, "brought": brought, "file": "mm/x.c", "line": line}},
@@ -342,10 +447,15 @@ def accused(commit: str = "0123456789ab", *, brought: bool = True, line: int = 7
         (accused(line=2), 2),
         (accused(line=7), 5),
         (accused(line=4), None),
-        (accused(brought=False), None),
+        (accused(brought=False), 5),
         ({**accused(), "splats": []}, None),
+        ({**accused(), "splats": [], "verdict": "BUILD", "reason": "mm/x.c:7:2: error"}, 5),
+        ({**accused(), "splats": [], "verdict": "BUILD", "reason": "no rule"}, None),
     ],
-    ids=["before", "behind", "the series' own", "only its file", "no report"],
+    ids=[
+        *("before", "behind", "the series' own", "only its file", "no report"),
+        *("does not compile", "does not build"),
+    ],
 )
 def test_a_line_is_the_changes_own(tmp_path: Path, run: dict[str, Any], line: int | None) -> None:
     (tmp_path / "inputs").mkdir()
@@ -353,7 +463,7 @@ def test_a_line_is_the_changes_own(tmp_path: Path, run: dict[str, Any], line: in
     other = b"--- a/mm/y.c\n+++ b/mm/y.c\n@@ -1 +1,2 @@\n a\n+1\n"
     for number, text in enumerate((b"no diff", b"no diff", series, other)):
         (tmp_path / f"inputs/{number}").write_bytes(text)
-    assert pullrequest.line(run, tmp_path) == line
+    assert pullrequest.spot(run, tmp_path) == (None if line is None else ("mm/x.c", line))
 
 
 def test_a_new_failure_is_shown_at_its_line(
@@ -366,18 +476,19 @@ def test_a_new_failure_is_shown_at_its_line(
     compared = comparison.compare(
         [json.loads(path.read_text()) for path in (tmp_path / BASE).rglob("run.json")], [run]
     )
-    run["splats"][0]["blame"] = {"file": "mm/x.c", "line": 9}
-    (shown,) = said.commands(compared, [run], {run["id"]: 5})
+    judged = said.Judged(compared, spots={run["id"]: ("mm/x.c", 5)})
+    (shown,) = said.commands(judged)
     assert shown.startswith("::error file=mm/x.c,line=5,title=")
-    (shown,) = said.commands(compared, [run], {})
-    assert shown.startswith("::error file=mm/x.c,title=")
+    assert "(mm/x.c:5 in the change's own tree)" in said.sentence(judged)
+    (shown,) = said.commands(said.Judged(compared))
+    assert shown.startswith("::error title=")
 
 
 def test_what_the_base_has_as_well_does_not_fail(tmp_path: Path) -> None:
     for side in (BASE, HEAD):
         folder(tmp_path, side, 0, Outcome.FAIL)
     code, printed, summary, _ = reported(tmp_path)
-    assert code == 0 and "no new failure: 1 still failing" in printed
+    assert code == 0 and "1 job fails on the base as well (FAIL: " in printed
     assert "still failing" in summary
 
 
@@ -386,7 +497,9 @@ def test_one_that_does_not_come_again_is_flaky(tmp_path: Path) -> None:
         folder(tmp_path, BASE, turn, Outcome.PASS)
         folder(tmp_path, HEAD, turn, outcome)
     code, printed, _, comment = reported(tmp_path)
-    assert code == 0 and "1 flaky" in printed and "**flaky**" in comment
+    assert (
+        code == 0 and "1 job passed and failed in equal runs" in printed and "**flaky**" in comment
+    )
 
 
 def test_nothing_that_could_be_judged_is_no_pass(tmp_path: Path) -> None:
