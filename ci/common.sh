@@ -11,8 +11,16 @@ die() {
 	exit 9
 }
 
-# The packages of ci/packages and this machine's QEMU, one a line.
+# wanted_packages [ARCH]...: the packages of ci/packages and this machine's QEMU, and what guests of
+# other architectures need, one a line.
 wanted_packages() {
+	local arch
+	for arch in "$@"; do
+		case $(uname -m)/$arch in
+		x86_64/arm64) printf '%s\n' gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm ;;
+		aarch64/x86_64) printf '%s\n' gcc-x86-64-linux-gnu libc6-dev-amd64-cross qemu-system-x86 ;;
+		esac
+	done
 	sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$top/ci/packages" | awk '{ print $1 }'
 	case $(uname -m) in
 	x86_64) echo qemu-system-x86 ;;
@@ -23,7 +31,7 @@ wanted_packages() {
 
 missing_packages() {
 	local package
-	for package in $(wanted_packages); do
+	for package in $(wanted_packages "$@"); do
 		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null |
 			grep -qx installed || echo "$package"
 	done
@@ -44,10 +52,11 @@ as_root() {
 	fi
 }
 
+# install_packages [ARCH]...: those that are missing.
 install_packages() {
 	command -v apt-get >/dev/null || die "apt-get is needed: this set-up is for Debian 12 and later"
 	local missing
-	missing=$(missing_packages | tr '\n' ' ')
+	missing=$(missing_packages "$@" | tr '\n' ' ')
 	if [ -n "$missing" ]; then
 		if can_be_root; then echo "installing: $missing" >&2; fi
 		# shellcheck disable=SC2086 # one word a package

@@ -98,7 +98,9 @@ def _line_of(repository: Path, base: str, head: str) -> tuple[str, str]:
         if told.status == 0 and told.stdout.decode().split()[:1] == [whole]:
             left = git.text(["merge-base", *parents], repository=repository)
             return f"{left}..{parents[1]}", ""
-    which = "it is a merge by hand" if merges == [head] else f"it has {len(merges)} merges"
+        which = "it is a merge by hand"
+    else:
+        which = f"it has {len(merges)} merge{'' if len(merges) == 1 else 's'}"
     return "", f"{which}: its commits cannot be told apart, and no report names the one at fault"
 
 

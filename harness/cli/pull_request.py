@@ -22,6 +22,7 @@ from harness.touched import Choice
 
 _WHY = "why.json"
 _PICTURE = 8000  # characters
+_PLANNED = ("repository", "base", "head", "table", "names")
 
 _PLAN_OPTIONS = (
     click.option(
@@ -46,6 +47,28 @@ _PLAN_OPTIONS = (
 )
 
 
+_RUN_OPTIONS = (
+    click.option(
+        "--series",
+        multiple=True,
+        default=("fixed",),
+        show_default=True,
+        help="Patches that go on both sides of a kernel's repository.",
+    ),
+    click.option(
+        "--own", is_flag=True, help="The repository is pinpage's: each side by its own code."
+    ),
+    click.option(
+        "--again", type=click.IntRange(0, 20), default=2, show_default=True, help="To tell a flake."
+    ),
+    click.option(
+        "--memory", type=click.IntRange(128), default=1024, show_default=True, metavar="MIB"
+    ),
+    click.option("--toolchain", default="gcc", show_default=True),
+    click.option("--seed", type=click.IntRange(1, 2**32 - 1), default=7, show_default=True),
+)
+
+
 @click.group("pull-request")
 def pull_request() -> None:
     """Judge a change beside its merge base: only what it has broken fails.
@@ -61,16 +84,18 @@ def pull_request() -> None:
 
 
 @pull_request.command()
-@options_of(_PLAN_OPTIONS)
+@options_of(_PLAN_OPTIONS, _RUN_OPTIONS)
 @JSON_OPTION
 def plan(as_json: bool, **options: Any) -> None:
     """Say what is tried, by the paths that the change touches, and why.
+
+    It takes the words of 'run'.
 
     \b
     Example:
       pinpage pull-request plan --base origin/main --json
     """
-    made, choices = _plan(**options)
+    made, choices = _plan(**{name: options[name] for name in _PLANNED})
     if as_json:
         out([_choice(choice) for choice in choices])
         return
@@ -78,8 +103,10 @@ def plan(as_json: bool, **options: Any) -> None:
         click.echo(choice.job.name)
         for why in choice.why:
             click.echo(f"    {why}")
-    for note in _notes(made, (), own=False):
+    for note in _notes(made, (), options["own"]):
         click.echo(note)
+    if not choices:
+        return
     kernels = {(each.job.kernel, each.job.arch, each.job.profile) for each in choices}
     click.echo(
         f"{len(choices)} jobs on both sides: {2 * len(kernels)} kernels to build, minutes each the "
@@ -96,20 +123,7 @@ def plan(as_json: bool, **options: Any) -> None:
     required=True,
     help="Where the runs' folders go.",
 )
-@click.option(
-    "--series",
-    multiple=True,
-    default=("fixed",),
-    show_default=True,
-    help="Patches that go on both sides of a kernel's repository.",
-)
-@click.option("--own", is_flag=True, help="The repository is pinpage's: each side by its own code.")
-@click.option(
-    "--again", type=click.IntRange(0, 20), default=2, show_default=True, help="To tell a flake."
-)
-@click.option("--memory", type=click.IntRange(128), default=1024, show_default=True, metavar="MIB")
-@click.option("--toolchain", default="gcc", show_default=True)
-@click.option("--seed", type=click.IntRange(1, 2**32 - 1), default=7, show_default=True)
+@options_of(_RUN_OPTIONS)
 def run(
     folder: Path,
     series: tuple[str, ...],
