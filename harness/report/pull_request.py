@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
@@ -109,7 +109,7 @@ def summary(judged: Judged) -> str:
     parts = ["## pinpage", "", plain(sentence(judged)), "", *_table(judged)]
     for pair in judged.found.pairs:
         parts += ["", f"### {plain(_name(pair))}: {_WORDS[pair.state]}", ""]
-        parts += _sides(pair)
+        parts += _sides(pair, plain)
         for side, ran in (("base", pair.a[:1]), ("change", pair.b[:1])):
             drawn = judged.pictures.get(ran[0].id) if ran else None
             if drawn is not None:
@@ -127,7 +127,7 @@ def junit(judged: Judged) -> str:
     cases = []
     for pair in judged.found.pairs:
         case = TestCase(visible(_name(pair)), "pinpage")
-        said = visible("\n".join(_sides(pair)))
+        said = "\n".join(_sides(pair, visible))
         if pair.state is State.NEW and pair.failure is not None:
             case.add_failure_info(visible(pair.failure.reason), said, pair.failure.outcome.value)
         elif pair.state not in (State.UNCHANGED, State.MENDED):
@@ -178,26 +178,29 @@ def _table(judged: Judged) -> list[str]:
     return rows
 
 
-def _sides(pair: Pair) -> list[str]:
+def _sides(pair: Pair, fit: Callable[[str], str]) -> list[str]:
+    """fit: makes text fit for what it goes into."""
     lines = []
     for side, runs in (("base", pair.a), ("change", pair.b)):
         for ran in runs[:1]:
-            lines.append(f"- {side}, {ran.outcome.value}: {plain(ran.reason)}")
-            lines += [f"  - {_figures(arm)}" for arm in ran.arms if arm.pinned]
-            lines += [f"  - {plain(title)}" for title in ran.splats]
+            lines.append(f"- {side}, {ran.outcome.value}: {fit(ran.reason)}")
+            lines += [f"  - {fit(_figures(arm))}" for arm in ran.arms if arm.pinned]
+            lines += [f"  - {fit(title)}" for title in ran.splats]
     # Patches differ, or there were no change; what one side did not come to is no difference.
     told = [d for d in pair.inputs if d.name not in _THE_CHANGE and NOT_KNOWN not in (d.a, d.b)]
-    lines += [f"- differs: {plain(f'{d.name}: {d.a} → {d.b}')}" for d in told]
+    lines += [f"- differs: {fit(f'{d.name}: {d.a} → {d.b}')}" for d in told]
     commits = [name[2:] for name in pair.patches if name.startswith("+ ")]
     if commits:
-        lines.append(f"- commits: {plain(', '.join(commits))}")
+        lines.append(f"- commits: {fit(', '.join(commits))}")
     return lines
 
 
 def _figures(arm: Figures) -> str:
     pages = f"{arm.arm}: {arm.migrated} of {arm.pinned} pages migrated, {arm.stayed} stayed"
     rest = {"failed": arm.failed, "lost": arm.lost, "corrupt": arm.corrupt}
-    return plain(pages + "".join(f", {count} {word}" for word, count in rest.items() if count))
+    if not any((arm.migrated, arm.stayed, *rest.values())):
+        return f"{arm.arm}: {arm.pinned} pages pinned, and it did not come to its end"
+    return pages + "".join(f", {count} {word}" for word, count in rest.items() if count)
 
 
 def _verdicts(runs: Iterable[Ran]) -> str:
