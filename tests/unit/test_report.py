@@ -275,6 +275,14 @@ def test_reproduce_goes_back_only_for_relative_words(
     assert (f"cd -- {shlex.quote(str(Path.cwd()))}" in text) is moves
 
 
+def test_a_test_of_ones_own_patches_has_one_name() -> None:
+    """A CI's history goes by it, and the commits of a change are others with each push."""
+    spec = replace(SPEC, series=("/home/me/linux:3e26f40..52de065", "a b.patch", "fixed"))
+    root = etree.fromstring(junit(record(spec=spec)).encode())
+    names = {case.get("classname") for case in root.iter("testcase")}
+    assert names == {"pinpage.compaction.6.12.x86_64.own fixed.fast"}
+
+
 def test_reproduce_needs_no_path_to_its_pinpage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
