@@ -160,6 +160,8 @@ int prober_nest(void)
 	if (err)
 		return err;
 	prober_result = set_pinpage(&prober_system, page, NULL);
+	if (PageLocked(page)) /* nobody else knows of it: a refusal keeps no lock */
+		prober_result = -EDEADLK;
 	return 0;
 }
 

@@ -141,6 +141,7 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("c", {"facts": {"result": 0}, "commands": {"gone": 0}}),
     ("d", {"splat": ("kernel BUG at mm/pinpage.c:98!", ""), "driven": False}),
     ("d", {"facts": {"result": 0}, "commands": {"nest": 0}}),
+    ("d", {"facts": {"result": -35}, "commands": {"nest": 0}}),
     ("e", {"facts": {"result": 0, "half_set": 1, "half_cleared": 0}}),
     ("f", {"facts": {"result": 0}, "commands": {"compound": 0}}),
     (

@@ -25,7 +25,7 @@ WINDOW_SECONDS = 60
 BLOCKS = 64  # pageblocks, fewer of which prove nothing
 _BUG_AT = r"^(?:kernel BUG at|BUG: failure at) "  # arm64 had no trap for it until v4.3
 LEAKED_PAIRS = PAIRS * 8 // 4096 // 2  # pages, half of what that many of the smallest objects are
-EBUSY, ENOMEM, EINVAL, EEXIST = 16, 12, 22, 17
+EBUSY, ENOMEM, EINVAL, EEXIST, EDEADLK = 16, 12, 22, 17, 35
 HEADER, SUBSYSTEM = "include/linux/pinpage.h", "mm/pinpage.c"
 COMPACTION, MIGRATE = "mm/compaction.c", "mm/migrate.c"
 
@@ -393,6 +393,8 @@ def _nested(facts: Facts) -> Answer:
     report = facts.report(_BUG_AT + r"mm/pinpage\.c")
     if report:
         return _yes(f"pinning a page a second time is {report.title!r}")
+    if facts.number("result") == -EDEADLK and "nest" in facts.commands:
+        return _yes("set_pinpage() of a pinned page is refused, and leaves the page locked")
     return _returned("nest", "set_pinpage() of a pinned page", -EEXIST)(facts)
 
 
