@@ -15,6 +15,7 @@ from rich.text import Text
 
 from harness.explain import flag_words, of_record, shown
 from harness.model import ArmResult, Finding, Holders, Outcome, RunRecord, Splat, Witness
+from harness.parse import blocked
 from harness.report import frames, picture
 from harness.report.explained import one_line
 from harness.report.text import last_lines, visible
@@ -54,7 +55,7 @@ def terminal(record: RunRecord, width: int) -> RenderableType:
         parts.append(_findings(verdict.findings))
     if verdict.splats:
         parts.append(_splats(verdict.splats))
-    elif verdict.outcome in _SILENT:
+    if verdict.outcome in _SILENT and all(each.kind == blocked.KIND for each in verdict.splats):
         parts += _last_words(record)
     parts += _error(record)
     parts.append(_answer(record))
