@@ -75,7 +75,7 @@ SMALL = {
     "memory_hotplug": ("size=128", "every=32", "seconds=2"),
     "numa": ("seconds=2",),
     "huge_pages": ("pages=2000", "seconds=30"),
-    "injection": ("calls=2", "seconds=2"),
+    "injection": ("calls=1", "ways=compaction,contig"),
     "leaks": ("pages=500", "rounds=4"),
     "races": ("rounds=2", "ops=1500"),
 }
