@@ -105,20 +105,23 @@ class Origins:
     def of_line(self, file: str, line: int) -> Culprit | None:
         """The patch that brought a line, None if none did."""
         place = self.place(Place(file, line, ""))
-        if not place.patch:
-            return None
-        return Culprit(place.patch, self.subjects[place.patch], file, line, "", brought=True)
+        return self._accused(place, brought=True) if place.patch else None
 
     def culprit(self, found: Iterable[Frame]) -> Culprit | None:
         """Whom a report accuses: from the top, the first line that a patch brought, else the
         first in a file that a patch touches. The user's own patches before ours: those pass by
         themselves."""
         places = [place for frame in found if frame.sure for place in frame.places]
-        for ours in (False, True):
-            for brought in (True, False):
-                for each in places:
-                    patch = each.patch if brought else each.touched_by
-                    if patch and (patch in self.ours) is ours:
-                        subject = self.subjects[patch]
-                        return Culprit(patch, subject, each.file, each.line, each.function, brought)
-        return None
+        named = [
+            self._accused(each, brought=brought)
+            for brought in (True, False)
+            for each in places
+            if (each.patch if brought else each.touched_by)
+        ]
+        own = [each for each in named if each.patch not in self.ours]
+        return next(iter(own or named), None)
+
+    def _accused(self, place: Place, *, brought: bool) -> Culprit:
+        patch = place.patch if brought else place.touched_by
+        subject = self.subjects[patch]
+        return Culprit(patch, subject, place.file, place.line, place.function, brought)

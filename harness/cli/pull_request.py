@@ -13,6 +13,7 @@ import click
 
 from harness import cache, comparison, pullrequest, resources, spec
 from harness.cli.options import JSON_OPTION, host_arch, options_of, out, progress_shown
+from harness.cli.trees import count
 from harness.errors import InputError
 from harness.model import RunSpec
 from harness.pullrequest import BASE, HEAD, SIDES
@@ -283,10 +284,9 @@ def _plan(
 
 def _notes(made: pullrequest.Change, choices: Sequence[Choice], own: bool) -> Iterator[str]:
     """What is compared, what cannot be told, and why each job is run."""
-    paths = len(made.paths)
-    files = f"{paths} file{'' if paths == 1 else 's'} changed"
-    yield f"{made.base[:12]} (merge base) .. {made.head[:12]}: {files}"
-    if not paths:
+    files = count(len(made.paths), "file")
+    yield f"{made.base[:12]} (merge base) .. {made.head[:12]}: {files} changed"
+    if not made.paths:
         yield "nothing is changed: nothing is tried"
     elif made.apart and not own:
         yield made.apart

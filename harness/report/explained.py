@@ -77,13 +77,13 @@ def _check(check: Check, tree: Tree) -> Iterator[str]:
     errno = f"  -{check.errno}" if check.errno else ""
     yield from _wrapped(f"{check.what}{errno}", "      ", "    ")
     found = tree.places.find(check.at)
-    was = None if tree.before is None else tree.before.find(check.at)
-    if found is None and was is not None and (patches := tree.changed(was.file)):
-        yield visible(f"        {was.file}:{was.line} {was.function}(): {was.text}")
-        said = "it stands there without the series, and in no such place with it: "
-        yield from _wrapped(visible(said + ", ".join(patches)), "          ")
-        return
     if found is None:
+        was = None if tree.before is None else tree.before.find(check.at)
+        if was is not None and (patches := tree.changed(was.file)):
+            yield visible(f"        {was.file}:{was.line} {was.function}(): {was.text}")
+            said = "it stands there without the series, and in no such place with it: "
+            yield from _wrapped(visible(said + ", ".join(patches)), "          ")
+            return
         spot = check.at[0]
         where = f"{spot.function}() of {spot.file}" if spot.function else spot.file
         yield f"        this kernel has no such place (looked in {where}, among others)"
