@@ -9,6 +9,7 @@ both are run again, to tell what fails now and then from what the change has bro
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -106,13 +107,19 @@ def _line_of(repository: Path, base: str, head: str) -> tuple[str, str]:
 
 def plan(table: Table, made: Change, names: Sequence[str] = ()) -> tuple[Choice, ...]:
     """What is tried; names: of jobs, the only ones wanted. InputError for an unknown scenario."""
-    known = scenario.names()
     every = choose(table, made.paths)
+    own: dict[str, Job] = {}
     for choice in every:
-        if choice.job.scenario not in known:
+        if not scenario.is_one(choice.job.scenario):
             raise InputError(
                 f"the table names {choice.job.scenario!r}, which is no scenario",
-                hint=f"scenarios: {', '.join(known)}",
+                hint=f"scenarios: {', '.join(scenario.names())}, or the path of a YAML",
+            )
+        if own.setdefault(choice.job.name, choice.job) != choice.job:
+            raise InputError(
+                f"the table has two jobs that are named {choice.job.name}: of "
+                f"{own[choice.job.name].scenario} and of {choice.job.scenario}",
+                hint="give one of the files another name",
             )
         scenario.params(choice.job.scenario, choice.job.settings)
         arch.get(choice.job.arch)
@@ -220,6 +227,26 @@ def spot(run: Mapping[str, Any], folder: Path) -> tuple[str, int] | None:
     return (file, at) if run["spec"]["tree"] is not None else None  # the change's whole tree
 
 
+def again(run: Mapping[str, Any]) -> str:
+    """The command that does a run of a change once more, in a clone that has its commits."""
+    asked, tree = run["spec"], run["spec"]["tree"] or ""
+    top = tree.rpartition("@")[0]  # of the repository, where it was run
+
+    def here(word: str) -> str:
+        near = top and word.startswith((f"{top}@", f"{top}:", f"{top}/"))
+        return f".{word[len(top) :]}" if near else word
+
+    name, file = run["scenario"], asked.get("file")
+    plain = {} if file else {key: p.default for key, p in scenario.get(name).PARAMS.items()}
+    words = ["pinpage", "run", here(file) if file else name]
+    words += [f"--kernel={run['kernel']}", f"--arch={run['arch']}", f"--profile={run['profile']}"]
+    words += [f"--tree={here(tree)}"] if tree else []
+    words += [f"--series={here(word)}" for word in asked["series"]]
+    words += [f"--memory={asked['memory_mib']}", f"--seed={run['seed']}"]
+    words += [f"--set={k}={v}" for k, v in asked["params"].items() if plain.get(k) != v]
+    return shlex.join(words)
+
+
 def unfit(run: Mapping[str, Any]) -> str:
     """Why a run of a change says nothing of it: a patch that goes on both sides does not apply to
     it. "" where that is not so."""
@@ -241,13 +268,13 @@ def _one(
     shutil.rmtree(own, ignore_errors=True)  # what an interrupted one has left
     words = _with(
         sides.specs[side],
-        scenario=job.scenario,
+        **scenario.named(job.scenario),
         kernel=job.kernel,
         arch=job.arch,
         profile=job.profile,
         params=scenario.params(job.scenario, job.settings),
     )
-    cell = Cell(job.scenario, job.kernel, job.arch, job.profile, words.series, Outcome.PASS)
+    cell = Cell(words.scenario, job.kernel, job.arch, job.profile, words.series, Outcome.PASS)
     child = Child(flake.Job(cell, words, turn), own, sides.code[side])
     told = time.monotonic()
     try:

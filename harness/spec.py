@@ -68,6 +68,10 @@ class _Fields:
             f"{self._path}: {place}: {problem}", hint="kernel-config/README.md lists the fields"
         )
 
+    def beside(self, name: str) -> str:
+        """The path of a file that is named relative to this one's folder."""
+        return str((self._path.parent / name).absolute())
+
     def text(self, field: str, default: str | None = None) -> str:
         value = self._data.pop(field, default)
         if not isinstance(value, str):
@@ -259,7 +263,10 @@ def _rule(fields: _Fields) -> Rule:
 
 def _wanted(fields: _Fields) -> Wanted:
     wanted = Wanted(
-        scenarios=fields.texts("scenarios"),
+        scenarios=tuple(
+            fields.beside(word) if word.endswith(".yaml") else word
+            for word in fields.texts("scenarios")
+        ),
         kernels=fields.texts("kernels"),
         arches=fields.texts("arches"),
         profiles=fields.texts("profiles") or ("fast",),

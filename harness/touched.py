@@ -11,13 +11,15 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 _SHOWN = 3  # paths of a reason
 
 
 @dataclass(frozen=True)
 class Job:
-    """One scenario, to be run on both sides. settings: NAME=VALUE words of the scenario."""
+    """One scenario, to be run on both sides. scenario: its name, or the path of one's own YAML.
+    settings: NAME=VALUE words of the scenario."""
 
     scenario: str
     kernel: str
@@ -28,7 +30,9 @@ class Job:
     @property
     def name(self) -> str:
         """Its own among those of a table, and good for a folder's."""
-        words = (self.scenario, self.kernel, self.arch, self.profile, *self.settings)
+        which = self.scenario
+        which = Path(which).stem if which.endswith(".yaml") else which
+        words = (which, self.kernel, self.arch, self.profile, *self.settings)
         return "-".join(word.replace("/", "_").replace("=", "_") for word in words)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from harness import cache, comparison, pullrequest, resources, spec
+from harness import cache, comparison, pullrequest, resources, scenario, spec
 from harness.cli.options import JSON_OPTION, host_arch, options_of, out, progress_shown
 from harness.cli.trees import count
 from harness.errors import InputError
@@ -164,6 +164,8 @@ def run(
     asked = {"base": made.base, "head": made.head, "series": list(series), "own": own}
     asked |= {"memory": memory, "toolchain": toolchain, "seed": seed}
     asked["jobs"] = [_choice(choice) for choice in choices]
+    own_files = {c.job.scenario for c in choices if c.job.scenario not in scenario.names()}
+    asked["files"] = {each: cache.key(Path(each).read_bytes()) for each in sorted(own_files)}
     folder.mkdir(parents=True, exist_ok=True)
     with progress_shown() as progress:
         pullrequest.begin(folder, asked, progress)
@@ -233,6 +235,7 @@ class _Found:
         self._unfit: dict[str, str] = {}
         self._pictures: dict[str, str] = {}
         self._spots: dict[str, tuple[str, int]] = {}
+        self._again: dict[str, str] = {}
 
     def add(self, side: str, path: Path) -> None:
         """path: a run.json below ``side/job/turn/``."""
@@ -243,6 +246,7 @@ class _Found:
                 self._unfit[job] = why
                 continue
             self.runs[side].append(run)
+            self._again[run["id"]] = pullrequest.again(run)
             where = pullrequest.spot(run, path.parent) if side == HEAD else None
             if where is not None:
                 self._spots[run["id"]] = where
@@ -264,7 +268,7 @@ class _Found:
         # A job of which one side says nothing stands among those that are not told.
         pairs = tuple(pair for pair in compared.pairs if (pair.a and pair.b) or not untold)
         found = comparison.Comparison(pairs)
-        return said.Judged(found, why, untold, self._spots, self._pictures)
+        return said.Judged(found, why, untold, self._spots, self._pictures, self._again)
 
 
 def _written(path: Path, text: str) -> None:

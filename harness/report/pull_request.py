@@ -31,13 +31,14 @@ _LONGEST = 60_000  # characters of a comment
 class Judged:
     """A change beside its base. why: job → why it was tried. untold: job → why nothing can be said
     of it. spots: id of a run of the change → file and line, as the change has them. pictures: a
-    run's id → its memory as text."""
+    run's id → its memory as text. again: a run's id → the command that does it again."""
 
     found: Comparison
     why: Mapping[str, Sequence[str]] = field(default_factory=dict)
     untold: Mapping[str, str] = field(default_factory=dict)
     spots: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
+    again: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -95,7 +96,7 @@ def _told(state: State, pairs: Sequence[Pair]) -> str:
 
 def comment(judged: Judged, link: str = "") -> str:
     """link: to the whole."""
-    parts = [MARK, f"**pinpage**: {plain(sentence(judged))}", "", *_table(judged)]
+    parts = [MARK, f"**pinpage**: {plain(sentence(judged))}", "", *_table(judged), *_again(judged)]
     if judged.why:
         parts += ["", "<details><summary>why these</summary>", ""]
         parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in judged.why.items()]
@@ -106,7 +107,7 @@ def comment(judged: Judged, link: str = "") -> str:
 
 
 def summary(judged: Judged) -> str:
-    parts = ["## pinpage", "", plain(sentence(judged)), "", *_table(judged)]
+    parts = ["## pinpage", "", plain(sentence(judged)), "", *_table(judged), *_again(judged)]
     for pair in judged.found.pairs:
         parts += ["", f"### {plain(_name(pair))}: {_WORDS[pair.state]}", ""]
         parts += _sides(pair, plain)
@@ -176,6 +177,16 @@ def _table(judged: Judged) -> list[str]:
         rows.append(f"| {' | '.join(cells)} |")
     rows += [f"| {plain(name)} | | | **not told** |" for name in judged.untold]
     return rows
+
+
+def _again(judged: Judged) -> list[str]:
+    """How each new failure is had again."""
+    failures = [pair.failure for pair in judged.found.of(State.NEW)]
+    told = [judged.again[ran.id] for ran in failures if ran is not None and ran.id in judged.again]
+    if not told:
+        return []
+    lines = ["", "To see it fail, in a clone that has the change:", "", "```sh"]
+    return [*lines, *(visible(each).replace("```", "") for each in told), "```"]
 
 
 def _sides(pair: Pair, fit: Callable[[str], str]) -> list[str]:

@@ -187,6 +187,55 @@ def test_jobs_that_are_named_have_to_be_there(repository: Path, tmp_path: Path) 
             pullrequest.plan(table(tmp_path / "v.yaml", text), made)
 
 
+MINE = """\
+pin: {pages: 1000, every: 32}
+drive: [{compact: 2}]
+expect: {migrated: at least 50 %}
+"""
+ITS = """
+rules:
+  - paths: ["mm/*"]
+    why: ours
+    try: [{scenarios: [own/mine.yaml], kernels: ["6.12"], arches: [x86_64]}]
+otherwise: []
+"""
+
+
+def test_a_scenario_of_ones_own_lies_beside_its_table(repository: Path, tmp_path: Path) -> None:
+    made = pullrequest.change(repository, "main", "change")
+    rules = table(tmp_path / "t.yaml", ITS)
+    with pytest.raises(InputError, match=r"mine\.yaml cannot be read"):
+        pullrequest.plan(rules, made)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.yaml").write_text(MINE)
+    (one,) = pullrequest.plan(rules, made)
+    assert one.job.scenario == str(tmp_path / "own" / "mine.yaml")
+    assert one.job.name == "mine-6.12-x86_64-fast"
+    (tmp_path / "mine.yaml").write_text(MINE)
+    twice = table(tmp_path / "u.yaml", ITS.replace("[own/mine.yaml]", "[own/mine.yaml, mine.yaml]"))
+    with pytest.raises(InputError, match=r"two jobs that are named mine-6\.12"):
+        pullrequest.plan(twice, made)
+
+
+def test_a_failure_can_be_had_again_in_any_clone() -> None:
+    run: dict[str, Any] = {
+        "scenario": "compaction", "kernel": "6.12", "arch": "x86_64", "profile": "fast", "seed": 7,
+        "spec": {
+            "tree": "/ci/work/linux@abc", "series": ["/ci/work/linux:abc..def", "fixed"],
+            "memory_mib": 1024, "params": {**scenario.params("compaction", []), "pages": 2000},
+        },
+    }  # fmt: skip
+    assert pullrequest.again(run) == (
+        "pinpage run compaction --kernel=6.12 --arch=x86_64 --profile=fast --tree=.@abc "
+        "--series=.:abc..def --series=fixed --memory=1024 --seed=7 --set=pages=2000"
+    )
+    run["spec"] |= {"tree": None, "series": ["fixed"], "params": {}}
+    assert "--tree" not in pullrequest.again(run)
+    own = {"tree": "/ci/linux@abc", "file": "/ci/linux/ci/a b.yaml"}
+    run |= {"scenario": "mine", "spec": run["spec"] | own}
+    assert "pinpage run './ci/a b.yaml' --kernel" in pullrequest.again(run)
+
+
 def test_a_hubs_own_merge_is_what_its_branch_brings(repository: Path) -> None:
     """GitHub checks out the merge of a pull request with its base, and not its head."""
     branch = git(repository, "rev-parse", "change")
@@ -381,6 +430,8 @@ def test_what_the_change_has_broken_fails_in_the_verdicts_words(tmp_path: Path) 
     assert "::error title=pinpage%3A compaction 6.12 x86_64 fast::CRASH: it was" in printed
     assert comment.startswith(said.MARK) and "**new failure**" in comment
     assert "(https://x/y)" in comment and "new failure" in summary
+    again = "\n\n```sh\npinpage run compaction --kernel=6.12 --arch=x86_64 --profile=fast"
+    assert again in comment and again in summary
 
 
 def test_a_run_of_our_series_that_does_not_fit_is_not_the_changes_failure(tmp_path: Path) -> None:
