@@ -409,16 +409,19 @@ def folder(top: Path, side: str, number: int, outcome: Outcome, **extra: Any) ->
     made.folder(top / side / "compaction-6.12-x86_64-fast" / str(number), outcome, **extra)
 
 
-def reported(top: Path, *words: str) -> tuple[int, str, str, str]:
-    """Exit code, what is printed, and both texts."""
-    texts = [top / "summary.md", top / "comment.md"]
-    argv = [sys.executable, "-m", "harness.cli", "pull-request", "report", str(top)]
-    argv += ["--summary", str(texts[0]), "--comment", str(texts[1]), *words]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True)
-    return (done.returncode, done.stdout + done.stderr, *(path.read_text() for path in texts))
+@pytest.fixture
+def reported(within):  # type: ignore[no-untyped-def]
+    def report(top: Path, *words: str) -> tuple[int, str, str, str]:
+        """Exit code, what is printed, and both texts."""
+        texts = [top / "summary.md", top / "comment.md"]
+        argv = ["--summary", str(texts[0]), "--comment", str(texts[1]), *words]
+        done = within("pull-request", "report", str(top), *argv)
+        return (done.returncode, done.stdout + done.stderr, *(path.read_text() for path in texts))
+
+    return report
 
 
-def test_what_the_change_has_broken_fails_in_the_verdicts_words(tmp_path: Path) -> None:
+def test_what_the_change_has_broken_fails_in_the_verdicts_words(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for turn in range(3):
         folder(tmp_path, BASE, turn, Outcome.PASS)
         folder(tmp_path, HEAD, turn, Outcome.CRASH)
@@ -434,7 +437,9 @@ def test_what_the_change_has_broken_fails_in_the_verdicts_words(tmp_path: Path) 
     assert again in comment and again in summary
 
 
-def test_a_run_of_our_series_that_does_not_fit_is_not_the_changes_failure(tmp_path: Path) -> None:
+def test_a_run_of_our_series_that_does_not_fit_is_not_the_changes_failure(
+    reported, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     folder(tmp_path, BASE, 0, Outcome.PASS)
     said_of = "patch 5 of 32, 0003-mm-x.patch (mm: x) does not apply: hunk 1 of 4 fails"
     verdict = Verdict(Outcome.PATCH, said_of, "x")
@@ -446,7 +451,7 @@ def test_a_run_of_our_series_that_does_not_fit_is_not_the_changes_failure(tmp_pa
     assert pullrequest.unfit(run) == "" == pullrequest.unfit({**run, "verdict": "FAIL"})
 
 
-def test_a_job_that_left_no_run_is_told(tmp_path: Path) -> None:
+def test_a_job_that_left_no_run_is_told(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for side in (BASE, HEAD):
         folder(tmp_path, side, 0, Outcome.PASS)
     names = ("compaction-6.12-x86_64-fast", "compaction-6.12-arm64-fast")
@@ -460,7 +465,7 @@ def test_a_job_that_left_no_run_is_told(tmp_path: Path) -> None:
     assert (suite.get("errors"), suite.get("failures")) == ("1", "0")
 
 
-def test_a_change_that_touches_nothing_is_no_failure(tmp_path: Path) -> None:
+def test_a_change_that_touches_nothing_is_no_failure(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "why.json").write_text("{}")
     code, printed, summary, _ = reported(tmp_path)
     assert code == 0 and "nothing was tried" in printed and "nothing was tried" in summary
@@ -535,7 +540,7 @@ def test_a_new_failure_is_shown_at_its_line(
     assert shown.startswith("::error title=")
 
 
-def test_what_the_base_has_as_well_does_not_fail(tmp_path: Path) -> None:
+def test_what_the_base_has_as_well_does_not_fail(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for side in (BASE, HEAD):
         folder(tmp_path, side, 0, Outcome.FAIL)
     code, printed, summary, _ = reported(tmp_path)
@@ -543,7 +548,7 @@ def test_what_the_base_has_as_well_does_not_fail(tmp_path: Path) -> None:
     assert "still failing" in summary
 
 
-def test_one_that_does_not_come_again_is_flaky(tmp_path: Path) -> None:
+def test_one_that_does_not_come_again_is_flaky(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for turn, outcome in enumerate((Outcome.FAIL, Outcome.PASS, Outcome.PASS)):
         folder(tmp_path, BASE, turn, Outcome.PASS)
         folder(tmp_path, HEAD, turn, outcome)
@@ -553,7 +558,7 @@ def test_one_that_does_not_come_again_is_flaky(tmp_path: Path) -> None:
     )
 
 
-def test_nothing_that_could_be_judged_is_no_pass(tmp_path: Path) -> None:
+def test_nothing_that_could_be_judged_is_no_pass(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for side in (BASE, HEAD):
         folder(tmp_path, side, 0, Outcome.INFRA)
     code, printed, *_ = reported(tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -348,9 +347,9 @@ def test_a_frame_is_no_word_of_a_command() -> None:
 # --- a log by hand -------------------------------------------------------------------------------
 
 
-def parse(log: str, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "harness.cli", "parse", "-", *words]
-    return subprocess.run(argv, input=log, capture_output=True, text=True, check=False)
+@pytest.fixture
+def parse(within):  # type: ignore[no-untyped-def]
+    return lambda log, *words: within("parse", "-", *words, stdin=log)
 
 
 def console(built: Built, host: str) -> str:
@@ -364,7 +363,7 @@ def console(built: Built, host: str) -> str:
     )
 
 
-def test_a_log_by_hand(built: Built) -> None:
+def test_a_log_by_hand(parse, built: Built) -> None:  # type: ignore[no-untyped-def]
     log = console(built, built.build.key[:12])
     done = parse(log, "--build", str(built.build.folder))
     assert done.returncode == 3, done.stderr
@@ -380,12 +379,12 @@ def test_a_log_by_hand(built: Built) -> None:
 
 
 @pytest.mark.parametrize("word", ["/no/such/folder", "0123456789abcdef", "../../etc", "/"])
-def test_what_names_no_build_is_refused(word: str) -> None:
+def test_what_names_no_build_is_refused(parse, word: str) -> None:  # type: ignore[no-untyped-def]
     done = parse("hello\n", "--build", word)
     assert done.returncode == 2 and "build" in done.stderr and not done.stdout
 
 
-def test_a_log_of_another_kernel_is_refused(built: Built) -> None:
+def test_a_log_of_another_kernel_is_refused(parse, built: Built) -> None:  # type: ignore[no-untyped-def]
     log = console(built, built.build.key[:12]) + console(built, "0123456789ab")
     done = parse(log, "--build", str(built.build.folder))
     assert done.returncode == 2 and built.build.key[:12] in done.stderr
