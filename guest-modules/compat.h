@@ -14,7 +14,9 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
+#include <linux/pagemap.h>
 #include <linux/sched.h>
+#include <linux/wait.h>
 
 /* Split from linux/sched.h in v4.11 */
 #if __has_include("linux/sched/signal.h")
@@ -112,6 +114,20 @@ static inline int compat_contig(unsigned long start, unsigned long end)
 #ifndef READ_ONCE
 #define READ_ONCE(x)		ACCESS_ONCE(x)
 #define WRITE_ONCE(x, val)	(ACCESS_ONCE(x) = (val))
+#endif
+
+/* Whoever is woken when a page is unlocked: of folios since v5.16 */
+#ifdef folio_page
+#define compat_waiter		wait_queue_entry
+#define compat_waiter_list	entry
+static inline void compat_await(struct page *page, struct compat_waiter *waiter)
+{
+	folio_add_wait_queue(page_folio(page), waiter);
+}
+#else
+#define compat_waiter		__wait_queue
+#define compat_waiter_list	task_list
+#define compat_await		add_page_wait_queue
 #endif
 
 /* MAX_ORDER was one more than the highest order until v6.4 */

@@ -23,6 +23,7 @@ static bool prober_listed;		/* in create_subsys, before it is done */
 static bool prober_failed_listed;	/* after it has failed */
 static bool prober_half_set;
 static bool prober_half_cleared;
+static bool prober_lru_late;
 static bool prober_stale_waited;
 
 static int prober_create(struct pinpage_system *psys)
@@ -328,11 +329,55 @@ int prober_stale(void)
 	return prober_waits(&prober_stale_waited);
 }
 
+/* Who is told that a page is unlocked, by the thread that does it */
+struct prober_waiter {
+	struct compat_waiter waiter;
+	struct page *page;
+	struct task_struct *setter;
+};
+
+/* Called within the unlocking: whoever has the lock next can see this */
+static int prober_is_unlocked(struct compat_waiter *waiter, unsigned int mode,
+			      int flags, void *key)
+{
+	struct prober_waiter *own = container_of(waiter, struct prober_waiter,
+						 waiter);
+	struct page *page = own->page;
+
+	if (current != own->setter)
+		return 0; /* some other page of the same queue */
+	list_del_init(&waiter->compat_waiter_list);
+	prober_lru_late = PagePin(page) && !list_empty(&page->lru);
+	return 0;
+}
+
+/* Is page->lru a list as soon as a page is pinned and unlocked? */
+static int prober_lists(struct pinpage_system *psys)
+{
+	static struct prober_waiter own; /* stays where nobody unlocks the page */
+	int err;
+
+	own.page = prober_page(0);
+	if (!own.page)
+		return -ENOMEM;
+	own.setter = current;
+	own.page->lru.next = NULL;
+	own.page->lru.prev = NULL;
+	init_waitqueue_func_entry(&own.waiter, prober_is_unlocked);
+	compat_await(own.page, &own.waiter);
+	err = set_pinpage(psys, own.page, NULL);
+	own.setter = NULL;
+	INIT_LIST_HEAD(&own.page->lru);
+	return err;
+}
+
 int prober_unlocked(void)
 {
 	struct prober_task task = { 0 };
 	int err = prober_system_two(&task.psys);
 
+	if (!err)
+		err = prober_lists(task.psys);
 	if (err)
 		return err;
 	task.page = prober_page(0);
@@ -353,6 +398,7 @@ void prober_trial_facts(struct seq_file *m)
 	seq_printf(m, "stale_waited %d\n", prober_stale_waited);
 	seq_printf(m, "half_set %d\n", prober_half_set);
 	seq_printf(m, "half_cleared %d\n", prober_half_cleared);
+	seq_printf(m, "lru_late %d\n", prober_lru_late);
 }
 
 #endif

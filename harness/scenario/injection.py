@@ -2,9 +2,10 @@
 """Failures on the way of a page that is migrated, each provoked, and what comes of it.
 
 Allocations fail one after the other: the first call of the slab (or of the page allocator) that a
-compaction makes, in the next trial the second, and so on until none fails any more. Owners refuse,
-for a while or for ever; there is no room; a module goes while its pages are isolated; an offline is
-interrupted. After each trial all contents are whole, and the same without difficulties succeeds.
+compaction makes, in the next trial the second, and so on until none fails any more; then all those
+for nodes of trees. Owners refuse, for a while or for ever; there is no room; a module goes while
+its pages are isolated; an offline is interrupted. After each trial all contents are whole, and the
+same without difficulties succeeds.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from harness.seen import calls as shown
 EXPECTED = verdict.Expectation(pinned=500, moved=0.25, huge=False, attempts=True)
 _AREA = 64  # MiB of the contiguous area: more than what is left alone when pins are laid
 _EVERY = 64  # pages of which a trial pins one
+_NODES = "radix_tree_node"  # a cache, of which some are kept in store for the next who needs one
 _ROOM = 128  # MiB that are plugged, the smallest that x86 knows
 _PASSES = 10  # over the pages of one migrate_pages()
 _CALLS = 4  # of a stack that are shown
@@ -200,29 +202,40 @@ class _Trials:
         # Nobody takes plain pins out of a block: one trial shows that, after its deadline.
         least = way.seconds and not way.place.treated
         for n in range(1, 2 if least else int(self.values["calls"]) + 1):
-            pins = way.place.fill()
-            done = self.own.attempts.make(
-                injector.kind,
-                f"{way.name}, call {n}",
-                partial(self._fail, way, injector, n),
-                group=f"{injector.kind} in {way.name}",
-                pins=pins,
-            )
-            self._survived(way, f"{way.name} with {injector.kind} {n}")
-            if done.errno:
-                return
+            if self._trial(way, injector, partial(injector.nth, n), f"call {n}").errno:
+                break
+        # A node is taken from the store where no other can be had, and what fails then is to fill
+        # the store up (lib/radix-tree.c: radix_tree_preload()): two failures, one call apart.
+        if not least and injector.has_cache(_NODES):
+            self._trial(way, injector, partial(injector.of_cache, _NODES), f"calls of {_NODES}")
 
-    def _fail(self, way: _Way, injector: inject.Injector, n: int) -> Done:
+    def _trial(
+        self, way: _Way, injector: inject.Injector, fail: Callable[..., inject.Injected], which: str
+    ) -> Done:
+        pins = way.place.fill()
+        done = self.own.attempts.make(
+            injector.kind,
+            f"{way.name}, {which}",
+            partial(self._fail, way, fail),
+            group=f"{injector.kind} in {way.name}",
+            pins=pins,
+        )
+        self._survived(way, f"{way.name} with {injector.kind}, {which}")
+        return done
+
+    def _fail(self, way: _Way, fail: Callable[..., inject.Injected]) -> Done:
         """Done where a call was failed; ENOENT: there were fewer."""
-        found = injector.nth(n, way.path, shlex.quote(way.text), seconds=way.seconds)
+        found = fail(way.path, shlex.quote(way.text), seconds=way.seconds)
         own = found.stacks[0] if found.stacks else ()
         said = shown(own[:_CALLS]) or "without a word (__GFP_NOWARN)"
         if own and not injected.while_moving(own):
             said += ", not for a migration"
+        if found.failed > 1:
+            said += f", {found.failed} calls"
         if found.errno:
             said += f", write: {numbers.errorcode.get(found.errno, found.errno)}"
         if not found.failed:
-            return Done(numbers.ENOENT, f"nothing failed: {n - 1} calls")
+            return Done(numbers.ENOENT, "nothing failed: there are fewer calls")
         checks = {"dmesg FAULT_INJECTION": True} if found.stacks else {}
         return Done(0, said, checks=checks)
 

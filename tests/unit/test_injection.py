@@ -80,7 +80,7 @@ class FaultyKernel:
         self.count = self.interval = self.times = 0
         self.log = "pinpage: attempt 1 begins\n"
         self.failed: list[int] = []  # which call of a write it was
-        self.absent = False
+        self.absent = self.filtered = False
 
     def module(self, name: str) -> Path:
         return Path(f"/modules/{name}")
@@ -97,17 +97,24 @@ class FaultyKernel:
         self.times -= 1
         return True
 
+    def _set(self, command: str) -> None:
+        for value, name in re.findall(r"echo (\d+) > \S+/(interval|times)", command):
+            setattr(self, name, int(value))
+
     def run(self, command: str, **_: Any) -> CommandResult:
         out = b""
+        before, _, after = command.partition("; cat ")
+        self._set(before)
+        if "cache-filter" in command and "echo" in command:
+            self.filtered = "echo Y" in command
         if " write " in command:
-            self.interval = int(re.findall(r"echo (\d+) > \S+/interval", command)[0])
-            self.times = 1
             self.log += "pinpage: attempt 9 begins\n"
             for call in range(1, self.calls + 1):
                 if self._should_fail():
                     self.failed.append(call)
                     self.log += NEW.partition("\n")[2]
             out = f"errno 0000\nstatus 0\n{self.times}\n".encode()
+            self._set(after)
         elif " drain " in command:
             self.log += "pinpage: drained\n"
             while self.times:
@@ -115,7 +122,7 @@ class FaultyKernel:
                 self.log += "FAULT_INJECTION: forcing a failure\n" * (not self.times)
         elif command.startswith("dmesg"):
             out = self.log.encode()
-        status = int(self.absent and "make-it-fail" in command)
+        status = int(self.absent and ("make-it-fail" in command or "[ -w" in command))
         return CommandResult(command, status, out, b"", 0.01)
 
     def must(self, command: str, **options: Any) -> str:
@@ -135,6 +142,21 @@ def test_the_nth_call_of_each_trial_fails_whatever_was_counted_before() -> None:
         assert [each.failed for each in found] == [True, True, True, False]
         assert found[-1].stacks == [] and len(found[0].stacks) == 2 and found[0].errno == 0
     assert guest.failed == [1, 2, 3] * 3
+
+
+def test_of_a_cache_some_calls_fail_and_no_count_is_touched() -> None:
+    guest = FaultyKernel(calls=3)
+    injector = inject.Injector(recorder(guest), "failslab")
+    assert injector.has_cache("radix_tree_node")
+    guest.absent = True
+    assert not injector.has_cache("radix_tree_node")
+    guest.absent = False
+    injector.nth(2, "/x", "1")
+    assert injector.of_cache("radix_tree_node", "/x", "1").failed == 3
+    assert not guest.filtered and not guest.times
+    assert injector.nth(3, "/x", "1").failed == 1 and guest.failed == [2, 1, 2, 3, 3]
+    guest.calls = 90
+    assert injector.of_cache("radix_tree_node", "/x", "1").failed == 16
 
 
 def test_nothing_is_failed_before_only_those_who_ask_are_meant() -> None:
@@ -166,7 +188,7 @@ def test_times_that_are_no_number_are_no_evidence() -> None:
     guest = FaultyKernel(calls=1)
     injector = inject.Injector(recorder(guest), "failslab")
     guest.run = lambda command, **_: CommandResult(command, 0, b"", b"gone", 0.1)  # type: ignore
-    with pytest.raises(EvidenceError, match="neither 0 nor 1"):
+    with pytest.raises(EvidenceError, match="is not 0 to 1"):
         injector.nth(1, "/x", "1")
 
 

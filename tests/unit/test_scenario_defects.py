@@ -143,6 +143,7 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("d", {"facts": {"result": 0}, "commands": {"nest": 0}}),
     ("d", {"facts": {"result": -35}, "commands": {"nest": 0}}),
     ("e", {"facts": {"result": 0, "half_set": 1, "half_cleared": 0}}),
+    ("e", {"facts": {"result": 0, "half_set": 0, "half_cleared": 0, "lru_late": 1}}),
     ("f", {"facts": {"result": 0}, "commands": {"compound": 0}}),
     (
         "g",
@@ -205,7 +206,7 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ("b", {"facts": {"result": -12, "create_listed": 0, "failed_listed": 0}}),
     ("c", {"facts": {"result": -16}, "commands": {"gone": 0}}),
     ("d", {"facts": {"result": -17}, "commands": {"nest": 0}}),
-    ("e", {"facts": {"result": 0, "half_set": 0, "half_cleared": 0}}),
+    ("e", {"facts": {"result": 0, "half_set": 0, "half_cleared": 0, "lru_late": 0}}),
     ("f", {"facts": {"result": -22}, "commands": {"compound": 0}}),
     (
         "g",

@@ -409,6 +409,8 @@ def _halves(facts: Facts) -> Answer:
         return _open(f"the calls gave {facts.number('result')}")
     if half_set or half_cleared:
         return _yes(said)
+    if facts.number("lru_late"):
+        return _yes("the page is pinned and unlocked, and page->lru is no list yet")
     return _no("flag and registration change together, under the page lock")
 
 

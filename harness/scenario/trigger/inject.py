@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Allocations that fail: the n-th call of one task, of the slab or of the page allocator.
+"""Allocations that fail: calls of one task, of the slab or of the page allocator.
 
 Source: Documentation/fault-injection/fault-injection.rst; lib/fault-inject.c, should_fail(),
 whose rules are the same in v3.11 and v6.12: with task-filter only tasks with make-it-fail count;
@@ -38,14 +38,16 @@ _ERRNO = re.compile(r"^errno (\d{1,4})$", re.MULTILINE)
 _DRAINS = 400  # that bring a count to where it is known
 _ONCE = 50  # of them that one run makes
 _SECONDS = 300.0
+_SOME = 16  # calls of a cache
+_SLAB = "/sys/kernel/slab"
 
 
 @dataclass(frozen=True)
 class Injected:
-    """What came of a write. failed: whether a call was failed. errno: the write's, positive, None
-    where a signal ended it. stacks: of the reports that the kernel printed of it."""
+    """What came of a write. failed: calls that were. errno: the write's, positive, None where a
+    signal ended it. stacks: of the reports that the kernel printed of it."""
 
-    failed: bool
+    failed: int
     errno: int | None
     stacks: Sequence[tuple[Caller, ...]]
 
@@ -78,23 +80,49 @@ class Injector:
         seconds: after which it gets a SIGINT, 0 for never.
         """
         interval = self._count + n
-        command = self.write(path, text)
-        if seconds:
-            command = f"timeout -s INT {seconds:g} {command}"
-        done = self._guest.run(
-            f"echo {interval} > {self._folder}/interval; echo 1 > {self._folder}/times; "
-            f"{command}; echo status $?; cat {self._folder}/times",
-            timeout=_SECONDS,
-        )
-        said = done.stdout.decode(errors="replace")
-        left = said.split()[-1:]
-        if left not in (["0"], ["1"]):
-            raise EvidenceError(f"{self._folder}/times is neither 0 nor 1: {said[-80:]!r}")
-        failed = left == ["0"]
+        failed, said = self._written(interval, 1, path, text, seconds)
         if not failed:
             self._drain()
         if interval > 1:
             self._count = interval
+        return self._injected(failed, said)
+
+    def of_cache(self, name: str, path: str, text: str, *, seconds: float = 0) -> Injected:
+        """Write to a file while the first 16 calls of one cache of the slab fail (none of others).
+
+        Source: mm/slub.c: failslab_store(); mm/failslab.c, for which without an interval no call
+        is counted.
+        """
+        meant, filtered = f"{_SLAB}/{name}/failslab", f"{self._folder}/cache-filter"
+        self._guest.must(f"echo 1 > {meant} && echo Y > {filtered}")
+        failed, said = self._written(1, _SOME, path, text, seconds)
+        self._guest.must(f"echo N > {filtered} && echo 0 > {meant}")
+        return self._injected(failed, said)
+
+    def has_cache(self, name: str) -> bool:
+        """Whether calls of a cache can be told from those of others."""
+        files = (f"{_SLAB}/{name}/failslab", f"{self._folder}/cache-filter")
+        return all(self._guest.run(f"[ -w {each} ]").status == 0 for each in files)
+
+    def _written(
+        self, interval: int, times: int, path: str, text: str, seconds: float
+    ) -> tuple[int, str]:
+        """How many calls of a write were failed, and what it printed."""
+        command = self.write(path, text)
+        if seconds:
+            command = f"timeout -s INT {seconds:g} {command}"
+        done = self._guest.run(
+            f"echo {interval} > {self._folder}/interval; echo {times} > {self._folder}/times; "
+            f"{command}; echo status $?; cat {self._folder}/times; echo 0 > {self._folder}/times",
+            timeout=_SECONDS,
+        )
+        said = done.stdout.decode(errors="replace")
+        (left,) = said.split()[-1:] or ("",)
+        if not (left.isdecimal() and int(left) <= times):
+            raise EvidenceError(f"{self._folder}/times is not 0 to {times}: {said[-80:]!r}")
+        return times - int(left), said
+
+    def _injected(self, failed: int, said: str) -> Injected:
         found = _ERRNO.search(said)
         return Injected(failed, int(found[1]) if found else None, self._reports())
 
@@ -119,7 +147,7 @@ class Injector:
     def _drain(self) -> None:
         """Let calls of no interest be counted until one fails: then the count is known."""
         self._guest.must(
-            f"echo '<5>pinpage: drained' > /dev/kmsg; i=0; "
+            f"echo '<5>pinpage: drained' > /dev/kmsg; i=0; echo 1 > {self._folder}/times; "
             f"while [ $(cat {self._folder}/times) != 0 ]; do "
             f"[ $i -lt {_DRAINS} ] || exit 9; {self._program} drain {_ONCE}; i=$((i+1)); done",
             timeout=_SECONDS,
