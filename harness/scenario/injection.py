@@ -207,12 +207,21 @@ class _Trials:
         # A node is taken from the store where no other can be had, and what fails then is to fill
         # the store up (lib/radix-tree.c: radix_tree_preload()): two failures, one call apart.
         if not least and injector.has_cache(_NODES):
-            self._trial(way, injector, partial(injector.of_cache, _NODES), f"calls of {_NODES}")
+            fail, which = partial(injector.of_cache, _NODES), f"calls of {_NODES}"
+            for more in MORE if way.place.treated else MORE[:1]:
+                if not self._trial(way, injector, fail, which, more).errno:
+                    break
 
     def _trial(
-        self, way: _Way, injector: inject.Injector, fail: Callable[..., inject.Injected], which: str
+        self,
+        way: _Way,
+        injector: inject.Injector,
+        fail: Callable[..., inject.Injected],
+        which: str,
+        times: int = 1,
     ) -> Done:
-        pins = way.place.fill()
+        """times: so many times more pins than usual."""
+        pins = way.place.fill(times)
         done = self.own.attempts.make(
             injector.kind,
             f"{way.name}, {which}",
