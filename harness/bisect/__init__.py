@@ -33,7 +33,8 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Trial:
-    """One run. state: its name (a patch's, a commit, an option). run: the run's folder."""
+    """One run. state: its name (a patch's, a commit, an option). run: the run's folder. unfit: why
+    Kconfig does not take what is asked for, where options are searched: neither good nor bad."""
 
     state: str
     seed: int
@@ -41,6 +42,7 @@ class Trial:
     said: str = ""
     seconds: float = 0.0
     run: str = ""
+    unfit: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ class Rule:
 
     def standing(self, trials: Iterable[Trial]) -> Standing:
         """Of one state, by all its runs."""
-        outcomes = [trial.outcome for trial in trials]
+        own = tuple(trials)
+        if any(trial.unfit for trial in own):
+            return Standing.UNTESTABLE
+        outcomes = [trial.outcome for trial in own]
         if any(outcome in self.bad for outcome in outcomes):
             return Standing.BAD
         if outcomes.count(Outcome.PASS) >= self.needed:

@@ -11,7 +11,7 @@ from harness import pipeline
 from harness.bisect import Trial
 from harness.bisect.search import Run, State
 from harness.build import kconfig, series
-from harness.errors import InputError
+from harness.errors import ConfigError, InputError
 from harness.model import Progress, RunSpec, SourceTree
 
 NOTHING = State("none", "no patch")
@@ -25,14 +25,18 @@ class Line:
     specs: Mapping[str, RunSpec]
 
 
-def runner(spec_of: Callable[[State], RunSpec], progress: Progress) -> Run:
-    """Does what is asked for a state, with a seed."""
+def runner(
+    spec_of: Callable[[State], RunSpec], progress: Progress, *, options: bool = False
+) -> Run:
+    """Does what is asked for a state, with a seed. options: they are what is searched."""
 
     def run(state: State, seed: int) -> Trial:
         record, folder = pipeline.run(replace(spec_of(state), seed=seed), progress)
         verdict = record.verdict
         took = round(record.seconds, 1)
-        return Trial(state.name, seed, verdict.outcome, verdict.reason, took, str(folder))
+        refused = options and record.error.get("kind") == ConfigError.__name__
+        unfit = record.error["detail"] if refused else ""
+        return Trial(state.name, seed, verdict.outcome, verdict.reason, took, str(folder), unfit)
 
     return run
 

@@ -80,6 +80,12 @@ class Runs:
         """
         while len(self.of(bad)) < tries and not any(t.outcome in CERTAIN for t in self.of(bad)):
             self.once_more(bad)
+        if unfit := next((trial.unfit for trial in self.of(bad) if trial.unfit), ""):
+            raise InputError(
+                f"the bad end's configuration cannot be had: {unfit.splitlines()[0]}",
+                detail=unfit,
+                hint="give both configurations what the option needs, or leave it out of both",
+            )
         rule = bisect.rule([trial.outcome for trial in self.of(bad)], states, confidence)
         if rule is None:
             ended = self.of(bad)

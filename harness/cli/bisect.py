@@ -148,7 +148,7 @@ def _line(
     made = kinds.options(words, *files) if files else kinds.patches(words, tree, *ends)
     whole = pipeline.apply(pipeline.choose(made.specs[made.states[-1].name]), tree, progress)
     folder = _folder(words, seed, [*(state.name for state in made.states), whole.digest])
-    run = kinds.runner(lambda state: made.specs[state.name], progress)
+    run = kinds.runner(lambda s: made.specs[s.name], progress, options=files is not None)
     runs = search.Runs(run, folder, seed, progress)
     return search.line(made.states, runs, tries=tries, confidence=confidence)
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import toykernel as toy
@@ -21,7 +22,7 @@ from harness.bisect import Standing, Trial, commits, kinds
 from harness.bisect.search import Found, Runs, State, line
 from harness.cli import experiments
 from harness.errors import InfraError, InputError
-from harness.model import Outcome, RunSpec, Silent
+from harness.model import Outcome, RunSpec, Silent, Verdict
 
 PASS, FAIL, CRASH, BUILD, INFRA = (
     Outcome.PASS,
@@ -288,6 +289,44 @@ def test_options_are_changed_one_by_one(tmp_path: Path) -> None:
     bad.write_text(good.read_text())
     with pytest.raises(InputError, match="configure the same"):
         kinds.options(WORDS, good, bad)
+
+
+DROPPED = "CONFIG_Z: wanted y, got n: it depends on SWAP\nCONFIG_Y: wanted y, got n: on Z"
+
+
+def unfit_from(first: int, last: int) -> Callable[[State, int], Trial]:
+    """From first to last they have a configuration that Kconfig does not take; behind it is bad."""
+
+    def run(state: State, seed: int) -> Trial:
+        at = number(state.name)
+        if first <= at <= last:
+            return Trial(state.name, seed, BUILD, "dropped", unfit=DROPPED)
+        return Trial(state.name, seed, FAIL if at > last else PASS, "said")
+
+    return run
+
+
+def test_a_configuration_that_kconfig_does_not_take_is_neither_good_nor_bad(tmp_path: Path) -> None:
+    own = Runs(unfit_from(2, 3), tmp_path / "a", 7, Silent())
+    answer = line(states(6), own, tries=3, confidence=0.95)
+    assert [state.name for state in answer.first] == ["s2", "s3", "s4"]
+    assert answer.standing(State("s2", "state 2")) is Standing.UNTESTABLE
+    own = Runs(unfit_from(2, 5), tmp_path / "b", 7, Silent())
+    with pytest.raises(InputError, match="cannot be had: CONFIG_Z: wanted y, got n: it depends"):
+        line(states(6), own, tries=3, confidence=0.95)
+    assert len(own.trials) == 1
+
+
+@pytest.mark.parametrize("options", [True, False])
+def test_whether_a_refused_option_says_anything_is_the_searchs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: bool
+) -> None:
+    verdict = Verdict(BUILD, "CONFIG_Z=y was asked for and Kconfig dropped it", "")
+    error = {"kind": "ConfigError", "detail": DROPPED}
+    record = SimpleNamespace(verdict=verdict, seconds=1.0, error=error)
+    monkeypatch.setattr(kinds.pipeline, "run", lambda *_: (record, tmp_path))
+    run = kinds.runner(lambda _: WORDS, Silent(), options=options)
+    assert run(State("CONFIG_Z=y"), 7).unfit == (DROPPED if options else "")
 
 
 # --- as git bisect run wants it ---------------------------------------------------------
