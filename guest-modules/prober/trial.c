@@ -24,6 +24,7 @@ static bool prober_failed_listed;	/* after it has failed */
 static bool prober_half_set;
 static bool prober_half_cleared;
 static bool prober_lru_late;
+static bool prober_reclaim_waited;
 static bool prober_stale_waited;
 
 static int prober_create(struct pinpage_system *psys)
@@ -256,6 +257,17 @@ static int prober_clears(void *data)
 	return 0;
 }
 
+/* As a shrinker would that runs within an allocation */
+static int prober_reclaims(void *data)
+{
+	int ret;
+
+	current->flags |= PF_MEMALLOC;
+	ret = prober_clears(data);
+	current->flags &= ~PF_MEMALLOC;
+	return ret;
+}
+
 /* Is the flag ever unlike the registration, as long as we have the lock? */
 static bool prober_is_half(struct prober_task *task)
 {
@@ -291,27 +303,23 @@ static int prober_under_lock(struct prober_task *task, int (*act)(void *data),
 	return task->result;
 }
 
-/* Does clear_pinpage() wait for the lock of a page that was never pinned? */
-static int prober_waits(bool *waited)
+/* Does another thread's clear_pinpage() wait for the lock of a page? */
+static int prober_waits(struct prober_task *task, int (*act)(void *data),
+			bool *waited)
 {
-	struct prober_task task = { .psys = &prober_system };
 	struct task_struct *thread;
 
-	task.page = prober_page(0);
-	if (!task.page)
-		return -ENOMEM;
-	init_completion(&task.done);
-	lock_page(task.page);
-	thread = kthread_run(prober_clears, &task, "prober");
+	init_completion(&task->done);
+	lock_page(task->page);
+	thread = kthread_run(act, task, "prober");
 	if (IS_ERR(thread)) {
-		unlock_page(task.page);
+		unlock_page(task->page);
 		return PTR_ERR(thread);
 	}
-	*waited = !wait_for_completion_timeout(&task.done, HZ);
-	unlock_page(task.page);
+	*waited = !wait_for_completion_timeout(&task->done, HZ);
+	unlock_page(task->page);
 	if (*waited)
-		wait_for_completion(&task.done);
-	__free_page(task.page);
+		wait_for_completion(&task->done);
 	return 0;
 }
 
@@ -321,12 +329,19 @@ static int prober_waits(bool *waited)
  */
 int prober_stale(void)
 {
+	struct prober_task task = { .psys = &prober_system };
 	struct page *page = prober_left();
+	int err;
 
 	if (!page)
 		return -ENOENT;
 	prober_result = clear_pinpage(&prober_system, page);
-	return prober_waits(&prober_stale_waited);
+	task.page = prober_page(0); /* it was never pinned */
+	if (!task.page)
+		return -ENOMEM;
+	err = prober_waits(&task, prober_clears, &prober_stale_waited);
+	__free_page(task.page);
+	return err;
 }
 
 /* Who is told that a page is unlocked, by the thread that does it */
@@ -387,6 +402,11 @@ int prober_unlocked(void)
 	if (!err)
 		err = prober_under_lock(&task, prober_clears,
 					&prober_half_cleared);
+	if (!err)
+		err = set_pinpage(task.psys, task.page, NULL);
+	if (!err)
+		err = prober_waits(&task, prober_reclaims,
+				   &prober_reclaim_waited);
 	prober_result = err;
 	return 0;
 }
@@ -399,6 +419,7 @@ void prober_trial_facts(struct seq_file *m)
 	seq_printf(m, "half_set %d\n", prober_half_set);
 	seq_printf(m, "half_cleared %d\n", prober_half_cleared);
 	seq_printf(m, "lru_late %d\n", prober_lru_late);
+	seq_printf(m, "reclaim_waited %d\n", prober_reclaim_waited);
 }
 
 #endif

@@ -154,8 +154,10 @@ def module_sources(chosen: Chosen) -> list[str]:
 
 
 def digest(chosen: Chosen, tree: PatchedTree) -> str:
-    """A digest of what goes into a build: tree, configuration, architecture, compiler, modules."""
-    modules = module_sources(chosen)
+    """A digest of what a guest of this run is made of: tree, configuration, architecture, compiler,
+    and of the modules those that its scenario loads."""
+    loaded = {*scenario.of(chosen.spec).MODULES, *chosen.own}
+    modules = [kernel.content(p) for name, p in modules_of(chosen).items() if name in loaded]
     words = (tree.digest, _config(chosen, tree).digest, chosen.arch.name, chosen.spec.toolchain)
     return cache.key(*words, *modules)
 

@@ -462,16 +462,22 @@ def test_whatever_a_try_depends_on_tells_it_from_others(
     assert runs.inputs(None, CHEAP) in several
 
 
-def test_a_build_is_told_from_others_by_its_modules(tmp_path: Path) -> None:
+def test_a_guest_is_told_from_others_by_the_modules_that_it_loads(tmp_path: Path) -> None:
+    words = replace(WORDS, scenario="compaction")
     source = SourceTree(tmp_path, "tree:1", "6.12", "here")
     tree = PatchedTree(source, Series("s", (), "d", "o"), {}, frozenset(), {}, "patched:1")
-    chosen = pipeline.choose(WORDS)
+    chosen = pipeline.choose(words)
     copy = tmp_path / "guest-modules"
     shutil.copytree(resources.guest_modules(), copy)
     first = pipeline.digest(chosen, tree)
-    assert first == pipeline.digest(pipeline.choose(WORDS, copy), tree)
+    assert first == pipeline.digest(pipeline.choose(words, copy), tree)
+    probes = pipeline.choose(replace(words, scenario="defects"), copy)
+    before = pipeline.digest(probes, tree)
+    (copy / "prober" / "trial.c").write_text("another")
+    assert first == pipeline.digest(pipeline.choose(words, copy), tree)
+    assert before != pipeline.digest(probes, tree)
     (copy / "pinner" / "migrate.c").write_text("another")
-    assert first != pipeline.digest(pipeline.choose(WORDS, copy), tree)
+    assert first != pipeline.digest(pipeline.choose(words, copy), tree)
     assert first != pipeline.digest(chosen, replace(tree, digest="patched:2"))
     other = next(each for each in spec.profiles() if each.fragments != chosen.profile.fragments)
     assert first != pipeline.digest(replace(chosen, profile=other), tree)
