@@ -104,6 +104,7 @@ class Seen:
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
     leaks: list[Leak] = field(default_factory=list)
     leaks_read: bool = False  # kmemleak was asked, and its list is whole
+    leaks_told: int = 0  # of them, when it was asked last
     census: list[Census] = field(default_factory=list)
     uncounted: dict[str, str] = field(default_factory=dict)  # part of a census → why it is not had
     stacks: dict[int, tuple[Caller, ...]] = field(default_factory=dict)  # number → of a census
@@ -522,9 +523,10 @@ def _leak(seen: Seen, data: Data) -> None:
 
 
 def _scanned(seen: Seen, data: Data) -> None:
-    if _number(data["found"]) != len(seen.leaks):
-        raise ValueError(f"{data['found']} leaks were found, and {len(seen.leaks)} are here")
-    seen.leaks_read = True
+    new = len(seen.leaks) - seen.leaks_told
+    if _number(data["found"]) != new:
+        raise ValueError(f"{data['found']} leaks were found, and {new} are here")
+    seen.leaks_read, seen.leaks_told = True, len(seen.leaks)
 
 
 _TAKE = {

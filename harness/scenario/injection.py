@@ -25,7 +25,7 @@ from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat
 from harness.parse import census as parsed
 from harness.parse import injected, vmstat
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import APPEND, Pinned, beside, load, pinned
+from harness.scenario.pinned import APPEND, Pinned, beside, load, once_more, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.survival import ALWAYS, MORE, Leftovers, Site, asked, calls
 from harness.scenario.trigger import compact, contig, inject, offline
@@ -92,10 +92,10 @@ class Injection:
             for kind in inject.KINDS:
                 inject.probe(guest, kind)
             compact.everything(guest)
-        load(own.record, values)
-        strewn = Site(own, seed, None, int(values["pins"]), _EVERY)
-        strewn.free()
-        _Trials(own, values, seed, strewn, Leftovers(own.record)).all()
+        with once_more(own.record, values):
+            strewn = Site(own, seed, None, int(values["pins"]), _EVERY)
+            strewn.free()
+            _Trials(own, values, seed, strewn, Leftovers(own.record)).all()
 
     def judge(
         self,

@@ -29,7 +29,7 @@ def noted(record: Recorder) -> tuple[kmemleak.Symbol, ...]:
 
 
 def look(record: Recorder, known: Sequence[kmemleak.Symbol]) -> None:
-    """Scan, and emit each object that leaked and that it was looked."""
+    """Scan, and emit each object that leaked since the last time, and that it was looked."""
     guest = record.guest
     if guest.run(f"[ -w {KMEMLEAK} ]").status != 0:
         record.event("kmemleak", "absent", why="the kernel was built without it")
@@ -44,6 +44,7 @@ def look(record: Recorder, known: Sequence[kmemleak.Symbol]) -> None:
             "kmemleak", "leak", size=leak.size, comm=leak.comm, stack=stack, text=leak.text
         )
     record.event("kmemleak", "scanned", found=len(found))
+    guest.write(KMEMLEAK, b"clear")  # what is told is not listed again
 
 
 def _scan(guest: Guest) -> None:

@@ -116,6 +116,16 @@ def pinned(
     record.unload()
 
 
+@contextmanager
+def once_more(record: Recorder, values: Mapping[str, Default]) -> Iterator[None]:
+    """The owner again, for what comes behind the drive; whoever has it unloads it at the end. What
+    nobody points at then is looked for once more."""
+    load(record, values)
+    known = kmemleak.noted(record)
+    yield
+    kmemleak.look(record, known)
+
+
 def load(record: Recorder, values: Mapping[str, Default]) -> None:
     """Load the arm's owner: the treated one lies, initialises page->lru and lingers as it is
     told."""

@@ -25,7 +25,7 @@ from harness.model import JSON, ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
-from harness.scenario.pinned import APPEND, Pinned, beside, load, pinned
+from harness.scenario.pinned import APPEND, Pinned, beside, once_more, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact, contig, offline
 from harness.scenario.trigger.attempt import Done, errno_of
@@ -145,8 +145,7 @@ class Races:
 
         with pinned(guest, arm, seed, values, emit, lay_out) as own, own.drive():
             compact.everything(guest)
-        with _others(own) as commands:
-            load(own.record, values)
+        with _others(own) as commands, once_more(own.record, values):
             rounds = schedule(
                 seed,
                 int(values["rounds"]),

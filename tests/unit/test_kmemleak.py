@@ -87,6 +87,7 @@ def test_it_is_asked_twice_when_the_pinner_is_gone() -> None:
     said = [event for event in events if event.source == "kmemleak"]
     assert [event.name for event in said] == ["leak", "scanned"]
     assert said[0].data["stack"][0] == ["pinner_store", "pinner"]  # type: ignore[index]
+    assert done.index(f"read {KMEMLEAK}") < done.index(f"write {KMEMLEAK} clear")
 
 
 def test_kmemleak_that_has_turned_itself_off_is_no_answer() -> None:
@@ -124,6 +125,16 @@ def test_a_leak_of_ours_is_a_crash(stack: list[tuple[str, str]]) -> None:
     assert "events.jsonl" in verdict.next_step
     (splat,) = verdict.splats
     assert (splat.kind, splat.arm, splat.function) == ("kmemleak", "treated", stack[0][0])
+
+
+def test_what_is_found_when_it_is_asked_again_counts_as_well() -> None:
+    case = Case()
+    case.treated.add("kmemleak", "leak", **leak(("acpi_init", "")))
+    case.treated.add("kmemleak", "scanned", found=1)
+    assert case.verdict().outcome is Outcome.PASS
+    case.treated.add("kmemleak", "leak", **leak(*OWN[0]))
+    case.treated.add("kmemleak", "scanned", found=1)
+    assert case.verdict().outcome is Outcome.CRASH
 
 
 def test_a_leak_of_others_is_shown_and_counts_for_nothing() -> None:
