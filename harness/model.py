@@ -281,6 +281,7 @@ class PatchedTree:
     series that end in the same files share a build.
     touched_by: path → names of the patches that touched it, in order (for blame). brought: path →
     (first line, last line, patch) of lines of the result that a patch brought, the last that did.
+    cut: path → (line, patch) of lines of the result above which a patch took some away.
     """
 
     source: SourceTree
@@ -290,6 +291,7 @@ class PatchedTree:
     touched_by: Mapping[str, tuple[str, ...]]
     digest: str
     brought: Mapping[str, tuple[tuple[int, int, str], ...]] = field(default_factory=dict)
+    cut: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -501,9 +503,13 @@ class Frame:
     places: tuple[Place, ...] = ()
 
 
+_SHOWN = 3  # patches that are accused alike
+
+
 @dataclass(frozen=True)
 class Culprit:
-    """The patch that a report accuses. brought: it brought the line; else it touches the file."""
+    """The patch that a report accuses. brought: it brought the line; else inside: it changes the
+    function, or it touches the file. also: further ones that do as much, name and subject."""
 
     patch: str
     subject: str
@@ -511,13 +517,29 @@ class Culprit:
     line: int
     function: str
     brought: bool
+    inside: bool = False
+    also: tuple[tuple[str, str], ...] = ()
 
     @property
     def said(self) -> str:
-        number = self.patch.split("-", 1)[0]
-        name = f"{number if number.isdigit() else self.patch} {self.subject}"
         place = f"{self.file}:{self.line}"
-        return f"{name}, {place}" if self.brought else f"{place}, in a file that {name} touches"
+        names = [_named(*each) for each in ((self.patch, self.subject), *self.also)]
+        if self.brought:
+            return f"{names[0]}, {place}"
+        what = f"the function {self.function}()" if self.inside else "a file"
+        does = "changes" if self.inside else "touches"
+        if len(names) == 1:
+            return f"{place}, in {what} that {names[0]} {does}"
+        does = "change" if self.inside else "touch"
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        listed = "; ".join(names[:_SHOWN])
+        return f"{place}, in {what} that {len(names)} patches {does}: {listed}{more}"
+
+
+def _named(patch: str, subject: str) -> str:
+    """A patch by its number or its commit, and its subject."""
+    number = patch.split("-", 1)[0]
+    return f"{number if number.isdigit() else patch} {subject}"
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def apply(source: SourceTree, series: Series, *, cache: Path, progress: Progress
         executable=executable,
         touched_by={path: tuple(names) for path, names in touched.items()},
         brought=origins.spans(),
+        cut=origins.cuts(),
         digest=_digest(source, changed, executable),
     )
 

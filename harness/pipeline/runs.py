@@ -32,7 +32,7 @@ from harness.parse import marks, splat
 from harness.pipeline.boots import Bootable, Look, Scene, boot, is_of, nobody
 from harness.pipeline.kernels import Sources, kernel_of_kind
 from harness.pipeline.stages import choose, fetch, has_pinpage, module_sources
-from harness.pipeline.state import Given, State, Timed, begin
+from harness.pipeline.state import ELSEWHERE, Given, State, Timed, begin
 from harness.scenario import defects, own
 
 
@@ -87,11 +87,15 @@ def _interrupted(state: State) -> RunRecord:
 
 def _point_latest(folder: Path) -> None:
     """``latest`` beside the run points at it, and among this user's runs wherever it was kept; a
-    file system without links goes without."""
+    file system without links goes without. One that is kept elsewhere is known by its record."""
     beside, ours = folder.absolute().parent, resources.state() / "runs"
     _link(beside, folder.name)
-    if beside.resolve() != ours.resolve() and ours.is_dir():
-        _link(ours, str(folder.absolute()))
+    if beside.resolve() != ours.resolve():
+        if ours.is_dir():
+            _link(ours, str(folder.absolute()))
+        facts = {"folder": str(folder.resolve()), "sha256": cache.sha256(folder / "run.json")}
+        resources.state().mkdir(parents=True, exist_ok=True)
+        cache.append_line(resources.state() / ELSEWHERE, facts)
 
 
 def _link(where: Path, target: str) -> None:

@@ -33,6 +33,10 @@ from harness.model import (
 from harness.pipeline.boots import Bootable, Look, nobody
 from harness.pipeline.stages import Chosen
 
+ELSEWHERE = (
+    "elsewhere.jsonl"  # of the state folder: the runs that were kept in folders of the user's
+)
+
 
 @dataclass(frozen=True)
 class Given:

@@ -167,7 +167,8 @@ def symbols(splat: Splat) -> dict[str, Any]:
 
 
 def _culprit(culprit: Culprit) -> dict[str, Any]:
-    return {**asdict(culprit), "said": culprit.said}
+    also = [list(each) for each in culprit.also]
+    return {**asdict(culprit), "also": also, "said": culprit.said}
 
 
 def _frame(frame: Frame) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache as once
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:
             given = replace(given, tree=_tree(kept, wish, chosen, progress))
         progress.note(f"the kernels of {run['id']} are booted as they are in it: none is built")
     else:
-        _may_build(kept, wish, chosen.kernel.patches, inputs.kernels, scenario.modules_of(own))
+        _may_build(kept, wish, inputs.kernels, scenario.modules_of(own))
         given = replace(given, tree=_tree(kept, wish, chosen, progress))
     record, folder = pipeline.run(wanted, progress, given=given)
     found = differences([run], [as_json(record)])
@@ -256,7 +257,14 @@ def _patch(kept: Kept, each: Mapping[str, Any], texts: dict[str, bytes]) -> Patc
         texts[name] = bounded(inside(kept.folder, name), MOST_PATCH)
     if digest(texts[name]) != each["sha256"]:
         raise InputError(f"{kept.where}: {name} is not the patch that its run was made of")
-    return Patch(visible(each["name"]), visible(each["subject"]), texts[name])
+    text = texts[name]
+    return Patch(visible(each["name"]), visible(each["subject"]), text, ours=text in _ours())
+
+
+@once
+def _ours() -> frozenset[bytes]:
+    """The texts of all our own patches, of whatever kernel."""
+    return frozenset(path.read_bytes() for path in resources.patches().glob("*/*/*.patch"))
 
 
 def _modules_inside(kept: Kept, own: scenario.Scenario) -> None:
@@ -266,9 +274,7 @@ def _modules_inside(kept: Kept, own: scenario.Scenario) -> None:
             raise InputError(f"{kept.where}: its scenario names a module outside of it: {module}")
 
 
-def _may_build(
-    kept: Kept, wish: Wish, folder: str, made: Sequence[MadeOf], modules: Sequence[Path]
-) -> None:
+def _may_build(kept: Kept, wish: Wish, made: Sequence[MadeOf], modules: Sequence[Path]) -> None:
     """InputError where patches or modules of another's would be built that the user has not looked
     at."""
     if kept.own or wish.trust:
@@ -280,8 +286,7 @@ def _may_build(
             "this machine",
             hint="read them (scenario/ in it), and say --trust if you would build them yourself",
         )
-    ours = {path.read_bytes() for path in (resources.patches() / folder).glob("*/*.patch")}
-    found = [patch for each in made for patch in each.series.patches if patch.text not in ours]
+    found = [patch for each in made for patch in each.series.patches if not patch.ours]
     names = list(dict.fromkeys(patch.name for patch in found))
     if names:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

@@ -15,6 +15,7 @@ from typing import Any
 from harness import cache, resources
 from harness.errors import InputError
 from harness.model import Progress
+from harness.pipeline.state import ELSEWHERE
 from harness.report.reread import bounded, parsed, run_file
 from harness.stored import unpack
 from harness.stored.form import (
@@ -178,5 +179,14 @@ def _folder(path: Path, progress: Progress) -> Kept:
         return Kept(str(path), path, run, False, found)
     ours = (resources.state() / "runs").resolve()
     again = run.get("again")
-    own = path.resolve().is_relative_to(ours) and (not again or bool(again["own"]))
-    return Kept(str(path), path, run, own)
+    own = path.resolve().is_relative_to(ours) or _made_here(path)
+    return Kept(str(path), path, run, own and (not again or bool(again["own"])))
+
+
+def _made_here(path: Path) -> bool:
+    """Whether this user had the run kept here; its record, which names the digests of its patches,
+    is as it was left."""
+    folder = str(path.resolve())
+    made = [each for each in cache.lines(resources.state() / ELSEWHERE) if isinstance(each, dict)]
+    known = {each.get("sha256") for each in made if each.get("folder") == folder}
+    return bool(known) and cache.sha256(path / "run.json") in known

@@ -95,8 +95,33 @@ def test_the_first_line_that_a_patch_brought_is_to_blame(tmp_path: Path) -> None
     assert found is not None and found.said == "0001 step 1, mm/migrate.c:1"
     found = origins.culprit([frame(other), frame(touched)])
     assert found is not None and not found.brought
-    assert found.said == "mm/migrate.c:4, in a file that 0002 step 2 touches"
+    said = "mm/migrate.c:4, in a file that 2 patches touch: 0002 step 2; 0001 step 1"
+    assert found.said == said
     assert origins.culprit([frame(other), frame(b, sure=False), frame()]) is None
+
+
+FUNCTIONS = "int f(void)\n{\n\tone();\n\ttwo();\n\tthree();\n}\n\nint g(void)\n{\n\tfour();\n}\n"
+
+
+def test_who_changed_the_function_is_accused_before_who_touched_the_file(tmp_path: Path) -> None:
+    """A line that is gone is brought by nobody, and whoever came last may have mended a comment."""
+    gone = FUNCTIONS.replace("\ttwo();\n", "")
+    comment = gone.replace("\tfour", "\t/* the fourth */\n\tfour")
+    patched = tree(tmp_path, FUNCTIONS, gone, comment, path="mm/new.c")
+    origins = replace(Origins.of(patched), ours=("0001-step.patch",))
+    found = origins.culprit([frame(Place("mm/new.c", 4, "f"))])
+    assert (
+        found is not None
+        and found.said == "mm/new.c:4, in the function f() that 0002 step 2 changes"
+    )
+    found = origins.culprit([frame(Place("mm/new.c", 10, "g"))])
+    assert found is not None and found.patch == "0003-step.patch" and found.inside
+    found = origins.culprit([frame(Place("mm/new.c", 7, "x"))])
+    assert found is not None and not found.inside
+    assert found.also == (("0002-step.patch", "step 2"),)
+    shuffled = comment.replace("three", "drei")
+    origins = Origins.of(tree(tmp_path, FUNCTIONS, gone, comment, shuffled, path="mm/new.c"))
+    assert Origins(**json.loads(origins.text())).bodies == {"mm/new.c": [[2, 5], [8, 11]]}
 
 
 def test_what_the_tools_of_today_need_is_never_to_blame(tmp_path: Path) -> None:
@@ -121,8 +146,9 @@ def test_the_users_own_patches_are_accused_before_ours(tmp_path: Path) -> None:
     assert found is not None and found.said == f"{FILE}:2, in a file that 0001 step 1 touches"
     found = origins.culprit([frame(b), frame(touched), frame(a)])
     assert found is not None and found.said == "0001 step 1, mm/migrate.c:1"
-    alone = replace(b, touched_by="0002-step.patch")
-    assert (origins.culprit([frame(alone)]) or found).patch == "0002-step.patch"
+    ours = replace(origins, touched_by={FILE: ["0002-step.patch"]})
+    assert (ours.culprit([frame(b)]) or found).patch == "0002-step.patch"
+    assert ours.culprit([frame(touched)]) is None  # of a file that ours touches, nothing is said
     assert Origins(**json.loads(origins.text())).ours == ["0002-step.patch"]
 
 

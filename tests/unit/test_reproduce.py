@@ -162,6 +162,30 @@ def test_patches_of_others_are_built_by_those_who_say_so(
         done(made_runs.folder(tmp_path / "fake", inputs=made_runs.inputs(ours, fake)))
 
 
+def test_a_run_that_one_kept_in_a_folder_of_ones_own_is_ones_own(
+    tmp_path: Path, asked: SimpleNamespace
+) -> None:
+    folder = made_runs.folder(tmp_path / "mine")
+    runs._point_latest(folder)
+    done(folder)
+    moved = folder.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="not pinpage's own"):
+        done(moved)
+    moved.rename(folder)
+    edited = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**edited, "seconds": 1.5}))
+    with pytest.raises(InputError, match="not pinpage's own"):
+        done(folder)
+
+
+def test_our_patches_are_known_as_ours_again(
+    tmp_path: Path, asked: SimpleNamespace, ours: Patch
+) -> None:
+    done(made_runs.folder(tmp_path, inputs=made_runs.inputs(ours, PATCHES[0])), Wish(trust=True))
+    (kernel, *_) = asked.given.inputs.kernels
+    assert [patch.ours for patch in kernel.series.patches] == [True, False]
+
+
 def test_a_patch_is_the_one_that_was_applied(tmp_path: Path, asked: SimpleNamespace) -> None:
     folder = made_runs.folder(resources.state() / "runs")
     (folder / "inputs/patches/02-0002_two.patch").write_bytes(b"another")
