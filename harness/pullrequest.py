@@ -32,6 +32,7 @@ BASE, HEAD = "base", "head"
 SIDES = (BASE, HEAD)
 ASKED = "asked.json"  # in the folder of the runs: of which change, and by which words
 _COMMIT = re.compile(r"[0-9a-f]{12}")  # a patch of a range of commits, see build/series.py
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28}\b")
 _ERROR = re.compile(r"(?P<file>[\w./+-]+\.[chS]):(?P<line>\d{1,7}):")  # a compiler's
 _UNFIT = re.compile(r"^patch \d+ of \d+, (?P<patch>\S+) ")  # see build/overlay.py
 _SAID = ("error:", "next:")  # how a program of ours begins what it says of its end
@@ -227,24 +228,36 @@ def spot(run: Mapping[str, Any], folder: Path) -> tuple[str, int] | None:
     return (file, at) if run["spec"]["tree"] is not None else None  # the change's whole tree
 
 
-def again(run: Mapping[str, Any]) -> str:
-    """The command that does a run of a change once more, in a clone that has its commits."""
+def commands(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to do about a run of a change that fails, in a clone that has its commits: the run once
+    more, and where no line accuses one of several commits, the search for the one at fault."""
     asked, tree = run["spec"], run["spec"]["tree"] or ""
     top = tree.rpartition("@")[0]  # of the repository, where it was run
 
     def here(word: str) -> str:
         near = top and word.startswith((f"{top}@", f"{top}:", f"{top}/"))
-        return f".{word[len(top) :]}" if near else word
+        return _HASH.sub(r"\1", f".{word[len(top) :]}" if near else word)
 
     name, file = run["scenario"], asked.get("file")
     plain = {} if file else {key: p.default for key, p in scenario.get(name).PARAMS.items()}
-    words = ["pinpage", "run", here(file) if file else name]
-    words += [f"--kernel={run['kernel']}", f"--arch={run['arch']}", f"--profile={run['profile']}"]
-    words += [f"--tree={here(tree)}"] if tree else []
-    words += [f"--series={here(word)}" for word in asked["series"]]
-    words += [f"--memory={asked['memory_mib']}", f"--seed={run['seed']}"]
-    words += [f"--set={k}={v}" for k, v in asked["params"].items() if plain.get(k) != v]
-    return shlex.join(words)
+    which = here(file) if file else name
+    words = [f"--kernel={run['kernel']}", f"--arch={run['arch']}", f"--profile={run['profile']}"]
+    ends = [f"--memory={asked['memory_mib']}", f"--seed={run['seed']}"]
+    ends += [f"--set={k}={v}" for k, v in asked["params"].items() if plain.get(k) != v]
+    on = [f"--tree={here(tree)}"] if tree else []
+    on += [f"--series={here(word)}" for word in asked["series"]]
+    found = [shlex.join(["pinpage", "run", which, *words, *on, *ends])]
+    own = [word for word in asked["series"] if top and word.startswith(f"{top}:")]
+    kernel = kept.build_of(run)
+    patches = [] if kernel is None else kernel["patches"]
+    commits = [each for each in patches if _COMMIT.fullmatch(each["name"])]
+    sure = any(each["blame"] and each["blame"]["brought"] for each in run["splats"])
+    if own and len(commits) > 1 and not sure and not file:
+        span = here(own[0]).removeprefix(".:")
+        rest = [f"--series={here(word)}" for word in asked["series"] if word not in own]
+        search = ["pinpage", "bisect", which, "--tree=.", f"--commits={span}", *rest, *words, *ends]
+        found.append(shlex.join(search))
+    return tuple(found)
 
 
 def unfit(run: Mapping[str, Any]) -> str:

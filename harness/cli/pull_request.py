@@ -235,7 +235,7 @@ class _Found:
         self._unfit: dict[str, str] = {}
         self._pictures: dict[str, str] = {}
         self._spots: dict[str, tuple[str, int]] = {}
-        self._again: dict[str, str] = {}
+        self._next: dict[str, said.Next] = {}
 
     def add(self, side: str, path: Path) -> None:
         """path: a run.json below ``side/job/turn/``."""
@@ -246,7 +246,9 @@ class _Found:
                 self._unfit[job] = why
                 continue
             self.runs[side].append(run)
-            self._again[run["id"]] = pullrequest.again(run)
+            trace = [each for report in run["splats"][:1] for each in said.frames(report)]
+            inside = path.parent.relative_to(path.parents[4])
+            self._next[run["id"]] = said.Next(pullrequest.commands(run), str(inside), trace)
             where = pullrequest.spot(run, path.parent) if side == HEAD else None
             if where is not None:
                 self._spots[run["id"]] = where
@@ -268,7 +270,7 @@ class _Found:
         # A job of which one side says nothing stands among those that are not told.
         pairs = tuple(pair for pair in compared.pairs if (pair.a and pair.b) or not untold)
         found = comparison.Comparison(pairs)
-        return said.Judged(found, why, untold, self._spots, self._pictures, self._again)
+        return said.Judged(found, why, untold, self._spots, self._pictures, self._next)
 
 
 def _written(path: Path, text: str) -> None:

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
+from rich.console import Console
 
 from harness.comparison import NOT_KNOWN, Comparison, Figures, Pair, Ran, State
 from harness.model import EXIT_CODES, Outcome
+from harness.report.comparison import comparison
 from harness.report.text import plain, visible
 
 MARK = "<!-- pinpage -->"  # the comment that is ours, and is written anew
@@ -24,21 +28,40 @@ _WORDS = {
     State.ONLY_B: "change only",
 }
 _THE_CHANGE = frozenset({"series", "patches", "tree"})  # inputs that are the change itself
+_QUIET = frozenset({State.UNCHANGED, State.MENDED, State.FAILING})
+_FRAMES = 12  # functions of a report
+_WIDTH = 110  # columns
+_LEGEND = (
+    "Pages are laid out in guests with the base's kernel and with the change's, and made to move. "
+    "Those of a *control arm* have to stay, those of a *treated arm* to move; a *migrated* page "
+    "lies elsewhere with its contents whole. `fixed` is pinpage's own series on both sides, which "
+    "is where `mm/pinpage.c` comes from."
+)
 _LONGEST = 60_000  # characters of a comment
+
+
+@dataclass(frozen=True)
+class Next:
+    """What to do about a run that fails. commands: in a clone that has the change. folder: of the
+    run, below that of all. trace: lines of the kernel's first report."""
+
+    commands: tuple[str, ...]
+    folder: str
+    trace: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Judged:
     """A change beside its base. why: job → why it was tried. untold: job → why nothing can be said
     of it. spots: id of a run of the change → file and line, as the change has them. pictures: a
-    run's id → its memory as text. again: a run's id → the command that does it again."""
+    run's id → its memory as text. next: a run's id → what to do about it."""
 
     found: Comparison
     why: Mapping[str, Sequence[str]] = field(default_factory=dict)
     untold: Mapping[str, str] = field(default_factory=dict)
     spots: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
-    again: Mapping[str, str] = field(default_factory=dict)
+    next: Mapping[str, Next] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -58,15 +81,19 @@ def sentence(judged: Judged) -> str:
         first = new[0].failure
         more = f" (new failures in all: {len(new)})" if len(new) > 1 else ""
         said = "it did not run" if first is None else f"{first.outcome.value}: {first.reason}"
-        if first is not None and (where := judged.spots.get(first.id)) is not None:
-            place = f"{where[0]}:{where[1]}"
-            said += "" if place in said else f" ({place} in the change's own tree)"
-        return f"{_name(new[0])} fails, and did not before: {said}{more}"
+        at = "" if first is None else _at(judged, first)
+        return f"{_name(new[0])} fails{at}, and did not before: {said}{more}"
     if not found.pairs and not judged.untold:
         return "nothing was tried: no rule of the table asks for anything"
     parts = [_told(state, pairs) for state in _WORDS if (pairs := found.of(state))]
     parts += [f"of {name} nothing can be said: {why}" for name, why in judged.untold.items()]
     return f"{'nothing new fails' if found.told else 'nothing could be judged'}: {'; '.join(parts)}"
+
+
+def _at(judged: Judged, run: Ran) -> str:
+    """The line that a run accuses, as the change's own tree numbers it."""
+    where = judged.spots.get(run.id)
+    return "" if where is None else f" at {where[0]}:{where[1]}"
 
 
 def _told(state: State, pairs: Sequence[Pair]) -> str:
@@ -96,9 +123,9 @@ def _told(state: State, pairs: Sequence[Pair]) -> str:
 
 def comment(judged: Judged, link: str = "") -> str:
     """link: to the whole."""
-    parts = [MARK, f"**pinpage**: {plain(sentence(judged))}", "", *_table(judged), *_again(judged)]
+    parts = [MARK, f"**pinpage**: {plain(sentence(judged))}", "", *_table(judged), *_next(judged)]
     if judged.why:
-        parts += ["", "<details><summary>why these</summary>", ""]
+        parts += ["", "<details><summary>what this is, and why these</summary>", "", _LEGEND, ""]
         parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in judged.why.items()]
         parts += ["", "</details>"]
     if link:
@@ -107,17 +134,22 @@ def comment(judged: Judged, link: str = "") -> str:
 
 
 def summary(judged: Judged) -> str:
-    parts = ["## pinpage", "", plain(sentence(judged)), "", *_table(judged), *_again(judged)]
-    for pair in judged.found.pairs:
+    parts = ["## pinpage", "", plain(sentence(judged)), "", *_table(judged), *_next(judged)]
+    pairs = sorted(judged.found.pairs, key=lambda pair: pair.state in _QUIET)
+    for pair in pairs:
         parts += ["", f"### {plain(_name(pair))}: {_WORDS[pair.state]}", ""]
-        parts += _sides(pair, plain)
+        quiet = pair.state in _QUIET
+        parts += ["<details><summary>figures and pictures</summary>", ""] if quiet else []
+        parts += _sides(judged, pair, plain)
+        parts += _more(judged, pair)
         for side, ran in (("base", pair.a[:1]), ("change", pair.b[:1])):
             drawn = judged.pictures.get(ran[0].id) if ran else None
             if drawn is not None:
                 text = drawn.replace("```", "'''").rstrip()
                 parts += ["", f"Memory, {side}:", "", "```", text, "```"]
+        parts += ["", "</details>"] if quiet else []
     if judged.why:
-        parts += ["", "### Why these", ""]
+        parts += ["", "### What this is, and why these", "", _LEGEND, ""]
         parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in judged.why.items()]
     return "\n".join(parts) + "\n"
 
@@ -128,7 +160,7 @@ def junit(judged: Judged) -> str:
     cases = []
     for pair in judged.found.pairs:
         case = TestCase(visible(_name(pair)), "pinpage")
-        said = "\n".join(_sides(pair, visible))
+        said = "\n".join(_sides(judged, pair, visible))
         if pair.state is State.NEW and pair.failure is not None:
             case.add_failure_info(visible(pair.failure.reason), said, pair.failure.outcome.value)
         elif pair.state not in (State.UNCHANGED, State.MENDED):
@@ -179,22 +211,62 @@ def _table(judged: Judged) -> list[str]:
     return rows
 
 
-def _again(judged: Judged) -> list[str]:
-    """How each new failure is had again."""
+def frames(report: Mapping[str, Any]) -> list[str]:
+    """Lines of a report of run.json: its title, and its first functions with their lines."""
+    lines = [report["title"]]
+    for frame in [each for each in report["frames"] if each["sure"]][:_FRAMES]:
+        place = frame["places"][-1] if frame["places"] else None
+        where = "" if place is None else f"  {place['file']}:{place['line']}"
+        patch = "" if place is None or not place["patch"] else f"  ({place['patch']})"
+        module = f" [{frame['module']}]" if frame["module"] else ""
+        lines.append(f"  {frame['function']}{module}{where}{patch}")
+    return lines
+
+
+def _next(judged: Judged) -> list[str]:
+    """What to do about each new failure."""
     failures = [pair.failure for pair in judged.found.of(State.NEW)]
-    told = [judged.again[ran.id] for ran in failures if ran is not None and ran.id in judged.again]
+    told = [judged.next[ran.id] for ran in failures if ran is not None and ran.id in judged.next]
     if not told:
         return []
-    lines = ["", "To see it fail, in a clone that has the change:", "", "```sh"]
-    return [*lines, *(visible(each).replace("```", "") for each in told), "```"]
+    lines = ["", "To see it fail, in a clone of the repository that has the change:", "", "```sh"]
+    for each in told:
+        lines += [_fenced(command) for command in each.commands]
+    lines += ["```", "", "What the run left, in the folder of all runs (an artefact of this job):"]
+    for each in told:
+        lines += ["", f"`pinpage explain {_fenced(each.folder)}`"]
+    return lines
 
 
-def _sides(pair: Pair, fit: Callable[[str], str]) -> list[str]:
+def _more(judged: Judged, pair: Pair) -> list[str]:
+    """Of a new failure: the kernel's first report, and the figures of both sides beside another."""
+    if pair.state is not State.NEW or pair.failure is None:
+        return []
+    own = judged.next.get(pair.failure.id)
+    lines = []
+    if own is not None and own.trace:
+        lines += ["", "The kernel's first report:", "", "```"]
+        lines += [*map(_fenced, own.trace), "```"]
+    if pair.a:
+        text = io.StringIO()
+        console = Console(file=text, width=_WIDTH, color_system=None)
+        console.print(comparison(Comparison((pair,))))
+        lines += ["", "A is the base, B the change:", "", "```"]
+        lines += [*map(_fenced, text.getvalue().rstrip().splitlines()), "```"]
+    return lines
+
+
+def _fenced(text: str) -> str:
+    """A line that cannot end the code that it stands in."""
+    return visible(text).replace("`", "'").rstrip()
+
+
+def _sides(judged: Judged, pair: Pair, fit: Callable[[str], str]) -> list[str]:
     """fit: makes text fit for what it goes into."""
     lines = []
     for side, runs in (("base", pair.a), ("change", pair.b)):
         for ran in runs[:1]:
-            lines.append(f"- {side}, {ran.outcome.value}: {fit(ran.reason)}")
+            lines.append(f"- {side}, {ran.outcome.value}{_at(judged, ran)}: {fit(ran.reason)}")
             lines += [f"  - {fit(_figures(arm))}" for arm in ran.arms if arm.pinned]
             lines += [f"  - {fit(title)}" for title in ran.splats]
     # Patches differ, or there were no change; what one side did not come to is no difference.

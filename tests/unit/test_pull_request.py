@@ -221,19 +221,34 @@ def test_a_failure_can_be_had_again_in_any_clone() -> None:
     run: dict[str, Any] = {
         "scenario": "compaction", "kernel": "6.12", "arch": "x86_64", "profile": "fast", "seed": 7,
         "spec": {
-            "tree": "/ci/work/linux@abc", "series": ["/ci/work/linux:abc..def", "fixed"],
+            "tree": f"/ci/work/linux@{'a0' * 20}", "series": ["/ci/work/linux:abc..def", "fixed"],
             "memory_mib": 1024, "params": {**scenario.params("compaction", []), "pages": 2000},
         },
+        "splats": [],
+        "inputs": {"kernels": [{"name": "build", "patches": [{"name": "0123456789ab"}]}]},
     }  # fmt: skip
-    assert pullrequest.again(run) == (
-        "pinpage run compaction --kernel=6.12 --arch=x86_64 --profile=fast --tree=.@abc "
-        "--series=.:abc..def --series=fixed --memory=1024 --seed=7 --set=pages=2000"
+    words, ends = "--kernel=6.12 --arch=x86_64 --profile=fast", "--memory=1024 --seed=7"
+    again = (
+        f"pinpage run compaction {words} --tree=.@a0a0a0a0a0a0 --series=.:abc..def --series=fixed "
+        f"{ends} --set=pages=2000"
     )
+    assert pullrequest.commands(run) == (again,)  # of one commit it is that
+    run["inputs"]["kernels"][0]["patches"].append({"name": "abcdef012345"})
+    assert pullrequest.commands(run) == (
+        again,
+        f"pinpage bisect compaction --tree=. --commits=abc..def --series=fixed {words} {ends} "
+        "--set=pages=2000",
+    )
+    run["splats"] = [{"blame": {"brought": True}}]
+    assert pullrequest.commands(run) == (again,)
+    run["splats"] = [{"blame": {"brought": False}}]
+    assert len(pullrequest.commands(run)) == 2
     run["spec"] |= {"tree": None, "series": ["fixed"], "params": {}}
-    assert "--tree" not in pullrequest.again(run)
-    own = {"tree": "/ci/linux@abc", "file": "/ci/linux/ci/a b.yaml"}
-    run |= {"scenario": "mine", "spec": run["spec"] | own}
-    assert "pinpage run './ci/a b.yaml' --kernel" in pullrequest.again(run)
+    (own,) = pullrequest.commands(run)
+    assert "--tree" not in own
+    mine = {"tree": "/ci/linux@abc", "file": "/ci/linux/ci/a b.yaml"}
+    run |= {"scenario": "mine", "spec": run["spec"] | mine}
+    assert "pinpage run './ci/a b.yaml' --kernel" in pullrequest.commands(run)[0]
 
 
 def test_a_hubs_own_merge_is_what_its_branch_brings(repository: Path) -> None:
@@ -435,6 +450,8 @@ def test_what_the_change_has_broken_fails_in_the_verdicts_words(reported, tmp_pa
     assert "(https://x/y)" in comment and "new failure" in summary
     again = "\n\n```sh\npinpage run compaction --kernel=6.12 --arch=x86_64 --profile=fast"
     assert again in comment and again in summary
+    assert "`pinpage explain head/compaction-6.12-x86_64-fast/2/2026" in comment
+    assert "A is the base, B the change" in summary
 
 
 def test_a_run_of_our_series_that_does_not_fit_is_not_the_changes_failure(
@@ -535,7 +552,7 @@ def test_a_new_failure_is_shown_at_its_line(
     judged = said.Judged(compared, spots={run["id"]: ("mm/x.c", 5)})
     (shown,) = said.commands(judged)
     assert shown.startswith("::error file=mm/x.c,line=5,title=")
-    assert "(mm/x.c:5 in the change's own tree)" in said.sentence(judged)
+    assert "fast fails at mm/x.c:5, and did not before: CRASH" in said.sentence(judged)
     (shown,) = said.commands(said.Judged(compared))
     assert shown.startswith("::error title=")
 
