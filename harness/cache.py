@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -93,6 +94,29 @@ def discard(entry: Path) -> None:
     away = entry.parent / f".{entry.name}.{secrets.token_hex(4)}.tmp"
     entry.rename(away)
     shutil.rmtree(away)
+
+
+def used(entry: Path) -> None:
+    """Note that an entry is in use now, for ``tidy``."""
+    with suppress(OSError):  # of another user, or gone
+        os.utime(entry)
+
+
+def tidy(folder: Path, pattern: str, keep: int, hours: float, progress: Progress) -> None:
+    """Of the entries of a folder that fit a pattern, remove those that were not used for so many
+    hours, but for as many as are kept: those that were used last. One that is held stays."""
+    found = []
+    for path in folder.glob(pattern):
+        with suppress(FileNotFoundError):
+            if path.is_dir():
+                found.append((path.stat().st_mtime, path))
+    for when, path in sorted(found, reverse=True)[keep:]:
+        if time.time() - when < hours * 3600:
+            continue
+        lock = FileLock(path.with_name(f"{path.name}.lock"))
+        with suppress(Timeout, FileNotFoundError), lock.acquire(timeout=0):
+            progress.note(f"{path} was not used for {hours:g} hours: it makes room")
+            discard(path)
 
 
 def write(path: Path, data: bytes) -> None:

@@ -56,16 +56,22 @@ def load_profile(name: str) -> Profile:
     return known[name]
 
 
+_LISTED = "kernel-config/README.md"
+
+
 class _Fields:
     """A YAML mapping read field by field; anything unread at the end is an error."""
 
-    def __init__(self, path: Path, data: Mapping[str, Any], where: str = "") -> None:
+    def __init__(
+        self, path: Path, data: Mapping[str, Any], where: str = "", listed: str = _LISTED
+    ) -> None:
         self._path, self._data, self._where = path, dict(data), where
+        self._listed = listed  # the document that lists the fields
 
     def error(self, field: str, problem: str) -> InputError:
         place = f"{self._where}.{field}" if self._where else field
         return InputError(
-            f"{self._path}: {place}: {problem}", hint="kernel-config/README.md lists the fields"
+            f"{self._path}: {place}: {problem}", hint=f"{self._listed} lists the fields"
         )
 
     def beside(self, name: str) -> str:
@@ -74,6 +80,8 @@ class _Fields:
 
     def text(self, field: str, default: str | None = None) -> str:
         value = self._data.pop(field, default)
+        if value is None:
+            raise self.error(field, "it is missing: a text is needed")
         if not isinstance(value, str):
             raise self.error(field, "a text is needed (quote a version number)")
         return value.strip()
@@ -99,7 +107,7 @@ class _Fields:
     def texts(self, field: str) -> tuple[str, ...]:
         value = self._data.pop(field, None) or []
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.error(field, "a list of texts is needed")
+            raise self.error(field, "a list of texts is needed (quote version numbers)")
         return tuple(value)
 
     def mapping(self, field: str) -> dict[str, Any]:
@@ -126,26 +134,28 @@ class _Fields:
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise self.error(field, "a list of mappings is needed")
         where = f"{self._where}.{field}" if self._where else field
-        return [_Fields(self._path, item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return [
+            _Fields(self._path, item, f"{where}[{i}]", self._listed) for i, item in enumerate(value)
+        ]
 
     def inner(self, where: str, value: Any) -> _Fields:
         if not isinstance(value, dict):
             raise self.error(where, "a mapping is needed")
-        return _Fields(self._path, value, where)
+        return _Fields(self._path, value, where, self._listed)
 
     def end(self) -> None:
         for field in self._data:
             raise self.error(str(field), "unknown field")
 
 
-def _load(path: Path) -> _Fields:
+def _load(path: Path, listed: str = _LISTED) -> _Fields:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: a mapping is needed at the top")
-    return _Fields(path, data)
+    return _Fields(path, data, listed=listed)
 
 
 def _kernel(path: Path) -> Kernel:
@@ -239,7 +249,7 @@ def pull_request_table(path: Path) -> Table:
     """What pull requests have tried (ci/README.md lists the fields); InputError names the field."""
     if not path.is_file():
         raise InputError(f"there is no table {path}", hint="ci/README.md says what is in one")
-    fields = _load(path)
+    fields = _load(path, "ci/README.md")
     table = Table(
         rules=tuple(_rule(item) for item in fields.items("rules")),
         otherwise=tuple(_wanted(item) for item in fields.items("otherwise")),

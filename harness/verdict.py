@@ -86,7 +86,7 @@ COMPACTION = Expectation()
 NEXT = {
     Outcome.PASS: "nothing to do; 'reproduce' in the run's folder does it again",
     Outcome.FAIL: "'pinpage explain' of the run's folder says why; its ledger.csv has each page",
-    Outcome.CRASH: "read the report in console.log; 'pinpage parse console.log' shows it whole",
+    Outcome.CRASH: "'pinpage explain' of the run's folder shows the report, console.log all of it",
     Outcome.HANG: "the stacks of who waits end console.log; --profile lockdep may name the lock",
     Outcome.LOST: "look at qemu.log in the arm's folder, and run it again",
     Outcome.INCONSISTENT: "compare the two sources in events.jsonl; trust no count of this run",

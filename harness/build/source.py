@@ -28,6 +28,8 @@ from harness.model import Kernel, Progress, SourceOption, SourceTree
 
 _FORMAT = 1
 _TREES = "trees"
+_COMMITS = 3  # trees of commits that stay whatever their age
+_HOURS = 3.0  # that the others stay: longer than any run reads its tree
 _DIGEST = re.compile(r"(?:sha256|git):[0-9a-f]{40,64}")
 
 
@@ -160,6 +162,8 @@ def _git(
 
     origin = f"git {repository}@{reference}"
     found = _cached(f"git:{tree}", origin, make, cache_folder, progress)
+    # Each commit is a tree of its own, of almost 2 GB: a search's or pull requests' add up.
+    cache.tidy(cache_folder / _TREES, "git-*", _COMMITS, _HOURS, progress)
     return replace(found, git=repository)
 
 
@@ -319,4 +323,5 @@ def _look(digest: str, origin: str, cache_folder: Path) -> SourceTree | None:
         return None
     if cache.measure(tree) != (marker.get("files"), marker.get("bytes")):
         return None
+    cache.used(entry)
     return SourceTree(tree, digest, folder.version(tree), origin)

@@ -17,6 +17,7 @@ from harness.cli.trees import count
 from harness.errors import InputError
 from harness.model import RunSpec
 from harness.pullrequest import BASE, HEAD, SIDES
+from harness.report import frames
 from harness.report import pull_request as said
 from harness.stored import kept
 from harness.touched import Choice
@@ -107,6 +108,8 @@ def plan(as_json: bool, **options: Any) -> None:
     for note in _notes(made, (), options["own"]):
         click.echo(note)
     if not choices:
+        if made.paths:
+            click.echo("nothing is tried: no rule of the table fits, and 'otherwise' has nothing")
         return
     kernels = {(each.job.kernel, each.job.arch, each.job.profile) for each in choices}
     click.echo(
@@ -246,7 +249,7 @@ class _Found:
                 self._unfit[job] = why
                 continue
             self.runs[side].append(run)
-            trace = [each for report in run["splats"][:1] for each in said.frames(report)]
+            trace = [each for report in run["splats"][:1] for each in frames.of_record(report)]
             inside = path.parent.relative_to(path.parents[4])
             self._next[run["id"]] = said.Next(pullrequest.commands(run), str(inside), trace)
             where = pullrequest.spot(run, path.parent) if side == HEAD else None

@@ -8,6 +8,7 @@ it went on. Each rule names what it rests on.
 from __future__ import annotations
 
 import errno as numbers
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ _FLAGS = (
     *((name, "compound") for name in ("COMPOUND_HEAD", "COMPOUND_TAIL", "HUGE", "THP")),
     ("UNEVICTABLE", "unevictable"),
 )
-_STATUS = re.compile(r"^\d+ (E[A-Z0-9]+)$")  # pages and errno, of what move_pages(2) says of them
+_STATUS = re.compile(r"^\d+ (?:pages )?(E[A-Z0-9]+)$")  # of what move_pages(2) says of them
 BUSY_RANGE = re.compile(
     r"\balloc failed, req-size: \d+ pages, ret: -16\b|\btest_pages_isolated\([0-9a-f, ]+\) failed"
 )
@@ -140,7 +141,22 @@ def _dumped(dumped: str) -> str:
             return "gup-pin"
         if "writeback" in flags:
             return "writeback"
+        return "busy-count" if refcount - mapcount > _accounted(flags) else UNKNOWN
     return UNKNOWN
+
+
+def _accounted(flags: frozenset[str]) -> float:
+    """References of an isolated page that is no owner's, beside those of its mappings, that
+    migration accounts for: the isolator's, a cache's, a file system's own.
+
+    Source: mm/migrate.c, expected_page_refs(). PG_owner_2 is PG_anon_exclusive of a page that is
+    swapbacked (include/linux/page-flags.h, v6.12). A large folio has more.
+    """
+    if "head" in flags:
+        return math.inf
+    swap_cache = flags & {"owner_priv_1", "swapcache"}
+    anonymous = {"swapbacked", "owner_2"} <= flags and not swap_cache
+    return 1 + (not anonymous) + ("private" in flags)
 
 
 def _contig(tried: Attempt, facts: Facts) -> str:
@@ -161,6 +177,9 @@ _MOVE_CODES = {"EACCES": "shared-mapping", "EBUSY": "not-on-a-list", "ENOMEM": "
 
 
 def _moved(tried: Attempt) -> str:
-    """Of pages with several answers nothing is said."""
+    """Of pages with several answers nothing is said, and of EBUSY nothing where pages were taken
+    off their lists and did not move: what kept them there is not told."""
     answers = {found[1] for part in tried.said.split(", ") if (found := _STATUS.match(part))}
-    return _MOVE_CODES.get(answers.pop(), UNKNOWN) if len(answers) == 1 else UNKNOWN
+    if len(answers) != 1 or (tried.failed and answers == {"EBUSY"}):
+        return UNKNOWN
+    return _MOVE_CODES.get(answers.pop(), UNKNOWN)

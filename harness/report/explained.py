@@ -12,10 +12,12 @@ from harness.explain import Account, Found, Places, known
 from harness.explain.evidence import Counts
 from harness.model import LedgerRow, Outcome, PageState
 from harness.reason import Check, Reason, Sign
+from harness.report import frames
 from harness.report.text import visible
 from harness.report.told import Told
 
 _WIDTH = 100
+_REPORTS = 3  # of the kernel's complaints
 _GIVEN_UP = "the evidence does not tell why"
 _MORE_UNKNOWN = (
     "No reason is guessed. What the attempt said and what was dumped meanwhile stand in run.json "
@@ -108,6 +110,13 @@ def of_run(told: Told, tree: Tree | None) -> Iterator[str]:
     yield visible(" · ".join([*words, f"series {content['series']}", content["verdict"]]))
     if content["verdict"] != Outcome.PASS or not told.accounts:
         yield from _wrapped(visible(f"{content['verdict']}: {content['reason']}"), "  ")
+    complaints = [each for each in content["splats"] if not each["provoked"]]
+    for each in complaints[:_REPORTS]:
+        yield ""
+        for line in frames.of_record(each):
+            yield f"  {line}"
+    if len(complaints) > _REPORTS:
+        yield f"  and {len(complaints) - _REPORTS} more, in console.log"
     if not told.accounts:
         yield ""
         yield visible("  no page stayed and no attempt failed, as far as its evidence goes")

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from harness.model import Frame, Place, Splat
 from harness.parse import blocked
+from harness.report.text import visible
 
 _WIDEST = 40
+_FIRST = 16  # lines of a report in short
 
 
 def blame(splat: Splat) -> str:
@@ -58,3 +61,25 @@ def _rows(frame: Frame) -> Iterator[tuple[str, str, str]]:
 
 def _patch(place: Place) -> str:
     return f"by {place.patch.removesuffix('.patch')}" if place.patch else ""
+
+
+def of_record(report: Mapping[str, Any]) -> list[str]:
+    """A report of run.json in short: its title, whom it accuses, and its first functions with
+    their lines, or as it was printed where not one line is known."""
+    blamed = report["blame"]
+    head = [report["title"], *([f"blame: {blamed['said']}"] if blamed is not None else [])]
+    found = tuple(
+        Frame(
+            each["line"],
+            each["function"],
+            each["offset"],
+            0,
+            each["module"],
+            sure=each["sure"],
+            places=tuple(Place(**place) for place in each["places"]),
+        )
+        for each in report["frames"]
+    )
+    splat = Splat(report["kind"], report["title"], "", 0, 0, report["report"], frames=found)
+    rest = lines(splat, _FIRST) or report["report"].splitlines()[:_FIRST]
+    return [visible(line).rstrip() for line in (*head, *(f"  {line}" for line in rest))]

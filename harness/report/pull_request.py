@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
 from rich.console import Console
@@ -29,7 +28,6 @@ _WORDS = {
 }
 _THE_CHANGE = frozenset({"series", "patches", "tree"})  # inputs that are the change itself
 _QUIET = frozenset({State.UNCHANGED, State.MENDED, State.FAILING})
-_FRAMES = 12  # functions of a report
 _WIDTH = 110  # columns
 _LEGEND = (
     "Pages are laid out in guests with the base's kernel and with the change's, and made to move. "
@@ -209,18 +207,6 @@ def _table(judged: Judged) -> list[str]:
         rows.append(f"| {' | '.join(cells)} |")
     rows += [f"| {plain(name)} | | | **not told** |" for name in judged.untold]
     return rows
-
-
-def frames(report: Mapping[str, Any]) -> list[str]:
-    """Lines of a report of run.json: its title, and its first functions with their lines."""
-    lines = [report["title"]]
-    for frame in [each for each in report["frames"] if each["sure"]][:_FRAMES]:
-        place = frame["places"][-1] if frame["places"] else None
-        where = "" if place is None else f"  {place['file']}:{place['line']}"
-        patch = "" if place is None or not place["patch"] else f"  ({place['patch']})"
-        module = f" [{frame['module']}]" if frame["module"] else ""
-        lines.append(f"  {frame['function']}{module}{where}{patch}")
-    return lines
 
 
 def _next(judged: Judged) -> list[str]:

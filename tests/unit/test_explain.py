@@ -28,7 +28,7 @@ from harness.explain import classify, evidence
 from harness.explain.account import Account, accounts, shown
 from harness.explain.classify import Facts
 from harness.explain.places import Places, functions
-from harness.model import JSON, Attempt, Event, LedgerRow, PageState, Splat
+from harness.model import JSON, Attempt, Event, LedgerRow, Outcome, PageState, Splat
 from harness.parse import marks
 from harness.reason import UNKNOWN, Spot
 from harness.report import explained, told
@@ -210,6 +210,27 @@ def tried(trigger: str, number: int = 16, **more: Any) -> Attempt:
         ),
         (tried("move_pages", said="12 EACCES"), "shared-mapping"),
         (tried("move_pages", said="12 EBUSY"), "not-on-a-list"),
+        (tried("move_pages", said="12 pages EBUSY"), "not-on-a-list"),
+        (tried("move_pages", said="12 pages EBUSY", failed=7), UNKNOWN),
+        *(
+            (
+                tried(
+                    "offline",
+                    errno.EINTR,
+                    blockers=(f"migration failure, {DUMP.format(refcount, flags)}",),
+                ),
+                code,
+            )
+            for refcount, flags, code in (
+                (2, "swapbacked|owner_2|", "busy-count"),  # anonymous: the isolator's alone is due
+                (2, "swapbacked|owner_2|owner_priv_1|", "offline-interrupted"),  # in the swap cache
+                (2, "uptodate|", "offline-interrupted"),  # a cache's and the isolator's
+                (3, "uptodate|", "busy-count"),
+                (3, "uptodate|private|", "offline-interrupted"),
+                (4, "uptodate|private|", "busy-count"),
+                (40, "uptodate|head|", "offline-interrupted"),  # a cache has one for each page
+            )
+        ),
         (tried("move_pages", said="12 EBUSY, 3 EACCES"), UNKNOWN),
         (tried("move_pages", said=""), UNKNOWN),
         (tried("unplug"), UNKNOWN),
@@ -555,6 +576,25 @@ def test_a_folder_gives_what_its_record_gave(folder: Path) -> None:
     gone = f"page {first.handle}, pfn {first.pfn_before:#x} → {first.pfn_after:#x} in "
     assert "360 pages moved" in text and gone in text
     assert text.count("what to do") == 3
+
+
+def test_a_report_of_the_kernel_is_shown_with_its_lines(tmp_path: Path) -> None:
+    folder = made_runs.folder(tmp_path, Outcome.CRASH)
+    place = {"file": "mm/x.c", "line": 5, "function": "f", "patch": "", "touched_by": ""}
+    frame = {"line": 1, "function": "f", "module": "", "offset": 1, "sure": True, "places": [place]}
+
+    def crash(content: Any) -> None:
+        content["splats"][0] |= {"frames": [frame], "report": "as printed\nf+0x1/0x2"}
+
+    _edit(folder, crash)
+    text = "\n".join(explained.of_run(told.read(folder), None))
+    title = json.loads((folder / "run.json").read_text())["splats"][0]["title"]
+    assert f"  {title}\n    f  mm/x.c:5" in text and "as printed" not in text
+    _edit(folder, lambda c: c["splats"][0].update(frames=[]))
+    text = "\n".join(explained.of_run(told.read(folder), None))
+    assert f"  {title}\n    as printed\n    f+0x1/0x2" in text
+    _edit(folder, lambda c: c["splats"][0].update(provoked=True))
+    assert title not in "\n".join(explained.of_run(told.read(folder), None))
 
 
 def test_what_is_unknown_is_said_so(folder: Path) -> None:

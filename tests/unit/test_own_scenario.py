@@ -70,7 +70,7 @@ def test_everything_that_a_yaml_may_say(tmp_path: Path) -> None:
             "  - {offline: plugged, seconds: 3, expect: succeeds, control: EINTR}\n"
             "  - {offline: [memory3, memory4]}\n"
             "  - {contig: 512, times: 4, align: 9}\n"
-            "  - {move-user-pages: 16, to: 1}\n"
+            "  - {move-user-pages: 16, to: 1, times: 3}\n"
             "  - {huge-pages: 9, control: at least 1}\n"
             "  - command: |\n"
             "      one\n"
@@ -91,7 +91,8 @@ def test_everything_that_a_yaml_may_say(tmp_path: Path) -> None:
         control=Wish("EINTR"),
     )
     assert made.steps[3].words == ("memory3", "memory4") and made.steps[3].wish == Wish("fails")
-    assert (made.steps[4].times, made.steps[4].align, made.steps[5].to) == (4, 9, 1)
+    assert (made.steps[4].times, made.steps[4].align) == (4, 9)
+    assert (made.steps[5].times, made.steps[5].to) == (3, 1)
     assert made.steps[0].wish is None and made.steps[7].words == ("one\ntwo\n",)
     assert (made.steps[6].wish, made.steps[6].control) == (None, Wish("at least", 1))
     assert made.steps[7].wish == Wish("EBUSY")

@@ -233,6 +233,26 @@ def test_git_commit_branch_and_bare(tmp_path: Path) -> None:
     assert (bare.digest, bare.git) == (found.digest, tmp_path / "bare.git")
 
 
+def test_trees_of_commits_that_nobody_uses_any_more_make_room(tmp_path: Path) -> None:
+    top = toy.repository(tmp_path / "linux")
+    trees = []
+    for number in range(source._COMMITS + 3):
+        (top / "mm/migrate.c").write_text(f"int v{number};\n")
+        toy.git(top, "commit", "-qam", f"v{number}")
+        trees.append(resolve(tmp_path, f"{top}@HEAD").path)
+    assert all(tree.is_dir() for tree in trees)  # of the last hours
+    for number, tree in enumerate(trees):
+        os.utime(tree.parent, (1000 + number, 1000 + number))
+    notes = toy.Notes()
+    held = trees[1].parent.with_name(f"{trees[1].parent.name}.lock")
+    with cache.locked(held, "holds it", notes):
+        resolve(tmp_path, f"{top}@HEAD~5", progress=notes)  # the first is in use again
+    assert [tree.is_dir() for tree in trees] == [True, True, False, False, True, True]
+    assert notes.said("not used for 3 hours")
+    assert resolve(tmp_path, f"{top}@HEAD~3").path == trees[2] and trees[2].is_dir()
+    assert not trees[1].is_dir()
+
+
 def test_checkout_without_a_reference_is_its_content_now(tmp_path: Path) -> None:
     top = toy.repository(tmp_path / "linux")
     (top / "mm/migrate.c").write_text("int worse;\n")

@@ -218,13 +218,16 @@ class Drive:
             )
 
     def _move_user_pages(self, step: Step) -> None:
-        """A process's pages, begun on another node than they are to go to, and whole then."""
+        """A process's pages, begun on another node than they are to go to; there, back, and so on,
+        and whole then."""
         away = next(node for node in user.nodes(self._guest) if node != step.to)
         make, expected = self._own.attempts.make, self._expected(step)
         with user.holder(self._guest, step.amount, node=away) as held:
-            target = f"{step.amount} MiB to node {step.to}"
-            move = partial(user.move, held, step.to)
-            make("move_pages", target, move, group=step.group, expected=expected)
+            for number in range(step.times):
+                node = away if number % 2 else step.to
+                target = f"{step.amount} MiB to node {node}"
+                move = partial(user.move, held, node)
+                make("move_pages", target, move, group=step.group, expected=expected)
             whole, group = partial(user.contents, held), f"contents (step {step.number})"
             make("contents", "the process", whole, group=group, expected=True, alone=True)
 

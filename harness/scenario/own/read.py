@@ -27,7 +27,7 @@ _PLACES = ("pages", "area", "plugged", "frames")
 _NEEDS = {"first": "frames", "online": "plugged"}  # fields of pin → the place that they belong to
 # Options of a step → the triggers that they belong to.
 _OPTIONS = {
-    "times": ("contig",),
+    "times": ("contig", "move-user-pages"),
     "align": ("contig",),
     "to": ("move-user-pages",),
     "seconds": ("offline", "command"),

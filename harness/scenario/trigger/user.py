@@ -152,8 +152,10 @@ def _done(held: Holder, result: userpages.Moved, node: int) -> Done:
     got = held.where().nodes.get(node, 0)
     maps = held.maps(node)
     refused = ", ".join(
-        f"{pages} {numbers.errorcode.get(errno, str(errno))}"
-        for errno, pages in sorted(result.errnos.items())
+        f"{pages} pages {numbers.errorcode[errno]}"
+        if errno in numbers.errorcode
+        else f"{pages} pages without a word of the kernel"
+        for errno, pages in sorted(result.errnos.items(), reverse=True)
     )
     errno = result.errno or (0 if got == held.pages.pages else numbers.EBUSY)
     return Done(
