@@ -527,13 +527,12 @@ class Culprit:
         if self.brought:
             return f"{names[0]}, {place}"
         what = f"the function {self.function}()" if self.inside else "a file"
-        does = "changes" if self.inside else "touches"
         if len(names) == 1:
-            return f"{place}, in {what} that {names[0]} {does}"
-        does = "change" if self.inside else "touch"
+            return f"{place}, in {what} that {names[0]} {'changes' if self.inside else 'touches'}"
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        listed = "; ".join(names[:_SHOWN])
-        return f"{place}, in {what} that {len(names)} patches {does}: {listed}{more}"
+        listed = f"{'; '.join(names[:_SHOWN])}{more}"
+        do = "change" if self.inside else "touch"
+        return f"{place}, in {what} that {len(names)} patches {do}: {listed}"
 
 
 def _named(patch: str, subject: str) -> str:

@@ -137,9 +137,10 @@ class Origins:
             for each in places:
                 if each.patch and (each.patch in self.ours) is ours:
                     return self._accused(each, (each.patch,), brought=True)
-            for inside in (True, False)[: 1 if ours else 2]:
+            for inside in (True,) if ours else (True, False):
                 for each in places:
-                    names = self._changers(each) if inside else self.touched_by.get(each.file, ())
+                    every = self.touched_by.get(each.file, ())
+                    names = self._changers(each) if inside else every
                     own = [n for n in names if n in self.subjects and (n in self.ours) is ours]
                     if own:
                         return self._accused(each, own, inside=inside)
