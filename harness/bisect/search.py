@@ -14,6 +14,7 @@ from harness import bisect, cache
 from harness.bisect import CERTAIN, Rule, Standing, Trial
 from harness.errors import InputError
 from harness.model import Outcome, Progress
+from harness.report.bisect import short
 
 _RESULTS = "results.jsonl"
 
@@ -66,11 +67,11 @@ class Runs:
     def once_more(self, state: State) -> Trial:
         """Run it with the next seed; the same seeds for each state."""
         number = len(self.of(state))
-        self.progress.note(f"{state.name}: run {number + 1}")
+        self.progress.note(f"{short(state.name)}: run {number + 1}")
         trial = self.run(state, self.seed + number)
         self.trials.append(trial)
         cache.append_line(self.folder / _RESULTS, asdict(trial))
-        self.progress.note(f"{state.name}: {trial.outcome.value} {trial.said}")
+        self.progress.note(f"{short(state.name)}: {trial.outcome.value} {trial.said}")
         return trial
 
     def measured(self, bad: State, good: State, tries: int, states: int, confidence: float) -> Rule:

@@ -27,7 +27,7 @@ def bisect(found: Mapping[str, Any]) -> RenderableType:
             continue
         counts = Counter(trial["outcome"] for trial in state["trials"])
         table.add_row(
-            visible(" ".join((_short(state["name"]), state["title"]))),
+            visible(" ".join((short(state["name"]), state["title"]))),
             Text(state["standing"], style=_STYLES.get(state["standing"], "")),
             ", ".join(f"{count} {outcome}" for outcome, count in counts.items()),
             visible(state["trials"][-1]["said"]),
@@ -37,7 +37,7 @@ def bisect(found: Mapping[str, Any]) -> RenderableType:
 
 def sentence(found: Mapping[str, Any]) -> str:
     """The answer in words."""
-    named = [f"{_short(each['name'])} {each['title']}".strip() for each in found["first"]]
+    named = [f"{short(each['name'])} {each['title']}".strip() for each in found["first"]]
     sure = f"{found['confidence']:.1%} sure, as the bad end failed in {found['failed']} of "
     sure += f"{found['ended']} runs"
     if len(named) == 1:
@@ -47,7 +47,7 @@ def sentence(found: Mapping[str, Any]) -> str:
     )
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """A commit's name as people write it."""
     plain = len(name) >= 40 and all(letter in "0123456789abcdef" for letter in name)
     return name[:12] if plain else name

@@ -157,7 +157,8 @@ def junit(judged: Judged) -> str:
     of the change is skipped."""
     cases = []
     for pair in judged.found.pairs:
-        case = TestCase(visible(_name(pair)), "pinpage")
+        took = sum(run.seconds for run in (*pair.a, *pair.b))
+        case = TestCase(visible(_name(pair)), "pinpage", elapsed_sec=took)
         said = "\n".join(_sides(judged, pair, visible))
         if pair.state is State.NEW and pair.failure is not None:
             case.add_failure_info(visible(pair.failure.reason), said, pair.failure.outcome.value)
