@@ -73,6 +73,7 @@ def run(
     record = state.record(answer, error=error)
     report.write(record, state.folder)
     _point_latest(state.folder)
+    _remember(state.folder)
     return record, state.folder
 
 
@@ -87,12 +88,16 @@ def _interrupted(state: State) -> RunRecord:
 
 def _point_latest(folder: Path) -> None:
     """``latest`` beside the run points at it, and among this user's runs wherever it was kept; a
-    file system without links goes without. One that is kept elsewhere is known by its record."""
+    file system without links goes without."""
     beside, ours = folder.absolute().parent, resources.state() / "runs"
     _link(beside, folder.name)
-    if beside.resolve() != ours.resolve():
-        if ours.is_dir():
-            _link(ours, str(folder.absolute()))
+    if beside.resolve() != ours.resolve() and ours.is_dir():
+        _link(ours, str(folder.absolute()))
+
+
+def _remember(folder: Path) -> None:
+    """Know a run by its record as this user's own, where it is kept elsewhere."""
+    if not folder.resolve().is_relative_to((resources.state() / "runs").resolve()):
         facts = {"folder": str(folder.resolve()), "sha256": cache.sha256(folder / "run.json")}
         resources.state().mkdir(parents=True, exist_ok=True)
         cache.append_line(resources.state() / ELSEWHERE, facts)

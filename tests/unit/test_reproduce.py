@@ -166,7 +166,7 @@ def test_a_run_that_one_kept_in_a_folder_of_ones_own_is_ones_own(
     tmp_path: Path, asked: SimpleNamespace
 ) -> None:
     folder = made_runs.folder(tmp_path / "mine")
-    runs._point_latest(folder)
+    runs._remember(folder)
     done(folder)
     moved = folder.rename(tmp_path / "moved")
     with pytest.raises(InputError, match="not pinpage's own"):
