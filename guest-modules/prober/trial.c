@@ -24,6 +24,7 @@ static bool prober_failed_listed;	/* after it has failed */
 static bool prober_half_set;
 static bool prober_half_cleared;
 static bool prober_lru_late;
+static int prober_refs_left;
 static bool prober_reclaim_waited;
 static bool prober_stale_waited;
 
@@ -386,6 +387,16 @@ static int prober_lists(struct pinpage_system *psys)
 	return err;
 }
 
+/* References beyond the caller's own; an isolator may have one for a moment */
+static int prober_refs(struct page *page)
+{
+	int i;
+
+	for (i = 0; i < PROBER_LOOKS && page_count(page) > 1; i++)
+		msleep(20);
+	return page_count(page) - 1;
+}
+
 int prober_unlocked(void)
 {
 	struct prober_task task = { 0 };
@@ -402,6 +413,7 @@ int prober_unlocked(void)
 	if (!err)
 		err = prober_under_lock(&task, prober_clears,
 					&prober_half_cleared);
+	prober_refs_left = prober_refs(task.page);
 	if (!err)
 		err = set_pinpage(task.psys, task.page, NULL);
 	if (!err)
@@ -419,6 +431,7 @@ void prober_trial_facts(struct seq_file *m)
 	seq_printf(m, "half_set %d\n", prober_half_set);
 	seq_printf(m, "half_cleared %d\n", prober_half_cleared);
 	seq_printf(m, "lru_late %d\n", prober_lru_late);
+	seq_printf(m, "refs_left %d\n", prober_refs_left);
 	seq_printf(m, "reclaim_waited %d\n", prober_reclaim_waited);
 }
 

@@ -88,7 +88,7 @@ SAME = {"free": 99_990, "pgmigrate_success": 20, "compact_isolated": 3100}
 SCANNED = {"compact_migrate_scanned": 0}, {"compact_migrate_scanned": 90_000}
 PAGE = {"pfn": 77, "status": 1, "said": "sh: write error: Input/output error"}
 BLOCK = {"block": 3, "pins": 90, "state": "online", "said": "sh: write error: Device or busy"}
-WHOLE = {"half_set": 0, "half_cleared": 0, "lru_late": 0, "reclaim_waited": 0}
+WHOLE = {"half_set": 0, "half_cleared": 0, "lru_late": 0, "refs_left": 0, "reclaim_waited": 0}
 
 SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("1", {"splat": (BUG, ""), "driven": False, "message": "crashed"}),
@@ -145,6 +145,7 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("d", {"facts": {"result": -35}, "commands": {"nest": 0}}),
     ("e", {"facts": {"result": 0, "half_set": 1, "half_cleared": 0}}),
     ("e", {"facts": {"result": 0, **WHOLE, "lru_late": 1}}),
+    ("e", {"facts": {"result": 0, **WHOLE, "refs_left": 1}}),
     ("e", {"facts": {"result": 0, **WHOLE, "reclaim_waited": 1}}),
     ("f", {"facts": {"result": 0}, "commands": {"compound": 0}}),
     (
@@ -208,18 +209,7 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ("b", {"facts": {"result": -12, "create_listed": 0, "failed_listed": 0}}),
     ("c", {"facts": {"result": -16}, "commands": {"gone": 0}}),
     ("d", {"facts": {"result": -17}, "commands": {"nest": 0}}),
-    (
-        "e",
-        {
-            "facts": {
-                "result": 0,
-                "half_set": 0,
-                "half_cleared": 0,
-                "lru_late": 0,
-                "reclaim_waited": 0,
-            }
-        },
-    ),
+    ("e", {"facts": {"result": 0, **WHOLE}}),
     ("f", {"facts": {"result": -22}, "commands": {"compound": 0}}),
     (
         "g",

@@ -411,6 +411,8 @@ def _halves(facts: Facts) -> Answer:
         return _yes(said)
     if facts.number("lru_late"):
         return _yes("the page is pinned and unlocked, and page->lru is no list yet")
+    if left := facts.number("refs_left"):
+        return _yes(f"a page that was pinned and cleared has {left} references too many")
     if facts.number("reclaim_waited"):
         return _yes("clear_pinpage() from reclaim waits for a page lock that may be its own")
     return _no("flag and registration change together, under the page lock")
