@@ -249,15 +249,20 @@ class _Found:
                 self._unfit[job] = why
                 continue
             self.runs[side].append(run)
-            trace = [each for report in run["splats"][:1] for each in frames.of_record(report)]
-            inside = path.parent.relative_to(path.parents[4])
-            self._next[run["id"]] = said.Next(pullrequest.commands(run), str(inside), trace)
-            where = pullrequest.spot(run, path.parent) if side == HEAD else None
-            if where is not None:
-                self._spots[run["id"]] = where
+            if side == HEAD:
+                self._told(run, path)
             drawn = path.with_name("pages.txt")
             if drawn.is_file():
                 self._pictures[run["id"]] = drawn.read_text(errors="replace")[:_PICTURE]
+
+    def _told(self, run: Mapping[str, Any], path: Path) -> None:
+        """What is said of a run of the change, where it fails."""
+        trace = [each for report in run["splats"][:1] for each in frames.of_record(report)]
+        inside = path.parent.relative_to(path.parents[4])
+        self._next[run["id"]] = said.Next(pullrequest.commands(run), str(inside), trace)
+        where = pullrequest.spot(run, path.parent)
+        if where is not None:
+            self._spots[run["id"]] = where
 
     def judged(self, why: Mapping[str, Sequence[str]]) -> said.Judged:
         """why: of each job that was to be run."""

@@ -33,9 +33,7 @@ from harness.model import (
 from harness.pipeline.boots import Bootable, Look, nobody
 from harness.pipeline.stages import Chosen
 
-ELSEWHERE = (
-    "elsewhere.jsonl"  # of the state folder: the runs that were kept in folders of the user's
-)
+ELSEWHERE = "elsewhere.jsonl"  # of the state folder: runs that were kept in the user's own folders
 
 
 @dataclass(frozen=True)

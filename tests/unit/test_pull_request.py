@@ -221,7 +221,7 @@ def test_a_failure_can_be_had_again_in_any_clone() -> None:
     run: dict[str, Any] = {
         "scenario": "compaction", "kernel": "6.12", "arch": "x86_64", "profile": "fast", "seed": 7,
         "spec": {
-            "tree": f"/ci/work/linux@{'a0' * 20}", "series": ["/ci/work/linux:abc..def", "fixed"],
+            "tree": f"/src/linux@{'a0' * 20}", "series": ["/src/linux:abc..def", "fixed"],
             "memory_mib": 1024, "params": {**scenario.params("compaction", []), "pages": 2000},
         },
         "splats": [],
@@ -246,7 +246,7 @@ def test_a_failure_can_be_had_again_in_any_clone() -> None:
     run["spec"] |= {"tree": None, "series": ["fixed"], "params": {}}
     (own,) = pullrequest.commands(run)
     assert "--tree" not in own
-    mine = {"tree": "/ci/linux@abc", "file": "/ci/linux/ci/a b.yaml"}
+    mine = {"tree": "/src/linux@abc", "file": "/src/linux/ci/a b.yaml"}
     run |= {"scenario": "mine", "spec": run["spec"] | mine}
     assert "pinpage run './ci/a b.yaml' --kernel" in pullrequest.commands(run)[0]
 
