@@ -244,6 +244,12 @@ class SourceTree:
     origin: str
     git: Path | None = None
 
+    @property
+    def line(self) -> str:
+        """What its states one after the other share: of commits their repository, so that a
+        search over them, or a change and its base, compile no more than differs."""
+        return f"git {self.git}" if self.digest.startswith("git:") else self.origin
+
 
 @dataclass(frozen=True)
 class Patch:

@@ -15,6 +15,8 @@ from harness.model import BuildArtifacts, Progress, Toolchain
 
 FORMAT = 2
 _BUILDS = "builds"
+_KEPT = 100  # builds that stay whatever their age: 10 to 30 MB each
+_HOURS = 7 * 24.0  # that the others stay without use
 
 
 def entry(key: str, cache_folder: Path) -> Path:
@@ -29,6 +31,7 @@ def look(key: str, cache_folder: Path, progress: Progress) -> BuildArtifacts | N
     facts = cache.read_json(folder / "build.json") or {}
     digests = facts.get("sha256")
     if facts.get("format") == FORMAT and isinstance(digests, dict) and _whole(folder, digests):
+        cache.used(folder)
         return _artifacts(folder, facts)
     progress.note(f"{folder} is damaged: it is thrown away and built again")
     cache.discard(folder)
@@ -117,4 +120,5 @@ def publish(
                 shutil.copyfile(path, temporary / name)
             everything["sha256"] = {name: cache.sha256(temporary / name) for name in copied}
             cache.write_json(temporary / "build.json", everything)
+    cache.tidy(folder.parent, "[0-9a-f]*", _KEPT, _HOURS, progress)
     return _artifacts(folder, everything, cached=False)

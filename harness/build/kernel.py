@@ -92,7 +92,7 @@ class _Job:
         self.key = cache.key(_FORMAT, tree.digest, config.digest, arch.name, tools, *sources)
         self.workspace = cache.key(
             _FORMAT,
-            tree.source.origin,
+            tree.source.line,
             config.digest,
             arch.name,
             tools,

@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,8 @@ from harness.errors import InfraError, InputError
 from harness.model import PatchedTree, Progress
 
 _FORMAT = 1
+_KEPT = 6  # workspaces that stay whatever their age: 2 GB each
+_HOURS = 24.0  # that the others stay; the last compiler of a killed run has long ended
 _RECENT_NS = 5_000_000_000
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES}
 _NO_ROOM = {errno.EEXIST, errno.ENOENT, errno.ENOTDIR}
@@ -100,8 +101,13 @@ class Workspace:
                 self._progress.advance(number, len(files), "files of the source")
             if path in tree.changed:
                 continue
-            if self._restore(source, path, linked=linkable and new, keep_times=new):
+            # All files of a commit have its second, and so have those of a rebase's others.
+            if self._restore(
+                source, path, linked=linkable and new, keep_times=new, by_time=not linkable
+            ):
                 changed.add(path)
+            elif linkable and not new:
+                _sever(os.path.join(source, path), os.path.join(self.src, path))  # noqa: PTH118
         return changed
 
     def _present(self) -> Iterator[str]:
@@ -117,8 +123,17 @@ class Workspace:
                 elif path != self.obj.name:
                     todo.append(path)
 
-    def _restore(self, source: Path, path: str, *, linked: bool, keep_times: bool = False) -> bool:
-        """Make a file what it is in the source; whether it was something else."""
+    def _restore(
+        self,
+        source: Path,
+        path: str,
+        *,
+        linked: bool,
+        keep_times: bool = False,
+        by_time: bool = False,
+    ) -> bool:
+        """Make a file what it is in the source; whether it was something else. by_time: of the
+        same size and time it is the same."""
         wanted, target = os.path.join(source, path), os.path.join(self.src, path)  # noqa: PTH118
         try:
             original = os.lstat(wanted)
@@ -127,7 +142,7 @@ class Workspace:
         linked = linked and stat.S_ISREG(original.st_mode)
         if linked and _link(wanted, target):
             return True  # the common case: nothing is there yet
-        if _same(wanted, original, target):
+        if _same(wanted, original, target, by_time=by_time):
             return False
         self._clear(path)
         if os.path.islink(wanted):  # noqa: PTH114
@@ -207,8 +222,8 @@ class Workspace:
                 command.unlink()
 
 
-def _same(wanted: str, original: os.stat_result, target: str) -> bool:
-    """Whether target is what the source has: by identity, by times, or by content."""
+def _same(wanted: str, original: os.stat_result, target: str, *, by_time: bool) -> bool:
+    """Whether target is what the source has: by identity, by times if they tell, or by content."""
     try:
         found = os.lstat(target)
     except (FileNotFoundError, NotADirectoryError):
@@ -221,7 +236,7 @@ def _same(wanted: str, original: os.stat_result, target: str) -> bool:
         return os.readlink(wanted) == os.readlink(target)  # noqa: PTH115
     if found.st_size != original.st_size:
         return False
-    if found.st_mtime_ns == original.st_mtime_ns:
+    if by_time and found.st_mtime_ns == original.st_mtime_ns:
         return True
     return Path(wanted).read_bytes() == Path(target).read_bytes()
 
@@ -235,6 +250,16 @@ def _link(wanted: str, target: str) -> bool:
             return False
         raise
     return True
+
+
+def _sever(wanted: str, target: str) -> None:
+    """Make a hard link into another source, of a file that is the same in this one, a copy: what
+    happens to the other does not reach it. Its time stays, by which make knows the object."""
+    original, found = os.lstat(wanted), os.lstat(target)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and found.st_ino != original.st_ino:
+        spare = f"{target}.copy"
+        _copy(target, spare, found, keep_times=True)
+        os.replace(spare, target)  # noqa: PTH105
 
 
 def _copy(wanted: str, target: str, original: os.stat_result, keep_times: bool) -> None:
@@ -265,16 +290,18 @@ def hold(top: Path, progress: Progress) -> Iterator[Workspace]:
             f"the kernel cannot be built below {top}: make wants no space or colon in the path",
             hint="name another cache folder with XDG_CACHE_HOME",
         )
-    top.mkdir(parents=True, exist_ok=True)
-    with cache.locked(top / "lock", f"builds in {top}", progress):
+    top.parent.mkdir(parents=True, exist_ok=True)
+    with cache.locked(top.with_name(f"{top.name}.lock"), f"builds in {top}", progress):
+        top.mkdir(exist_ok=True)
         work = Workspace(top, progress)
         work.logs.mkdir(exist_ok=True)
         with cache.locked(work.make_lock, "was killed: its last compilers end", progress):
-            os.utime(top, (time.time(), time.time()))
+            cache.used(top)
         try:
             yield work
         except OSError as error:
             raise _host(top, error) from error
+    cache.tidy(top.parent, "[0-9a-f]*", _KEPT, _HOURS, progress)
 
 
 def _host(top: Path, error: OSError) -> InfraError | InputError:

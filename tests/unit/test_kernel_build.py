@@ -113,7 +113,7 @@ class Bench:
                 cache.discard(entry)
 
     def workspace(self) -> Path:
-        (found,) = (self.cache / "work").iterdir()
+        (found,) = (path for path in (self.cache / "work").iterdir() if path.is_dir())
         return found
 
 
@@ -280,6 +280,66 @@ def test_the_users_folder_is_copied_and_followed(bench: Bench) -> None:
     assert not (work / "scripts/hello.sh").exists()
     bench.build(MIGRATE.replace("-1;", "-9;"), tree=bench.folder_tree(top))
     assert "return -22;" in (work / "mm/migrate.c").read_text()
+
+
+def test_commits_of_a_repository_share_a_workspace(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit compiles what it changed, and no other's tree reaches it; what a build that failed
+    brought in is not taken for compiled by the next commit."""
+    top = toy.copy(bench.folder / "linux")
+    git = ["git", "-C", str(top), "-c", "user.name=A", "-c", "user.email=a@b"]
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "1700000000 +0000")  # as a rebase makes them
+
+    def commit(*changes: tuple[str, str]) -> SourceTree:
+        for path, text in changes:
+            (top / path).write_text(text)
+        subprocess.run([*git, "add", "-A"], check=True)
+        subprocess.run([*git, "commit", "-qm", "x"], check=True)
+        found = subprocess.run([*git, "rev-parse", "HEAD"], check=True, stdout=subprocess.PIPE)
+        where = f"{top}@{found.stdout.decode().strip()}"
+        return source.resolve(toy.KERNEL, where, cache=bench.cache, progress=toy.Notes())
+
+    subprocess.run([*git, "init", "-q"], check=True)
+    first = commit()
+    bench.build(tree=first)
+    migrate = toy.read("mm/migrate.c").replace("-1", "-22")
+    second = commit(("mm/migrate.c", migrate))
+    bench.build(tree=second)
+    assert bench.compiled() == {"mm/migrate.o"}
+    src = bench.workspace() / "src"
+    assert (src / "kernel/fork.c").stat().st_nlink == 1
+    broken = commit(
+        ("mm/migrate.c", migrate.replace("-22", "-33")),
+        ("mm/compaction.c", "int broken(\n"),
+        ("include/linux/mm.h", toy.read("include/linux/mm.h").replace("SHIFT 12", "SHIFT 13")),
+    )
+    with pytest.raises(CompileError):
+        bench.build(tree=broken)
+    last = commit(("mm/compaction.c", toy.read("mm/compaction.c")))
+    bench.build(tree=last)
+    objects = {name: (src / ".obj" / name).read_bytes() for name in EVERYTHING}
+    cache.discard(bench.workspace())
+    bench.forget()
+    bench.build(tree=last)
+    assert {name: (src / ".obj" / name).read_bytes() for name in EVERYTHING} == objects
+
+
+def test_workspaces_that_nobody_uses_make_room(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor builds: those that were not found again for long."""
+    monkeypatch.setattr("harness.build.workspace._KEPT", 1)
+    monkeypatch.setattr("harness.build.artifacts._KEPT", 2)
+    first, second = bench.build(), bench.build(MIGRATE)
+    work = bench.workspace()
+    for path, hours in {first.folder: 200, second.folder: 200, work: 25}.items():
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    assert bench.build().cached
+    last = bench.build(wanted=config("NUMA"))
+    assert bench.workspace() != work and bench.progress.said("it makes room")
+    left = {path for path in last.folder.parent.iterdir() if path.is_dir()}
+    assert left == {first.folder, last.folder}
 
 
 def test_folder_that_changes_under_the_build(bench: Bench) -> None:
