@@ -80,7 +80,7 @@ class Workspace:
             if path in tree.changed:
                 done = self._put(path, tree.changed[path], path in tree.executable)
             else:
-                done = self._restore(tree.source.path, path, linked=False)
+                done = self._restore(tree.source.path, path, linkable)
             changed |= {path} if done else set()
         self.remember(source=source, overlay=sorted(tree.changed))
         return changed
@@ -101,13 +101,8 @@ class Workspace:
                 self._progress.advance(number, len(files), "files of the source")
             if path in tree.changed:
                 continue
-            # All files of a commit have its second, and so have those of a rebase's others.
-            if self._restore(
-                source, path, linked=linkable and new, keep_times=new, by_time=not linkable
-            ):
+            if self._restore(source, path, linkable, new=new):
                 changed.add(path)
-            elif linkable and not new:
-                _sever(os.path.join(source, path), os.path.join(self.src, path))  # noqa: PTH118
         return changed
 
     def _present(self) -> Iterator[str]:
@@ -123,33 +118,28 @@ class Workspace:
                 elif path != self.obj.name:
                     todo.append(path)
 
-    def _restore(
-        self,
-        source: Path,
-        path: str,
-        *,
-        linked: bool,
-        keep_times: bool = False,
-        by_time: bool = False,
-    ) -> bool:
-        """Make a file what it is in the source; whether it was something else. by_time: of the
-        same size and time it is the same."""
+    def _restore(self, source: Path, path: str, linkable: bool, *, new: bool = False) -> bool:
+        """Make a file what it is in the source; whether it was something else. new: nothing has
+        been made of it yet, so that it may be a link, or have the source's time."""
         wanted, target = os.path.join(source, path), os.path.join(self.src, path)  # noqa: PTH118
         try:
             original = os.lstat(wanted)
         except FileNotFoundError:
             return self._put(path, None, False)
-        linked = linked and stat.S_ISREG(original.st_mode)
+        linked = linkable and new and stat.S_ISREG(original.st_mode)
         if linked and _link(wanted, target):
             return True  # the common case: nothing is there yet
-        if _same(wanted, original, target, by_time=by_time):
+        # All files of a commit have its second, and so have those of a rebase's others.
+        if _same(wanted, original, target, by_time=not linkable):
+            if linkable:
+                _sever(original, target)
             return False
         self._clear(path)
         if os.path.islink(wanted):  # noqa: PTH114
             Path(target).symlink_to(os.readlink(wanted))  # noqa: PTH115
             return True
         if not (linked and _link(wanted, target)):
-            _copy(wanted, target, original, keep_times)
+            _copy(wanted, target, original, keep_times=new)
         return True
 
     def _put(self, path: str, content: bytes | None, executable: bool) -> bool:
@@ -252,10 +242,10 @@ def _link(wanted: str, target: str) -> bool:
     return True
 
 
-def _sever(wanted: str, target: str) -> None:
+def _sever(original: os.stat_result, target: str) -> None:
     """Make a hard link into another source, of a file that is the same in this one, a copy: what
     happens to the other does not reach it. Its time stays, by which make knows the object."""
-    original, found = os.lstat(wanted), os.lstat(target)
+    found = os.lstat(target)
     if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and found.st_ino != original.st_ino:
         spare = f"{target}.copy"
         _copy(target, spare, found, keep_times=True)
