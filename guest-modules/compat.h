@@ -149,6 +149,47 @@ static inline void compat_await(struct page *page, struct compat_waiter *waiter)
 #define COMPAT_GFP_UNMOVABLE	(COMPAT_GFP_ATTEMPT &			\
 				 ~(__GFP_HIGHMEM | __GFP_MOVABLE))
 
+/*
+ * Pages that are counted as isolated, less than none too, where /proc/vmstat
+ * has 0. Newer kernels tell of such counters by themselves (v4.7: stat_refresh),
+ * and keep them for nodes (v4.8).
+ */
+#ifndef __GFP_RECLAIM
+#define COMPAT_NR_ISOLATED	1
+static inline long compat_zone_isolated(struct zone *zone)
+{
+	long sum = atomic_long_read(&zone->vm_stat[NR_ISOLATED_ANON]) +
+		   atomic_long_read(&zone->vm_stat[NR_ISOLATED_FILE]);
+#ifdef CONFIG_SMP
+	int cpu;
+
+	for_each_online_cpu(cpu) {
+		struct per_cpu_pageset *own = per_cpu_ptr(zone->pageset, cpu);
+
+		sum += own->vm_stat_diff[NR_ISOLATED_ANON] +
+		       own->vm_stat_diff[NR_ISOLATED_FILE];
+	}
+#endif
+	return sum;
+}
+
+static inline long compat_nr_isolated(void)
+{
+	long sum = 0;
+	int nid, i;
+
+	for_each_online_node(nid) {
+		for (i = 0; i < MAX_NR_ZONES; i++) {
+			struct zone *zone = &NODE_DATA(nid)->node_zones[i];
+
+			if (populated_zone(zone))
+				sum += compat_zone_isolated(zone);
+		}
+	}
+	return sum;
+}
+#endif
+
 /* pfn_to_online_page() came in v4.14, and this flag beside it in v5.8 */
 #ifdef MHP_NONE
 #define compat_online_page	pfn_to_online_page

@@ -36,7 +36,7 @@ from harness.model import (
     Verdict,
     Witness,
 )
-from harness.parse import blocked, pageflags
+from harness.parse import blocked, pageflags, starved
 from harness.parse.ledger import Pin
 from harness.seen import Seen, calls, gather
 from harness.witness import CONTENTS, LEFT_OVER, disagreements, examine, unsupported
@@ -210,13 +210,20 @@ def judge(
 
 
 _Answer = tuple[Outcome, str, str]
+_STARVED = "the host did not run it, or it gets no interrupts"
+_AGAIN = "run it again, with less beside it; where it comes again it is the kernel's"
 
 
 def _crashed(splats: Sequence[Splat]) -> _Answer | None:
-    """Every report counts, a WARN too: a kernel that complains has not passed."""
+    """Every report counts, a WARN too: a kernel that complains has not passed. Where all that it
+    complains of are processors that had nothing to do, nobody knows whose doing that is."""
     splats = [each for each in splats if not each.provoked and each.kind != blocked.KIND]
     if not splats:
         return None
+    idle = [starved.processors(each) for each in splats]
+    if all(idle):
+        said = f"{splats[0].title!r} of processor {idle[0][0]}, which had nothing to do"
+        return Outcome.INFRA, f"the kernel reported {said}: {_STARVED}", _AGAIN
     first = next((splat for splat in splats if splat.fatal), splats[0])
     count = sum(1 + splat.again for splat in splats)
     more = f" (reports in all: {count:,})" if count > 1 else ""

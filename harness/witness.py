@@ -60,6 +60,7 @@ SLACK = 64  # huge pages that two readings may differ by
 # background and one of reclaim's (32 each), and what the counters of processors keep back where
 # nothing folds them (mm/vmstat.c: stat_threshold, 125 at most).
 ISOLATED = 512
+EXACT = 128  # the same without what processors keep back, at two readings
 _NOIO = 0x80000  # PF_MEMALLOC_NOIO, v3.9 to v6.12: memory that a task asks for waits for no I/O
 
 
@@ -368,6 +369,11 @@ def _left_over(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     else:
         more = sum(each for each in grown if each is not None)
         yield claim.says("vmstat nr_isolated", more, abs(more) <= ISOLATED, "it grew by so many")
+    exact = seen.grown("nr_isolated")
+    if exact is None:
+        yield claim.absent("pinner nr_isolated", "it is read before v4.4 alone")
+    else:
+        yield claim.says("pinner nr_isolated", exact, abs(exact) <= EXACT, "it grew by so many")
 
 
 def _contents(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:

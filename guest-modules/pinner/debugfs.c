@@ -369,6 +369,9 @@ static int pinner_counters_show(struct seq_file *m, void *v)
 	for (i = 0; i < ARRAY_SIZE(lines); i++)
 		seq_printf(m, "%s %ld\n", lines[i].name,
 			   atomic_long_read(lines[i].value));
+#ifdef COMPAT_NR_ISOLATED
+	seq_printf(m, "nr_isolated %ld\n", compat_nr_isolated());
+#endif
 	return 0;
 }
 

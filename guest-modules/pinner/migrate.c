@@ -151,7 +151,8 @@ static int pinner_move(struct pinpage_system *psys, struct pinner_object *obj,
 	if (err)
 		return err;
 	/* What we gave to set_pinpage() has to come along with each move */
-	if (pinner_gives_private && !compat_private_is(psys, page, obj))
+	if (pinner_gives_private && !(compat_private_is(psys, page, obj) &&
+				      compat_private_is(psys, newpage, obj)))
 		return -EINVAL;
 
 	if (pinner_lie != PINNER_LIES_NOCOPY)

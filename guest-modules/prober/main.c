@@ -44,6 +44,14 @@ static int prober_do_refuse(const u64 *arg)
 	return 0;
 }
 
+static int prober_do_busy(const u64 *arg)
+{
+	if (arg[0] < 2 || arg[0] > INT_MAX)
+		return -EINVAL;
+	prober_manner.busy = arg[0];
+	return 0;
+}
+
 static int prober_do_sleep(const u64 *arg)
 {
 	prober_manner.sleeps = arg[0];
@@ -168,6 +176,7 @@ static const struct prober_command {
 	{ "pin", 2, prober_do_pin },
 	{ "unpin", 0, prober_do_unpin },
 	{ "refuse", 2, prober_do_refuse },
+	{ "busy", 1, prober_do_busy },
 	{ "sleep", 1, prober_do_sleep },
 	{ "bare", 1, prober_do_bare },
 	{ "keep", 1, prober_do_keep },
@@ -251,6 +260,9 @@ static int prober_facts_show(struct seq_file *m, void *v)
 	seq_printf(m, "result %ld\n", prober_result);
 	prober_owner_facts(m);
 	prober_trial_facts(m);
+#ifdef COMPAT_NR_ISOLATED
+	seq_printf(m, "nr_isolated %ld\n", compat_nr_isolated());
+#endif
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 
 #define PROBER_RANGE	1024	/* pages, the most that pageblocks are made of */
 #define PROBER_RANGES	32	/* to be tried */
+#define PROBER_SOON	64	/* calls: two batches of compaction */
 #define PROBER_BLOCKS	32	/* of memory that the system gets back */
 #define PROBER_BLOCK_ORDER	8
 
@@ -26,6 +27,8 @@
 struct prober_slot {
 	struct page *page;		/* NULL: given up */
 	unsigned long pfn_old;		/* where it was before its last move */
+	unsigned long pfn_refused;	/* where it was last refused to go */
+	long busy;			/* the call that said -EAGAIN, 0: none */
 	unsigned int moves;
 	bool held;			/* by somebody else as well */
 };
@@ -41,6 +44,8 @@ static unsigned long prober_filled;	/* pages taken and never given back */
 
 static atomic_long_t prober_calls;
 static atomic_long_t prober_refused;
+static atomic_long_t prober_busy;
+static atomic_long_t prober_again;	/* asked again soon after that */
 static atomic_long_t prober_moves;
 static atomic_long_t prober_atomic;
 static atomic_long_t prober_isolated;
@@ -113,6 +118,24 @@ static void prober_desert_others(struct page *page)
 	flush_work(&prober_desert_work);
 }
 
+/*
+ * Is an owner's page busy this time? One that was a moment ago is asked again
+ * with the rest of the batch that it was isolated with, if at all.
+ */
+static bool prober_is_busy(struct prober_slot *slot, long nth)
+{
+	if (!prober_manner.busy || !slot)
+		return false;
+	if (slot->busy && nth - slot->busy <= PROBER_SOON)
+		atomic_long_inc(&prober_again);
+	slot->busy = 0;
+	if ((u32)nth % (u32)prober_manner.busy)
+		return false;
+	slot->busy = nth;
+	atomic_long_inc(&prober_busy);
+	return true;
+}
+
 static int prober_migrate(struct pinpage_system *psys, struct page *page,
 			  struct page *newpage)
 {
@@ -135,8 +158,12 @@ static int prober_migrate(struct pinpage_system *psys, struct page *page,
 		usleep_range(50, 100);
 	if (refusal && (u32)(nth - 1) % (u32)prober_manner.every == 0) {
 		atomic_long_inc(&prober_refused);
+		if (slot)
+			slot->pfn_refused = page_to_pfn(newpage);
 		return -refusal;
 	}
+	if (prober_is_busy(slot, nth))
+		return -EAGAIN;
 	if (!slot || slot->page != page) {
 		atomic_long_inc(&prober_refused);
 		return -EINVAL;
@@ -472,6 +499,49 @@ void prober_owner_pages(struct seq_file *m)
 	}
 }
 
+/* How many of our pages somebody else has a reference on, or the lock of */
+static unsigned long prober_handled(void)
+{
+	unsigned long i, found = 0;
+
+	for (i = 0; i < prober_count; i++) {
+		struct prober_slot *slot = &prober_slots[i];
+
+		if (slot->page && !slot->held &&
+		    (page_count(slot->page) > 1 || PageLocked(slot->page)))
+			found++;
+	}
+	return found;
+}
+
+/* The same, but for those who are about to let go */
+static unsigned long prober_stuck(void)
+{
+	unsigned long found = prober_handled();
+	unsigned int i;
+
+	for (i = 0; i < PROBER_LOOKS && found; i++) {
+		msleep(20);
+		found = prober_handled();
+	}
+	return found;
+}
+
+/* Registered pages that were offered to us, and that we did not take */
+static unsigned long prober_declined(void)
+{
+	unsigned long i, found = 0;
+
+	for (i = 0; i < prober_count; i++) {
+		unsigned long pfn = prober_slots[i].pfn_refused;
+
+		if (pfn && general_find_page(&prober_system, pfn_to_page(pfn)) &&
+		    !prober_owns(pfn_to_page(pfn)))
+			found++;
+	}
+	return found;
+}
+
 void prober_owner_facts(struct seq_file *m)
 {
 	unsigned long i, owned = 0, moved = 0, flagged = 0, known = 0;
@@ -508,6 +578,10 @@ void prober_owner_facts(struct seq_file *m)
 	seq_printf(m, "most_moves %u\n", most);
 	seq_printf(m, "calls %ld\n", atomic_long_read(&prober_calls));
 	seq_printf(m, "refused %ld\n", atomic_long_read(&prober_refused));
+	seq_printf(m, "busy %ld\n", atomic_long_read(&prober_busy));
+	seq_printf(m, "busy_again %ld\n", atomic_long_read(&prober_again));
+	seq_printf(m, "stuck %lu\n", prober_stuck());
+	seq_printf(m, "declined_registered %lu\n", prober_declined());
 	seq_printf(m, "moves %ld\n", atomic_long_read(&prober_moves));
 	seq_printf(m, "calls_atomic %ld\n", atomic_long_read(&prober_atomic));
 	seq_printf(m, "isolated_others %ld\n",

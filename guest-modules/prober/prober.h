@@ -18,10 +18,13 @@
 /* As most of the kernel's own */
 #define PROBER_FIXED	(GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY)
 
+#define PROBER_LOOKS	50	/* at 20 ms: how long another thread gets */
+
 /* How the owner behaves */
 struct prober_manner {
 	int refusal;		/* errno of the refused, 0: none is */
 	u64 every;
+	u64 busy;		/* of how many pages one is for a moment, 0: none */
 	bool unmovable;		/* pages are of the kind that does not move */
 	bool bare;		/* page->lru is left alone, as documented */
 	bool sleeps;

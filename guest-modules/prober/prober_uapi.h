@@ -9,6 +9,7 @@
  *   unpin		clear_pinpage() for each; result: how many it refused
  *   refuse <errno> <every>	the callback refuses every <every>th page of
  *			those it is asked for, the first one included
+ *   busy <every>	it says -EAGAIN for one of each <every>, another one
  *   sleep <0|1>	the callback sleeps
  *   bare <0|1>		page->lru is left as it is, which the owner has to
  *   keep <0|1>		the owner does not put the old page, as posted it has to

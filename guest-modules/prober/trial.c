@@ -17,7 +17,6 @@
 
 #define PROBER_PRIVATE	((void *)0x5a5a5a5a5a5a5a5aUL)
 #define PROBER_BATCH	4096		/* pairs between two waits for RCU */
-#define PROBER_LOOKS	50	/* at 20 ms: how long another thread gets */
 
 static bool prober_listed;		/* in create_subsys, before it is done */
 static bool prober_failed_listed;	/* after it has failed */

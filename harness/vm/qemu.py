@@ -19,6 +19,9 @@ SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resou
 _BARE = ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
 # panic=-1 and not oops=panic: an oops that the kernel survives is read from the console.
 _CMDLINE = ("panic=-1", "ignore_loglevel", "printk.time=1")
+# A processor that is emulated beside others may not be run for a while: seconds before it is
+# reported to stall, 21 by default (kernel/rcu/update.c; kernel/rcupdate.c until v3.14).
+_PATIENT = ("rcupdate.rcu_cpu_stall_timeout=60",)
 
 CONSOLE = "con"  # with .in (a FIFO) and .out (nowhere: the log has it) behind it
 MONITOR = "qmp"
@@ -47,12 +50,12 @@ class Boot:
     empty_nodes: int = 0
 
 
-def cmdline(arch: Arch, append: Sequence[str]) -> str:
+def cmdline(arch: Arch, accelerator: str, append: Sequence[str]) -> str:
     """The kernel command line; the user's words come last, and so win."""
     for word in append:
         if not word.isprintable():
             raise InputError(f"no word for a kernel command line: {word!r}", hint="see --append")
-    own = (*arch.cmdline, *arch.machine.cmdline)
+    own = (*arch.cmdline, *arch.machine.cmdline, *(() if accelerator == "kvm" else _PATIENT))
     return " ".join([f"console={arch.console}", *own, *_CMDLINE, *append])
 
 
@@ -84,7 +87,7 @@ def argv(
         *arch.machine.devices,
         *("-kernel", str(boot.kernel)),
         *("-initrd", str(boot.initrd)),
-        *("-append", cmdline(arch, boot.append)),
+        *("-append", cmdline(arch, accel.name, boot.append)),
         "-S",
     )
 

@@ -83,7 +83,7 @@ def _vmstat(success: int, fail: int, scanned: int) -> Json:
 
 def _counters(mode: str, migrated: int, verified: int, refused: int = 0) -> Json:
     counts = {"migrated": migrated, "verified": verified, "corrupt": 0, "lost": 0}
-    counts["refused"] = refused
+    counts |= {"refused": refused, "nr_isolated": 2}
     return {"mode": mode, "pinned": PAGES, **counts}
 
 

@@ -90,6 +90,8 @@ PAGE = {"pfn": 77, "status": 1, "said": "sh: write error: Input/output error"}
 BLOCK = {"block": 3, "pins": 90, "state": "online", "said": "sh: write error: Device or busy"}
 WHOLE = {"half_set": 0, "half_cleared": 0, "lru_late": 0, "refs_left": 0, "reclaim_waited": 0}
 
+SETTLED = {"stuck": 0, "pages_lru": 0, "declined_registered": 0}
+
 SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("1", {"splat": (BUG, ""), "driven": False, "message": "crashed"}),
     ("1", {"splat": ("BUG: failure at mm/compaction.c:549/isolate_migratepages_range()!", "")}),
@@ -100,7 +102,17 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
     ),
     ("4", {"splat": ("BUG: scheduling while atomic", "prober_migrate+0x1"), "driven": False}),
     ("4", {"facts": {"calls": 9, "calls_atomic": 9}}),
-    ("5", {"before": FREE, "after": LESS, "facts": {"refused": 3000}}),
+    ("5", {"before": FREE, "after": LESS, "facts": {"refused": 3000, **SETTLED}}),
+    *(
+        ("5", {"before": FREE, "after": SAME, "facts": {"refused": 3000, **SETTLED, **left}})
+        for left in (
+            {"stuck": 1},
+            {"pages_lru": 1},
+            {"declined_registered": 1},
+            {"nr_isolated": -65},
+            {"nr_isolated": 65},
+        )
+    ),
     ("6", {"before": FREE, "after": LESS, "facts": {"calls": 0}}),
     (
         "7",
@@ -153,11 +165,12 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
         {
             "before": FREE,
             "after": FREE,
-            "facts": {"deserted": 3000},
+            "facts": {"deserted": 3000, **SETTLED},
             "commands": {"desert 1": 0},
         },
     ),
-    ("h", {"facts": {"refused": 1, "moved": 0}}),
+    ("h", {"facts": {"refused": 60, "moved": 3000, "busy": 60, "busy_again": 29}}),
+    ("h", {"facts": {"refused": 1, "moved": 0, "busy": 0, "busy_again": 0}}),
     ("k", {"facts": {"contig_tried": 30, "contig_got": 0, "calls": 0, "result": -16}}),
     ("m", {"facts": {"isolated_others": 31, "isolated_locked": 31}}),
     ("n", {"facts": {"result": 0, "stale_waited": 0}, "commands": {"stale": 0}}),
@@ -175,7 +188,15 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ("2", {"facts": {"result": 0}}),
     ("3", {"facts": {"pages": 4000}}),
     ("4", {"facts": {"calls": 9, "calls_atomic": 0}}),
-    ("5", {"before": FREE, "after": SAME, "facts": {"refused": 3000}}),
+    ("5", {"before": FREE, "after": SAME, "facts": {"refused": 3000, **SETTLED}}),
+    (
+        "5",
+        {
+            "before": FREE,
+            "after": SAME,
+            "facts": {"refused": 3000, **SETTLED, "nr_isolated": -64},
+        },
+    ),
     ("6", {"before": FREE, "after": SAME, "facts": {"calls": 0}}),
     (
         "7",
@@ -216,11 +237,11 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
         {
             "before": FREE,
             "after": {**FREE, "free": 103_000},
-            "facts": {"deserted": 3000},
+            "facts": {"deserted": 3000, **SETTLED},
             "commands": {"desert 1": 0},
         },
     ),
-    ("h", {"facts": {"refused": 60, "moved": 3000}}),
+    ("h", {"facts": {"refused": 60, "moved": 3000, "busy": 60, "busy_again": 58}}),
     ("k", {"facts": {"contig_tried": 30, "contig_got": 25, "calls": 900, "result": 0}}),
     ("m", {"facts": {"isolated_others": 31, "isolated_locked": 0}}),
     ("n", {"facts": {"result": -22, "stale_waited": 0}, "commands": {"stale": 0}}),
@@ -239,8 +260,8 @@ UNTOLD: list[tuple[str, dict[str, Any]]] = [
     ("1", {"facts": {"moves": 3000}, "splat": ("WARNING: at lib/list_debug.c:1", "")}),
     ("2", {"driven": False, "message": "never got ready"}),
     ("4", {"facts": {"calls": 0, "calls_atomic": 0}}),
-    ("5", {"before": FREE, "after": LESS, "facts": {"refused": 3}}),
-    ("5", {"facts": {"refused": 3000}}),
+    ("5", {"before": FREE, "after": LESS, "facts": {"refused": 3, **SETTLED}}),
+    ("5", {"facts": {"refused": 3000, **SETTLED}}),
     ("6", {"before": FREE, "after": LESS, "facts": {"calls": 7}}),
     ("6", {"before": FREE, "after": FREE, "facts": {"calls": 0}}),
     (
@@ -260,7 +281,7 @@ UNTOLD: list[tuple[str, dict[str, Any]]] = [
     ("m", {"facts": {"isolated_others": 0, "isolated_locked": 0}}),
     ("n", {"commands": {"stale": 2}}),
     ("o", {"before": SCANNED[0], "after": SCANNED[0], "facts": {"moved_held": 0, "pages": 9}}),
-    ("g", {"before": FREE, "after": FREE, "facts": {"deserted": 3}}),
+    ("g", {"before": FREE, "after": FREE, "facts": {"deserted": 3, **SETTLED}}),
     ("p", {"facts": {"filled": 9000}}),
     ("p", {"pageblocks": {"pins": 3, "movable": 0}, "facts": {"filled": 9000}}),
     ("p", {"pageblocks": {"pins": 200, "movable": 0}, "facts": {"filled": 0}}),

@@ -81,7 +81,13 @@ def test_machines(name: str, machine: str, cpu: str) -> None:
 
 def test_a_line_break_never_gets_to_the_kernel() -> None:
     with pytest.raises(InputError, match="kernel command line"):
-        qemu.cmdline(arch.get("x86_64"), ["a\nb"])
+        qemu.cmdline(arch.get("x86_64"), "tcg", ["a\nb"])
+
+
+def test_an_emulated_processor_may_be_away_for_longer() -> None:
+    own = arch.get("x86_64")
+    assert "rcupdate.rcu_cpu_stall_timeout=60" in qemu.cmdline(own, "tcg", []).split()
+    assert "stall" not in qemu.cmdline(own, "kvm", [])
 
 
 @pytest.mark.parametrize("name", arch.all_arches())

@@ -244,6 +244,10 @@ TAMPERED: dict[tuple[str, str], tuple[Spoil | None, Spoil | None]] = {
         vmstat("nr_isolated_file", 600),
         vmstat("nr_isolated_file", -600),
     ),
+    ("left over", "pinner nr_isolated"): (
+        counter("nr_isolated", 129),
+        counter("nr_isolated", -129),
+    ),
     ("left over", "task flags"): (without_io, CANNOT),
     ("lost", "pinner ledger"): (row(0, state="lost"), counter("lost", 1)),
     ("lost", "pinner counter lost"): (counter("lost", 1), row(0, state="lost")),
@@ -381,6 +385,7 @@ MISSED: dict[str, Callable[[str], Spoil]] = {
     "drive": lambda _: drop("harness", "drive"),
     "pinner refs": lambda _: drop("pinner", "refs"),
     "vmstat nr_isolated": lambda _: no_vmstat("nr_isolated_file"),
+    "pinner nr_isolated": lambda _: uncounted("nr_isolated"),
     "task flags": lambda _: drop("harness", "compacted"),
     "pageflags": lambda _: drop("pageflags", "flags"),
     "pinner moves": lambda _: no_moves,

@@ -10,6 +10,7 @@ from harness.errors import CannotRun, EvidenceError, GuestCommandError
 from harness.model import JSON
 from harness.parse import vmstat
 from harness.scenario.recorder import Recorder, mount
+from harness.scenario.trigger import compact
 
 PROBER = "/sys/kernel/debug/prober"
 COMPACT = "/proc/sys/vm/compact_memory"
@@ -88,6 +89,16 @@ class Prober:
             self.guest.write(COMPACT, b"1", timeout=300)
             if self._isolated() - before >= _ENOUGH or enough(self._facts()):
                 break
+
+    def migrate(self, calls: int) -> None:
+        """Have pages of ours asked to move, so many times at least.
+
+        Compaction comes to a standstill on old kernels (see harness/scenario/trigger/compact.py);
+        there contiguous allocation goes on where it gave up.
+        """
+        self.compact(enough=lambda facts: facts["calls"] >= calls)
+        if self._facts()["calls"] < calls and compact.tires(self.guest):
+            self.offered("contig")
 
     def _isolated(self) -> int:
         return vmstat.vmstat(self.record.text("/proc/vmstat")).get("compact_isolated", 0)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Stalls of processors that had nothing to do: whoever emulates them did not run them. Pure.
+
+A processor that is idle holds nothing up: RCU asks for no more of it than to be there. One that
+does not even answer that is not run by the host, or gets no interrupts.
+
+Sources: kernel/rcu/tree_stall.h, print_other_cpu_stall() and print_cpu_stall_info();
+lib/nmi_backtrace.c; kernel/sched/core.c, dump_cpu_task(); kernel/rcutree.c of v3.11.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from harness.model import Splat
+from harness.parse.splat_text import clean
+
+_KIND = "rcu-stall"
+# "{ 1 3}" until v3.19; rows of "1-...0: (ticks …" since; expedited ones "{ 1-...D }".
+_OLD = re.compile(r"detected (?:expedited )?stalls? on CPUs/tasks: \{(?P<cpus>[^}]*)\}")
+_ROW = re.compile(r"(?:rcu: )?\s*(?P<cpu>\d{1,4})-[.\w?!]{4,6}:? ")
+_TASKS = re.compile(r"(?:rcu: )?\s*Tasks blocked on level|\bP\d{1,7}\b")
+_SKIPPED = re.compile(r"NMI backtrace for cpu (?P<cpu>\d{1,4}) skipped: idling")
+_SHOWN = re.compile(r"(?:NMI backtrace|Task dump) for (?:cpu|CPU) (?P<cpu>\d{1,4})\b")
+_SWAPPER = re.compile(r"(?:Comm: |task:|^)swapper/(?P<cpu>\d{1,4})\b")
+_IDLE = re.compile(
+    r"\b(?:(?:pv_)?native_(?:safe_)?halt|default_idle(?:_call)?|mwait_idle\w*|acpi_safe_halt|"
+    r"acpi_idle_\w+|cpu_do_idle|arch_cpu_idle|cpuidle_\w+|intel_idle)\+0x"
+)
+_FUNCTION = re.compile(r"\b[A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+")
+
+
+def processors(splat: Splat) -> tuple[int, ...]:
+    """The processors that the report says are stalled, if each of them is seen to be idle in it;
+    () otherwise: where one was at something, or nobody could see what it was at, or where tasks
+    are what is waited for."""
+    if splat.kind != _KIND:
+        return ()
+    lines = [clean(line) for line in splat.report.splitlines()]
+    stalled = set(_stalled(lines))
+    if not stalled or any(_TASKS.search(line) for line in lines[:8]):
+        return ()
+    return tuple(sorted(stalled)) if stalled <= set(_idle(lines)) else ()
+
+
+def _stalled(lines: list[str]) -> Iterator[int]:
+    """Those that the head of the report names."""
+    for line in lines[:8]:
+        if found := _OLD.search(line):
+            for word in found["cpus"].split():
+                yield int(re.split(r"\D", word)[0] or -1)
+        elif found := _ROW.match(line):
+            yield int(found["cpu"])
+
+
+def _idle(lines: list[str]) -> Iterator[int]:
+    """Those of which the report shows that they had nothing to do: the kernel says so, or the
+    first function that it names for one, of its idle task, is where it waits for interrupts."""
+    shown, swapper = -1, False
+    for line in lines:
+        if found := _SKIPPED.match(line):
+            yield int(found["cpu"])
+            shown = -1
+        elif found := _SHOWN.match(line):
+            shown, swapper = int(found["cpu"]), False
+        elif shown >= 0 and (found := _SWAPPER.search(line)):
+            swapper = int(found["cpu"]) == shown
+        elif shown >= 0 and _FUNCTION.search(line):
+            if swapper and _IDLE.search(line):
+                yield shown
+            shown = -1

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Stalls of processors that had nothing to do, in the words of v3.11 and of newer kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from made_evidence import Case
+
+from harness.model import Outcome, Splat, Verdict
+from harness.parse import splat, starved
+from harness.verdict import judge, ledger
+
+IDLE_3_11 = """\
+[   60.00000] INFO: rcu_sched detected stalls on CPUs/tasks: { 1} (detected by 0, t=21002 jiffies)
+[   60.000001] sending NMI to all CPUs:
+[   60.000002] NMI backtrace for cpu 0
+[   60.000003] CPU: 0 PID: 80 Comm: sh Tainted: G           O 3.11.0 #1
+[   60.000004] RIP: 0010:[<ffffffff8100c210>]  [<ffffffff8100c210>] io_serial_in+0x10/0x20
+[   60.000005] NMI backtrace for cpu 1
+[   60.000006] CPU: 1 PID: 0 Comm: swapper/1 Tainted: G           O 3.11.0 #1
+[   60.000007] RIP: 0010:[<ffffffff8100c216>]  [<ffffffff8100c216>] native_safe_halt+0x6/0x10
+[   60.000008] Call Trace:
+[   60.000009]  [<ffffffff8100c4ae>] default_idle+0xe/0x20
+"""
+IDLE = """\
+[   90.000000] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+[   90.000001] rcu: 	1-...0: (1 GPs behind) idle=2684/1/0x4000000000000000
+[   90.000002] rcu: 	(detected by 0, t=21002 jiffies, g=-43, q=11 ncpus=2)
+[   90.000003] Sending NMI from CPU 0 to CPUs 1:
+[   90.000004] NMI backtrace for cpu 1 skipped: idling at default_idle+0xb/0x10
+"""
+TWO = IDLE_3_11.replace("{ 1}", "{ 0 1}")
+BUSY = IDLE_3_11.replace("native_safe_halt", "migrate_pages").replace("swapper/1", "sh")
+INTERRUPTED = IDLE_3_11.replace("native_safe_halt", "rcu_process_callbacks")
+OTHER = IDLE_3_11.replace("swapper/1", "swapper/0")
+UNSEEN = IDLE.replace("NMI backtrace for cpu 1 skipped: idling at default_idle+0xb/0x10", "")
+TASKS = IDLE.replace("1-...0: (1", "Tasks blocked on level-0 rcu_node (CPUs 0-1): P38\n1-...0: (1")
+SELF = "[   60.000000] INFO: rcu_sched self-detected stall on CPU { 1}  (t=15000 jiffies q=20)\n"
+
+
+def judged(reports: Iterable[Splat]) -> Verdict:
+    case = Case()
+    return judge(case.arms, case.events(), ledger(case.events()), tuple(reports))
+
+
+@pytest.mark.parametrize(("text", "cpus"), [(IDLE_3_11, (1,)), (IDLE, (1,))])
+def test_a_processor_that_was_idle_is_told(text: str, cpus: tuple[int, ...]) -> None:
+    (report,) = splat.find(text.splitlines())
+    assert report.kind == "rcu-stall"
+    assert starved.processors(report) == cpus
+    answer = judged([report])
+    assert answer.outcome is Outcome.INFRA
+    assert "processor 1, which had nothing to do" in answer.reason
+
+
+@pytest.mark.parametrize("text", [TWO, BUSY, INTERRUPTED, OTHER, UNSEEN, TASKS, SELF])
+def test_a_processor_that_was_not_seen_to_be_idle_is_a_crash(text: str) -> None:
+    (report,) = splat.find(text.splitlines())
+    assert report.kind == "rcu-stall"
+    assert starved.processors(report) == ()
+    assert judged([report]).outcome is Outcome.CRASH
+
+
+def test_a_report_beside_it_counts() -> None:
+    text = IDLE + "[   99.000000] BUG: Bad page state in process sh  pfn:00123\n"
+    assert judged(splat.find(text.splitlines())).outcome is Outcome.CRASH
