@@ -138,7 +138,8 @@ class FakeGuest:
         moved = sum(page[2] for page in self.pages)
         return (
             f"mode {self.mode}\npinned {len(self.pages)}\nmigrated {moved}\nrefused 0\n"
-            f"verified {self.verified}\ncorrupt 0\nlost 0\nhuge_order 9\nhuge_got {self.huge}\n"
+            f"verified {self.verified}\ncorrupt 0\nlost 0\nnr_isolated 0\n"
+            f"huge_order 9\nhuge_got {self.huge}\n"
         )
 
     def write(self, path: str, data: bytes, *, timeout: float = 30) -> None:
