@@ -128,7 +128,7 @@ def feed(channel: paramiko.Channel, stdin: IO[bytes]) -> None:
 
 def copy(read: Callable[[int], bytes], send: Callable[[bytes], None]) -> threading.Thread:
     def work() -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, EOFError):
             while data := read(PIECE):
                 send(data)
 
