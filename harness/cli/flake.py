@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from harness import arch, flake, pipeline, report, resources, scenario, spec
+from harness import arch, flake, judges, pipeline, report, resources, scenario, spec
 from harness.cli.options import ALL, JSON_OPTION, host_arch, out, progress_shown
 from harness.errors import InputError
 from harness.flake import Cell, tally
@@ -111,7 +111,7 @@ def measure(
             snapshots=not boot_each,
         )
 
-    plan = flake.jobs(wanted, numbers, repeat, spec_of)
+    plan = flake.jobs(wanted, numbers, repeat, spec_of, judges.code())
     if len(plan) > _MOST:
         raise InputError(f"these are {len(plan)} runs, and {_MOST} are the most")
     for job in plan:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from harness import resources
+from harness import judges, resources
 from harness.cli.options import (
     ARCH_OPTION,
     EXIT_HELP,
@@ -94,7 +94,7 @@ def faults(
     top = resources.state() / "faults"
     words = Words({**options, "without": ()}).spec("", seed=seed, keep=top / "runs")
     with progress_shown() as progress:
-        matrix = Matrix(Runs(words, progress), top / "records", store.code(), again)
+        matrix = Matrix(Runs(words, progress), top / "records", judges.code(), again)
         quiet = matrix if side_by_side == 1 else replace(matrix, runner=Runs(words, Silent()))
         rows = []
         for row in quiet.examine(chosen, side_by_side):

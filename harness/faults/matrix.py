@@ -41,17 +41,17 @@ class Row:
         for want of something else, or does not pass without the fault either)."""
         if self.caught:
             return "caught"
-        if self.fault.equivalent:
-            return "equivalent"
         passed = any(each.outcome is Outcome.PASS for each in self.tried)
         every = (*self.tried, *self.base)
         rest = all(each.outcome in (Outcome.PASS, Outcome.SKIP) for each in every)
-        return "missed" if passed and rest and not self.error else "untold"
+        if not passed or not rest or self.error:
+            return "untold"
+        return "equivalent" if self.fault.equivalent else "missed"
 
     @property
     def good(self) -> bool:
         """Caught, or none: what is called equivalent and is caught is called so wrongly."""
-        return (self.state == "caught") is not bool(self.fault.equivalent)
+        return self.state == ("equivalent" if self.fault.equivalent else "caught")
 
 
 class Runner(Protocol):

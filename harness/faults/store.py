@@ -1,32 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What has been tried, so that it is not tried again: a record for each, named by its inputs.
 
-A record holds for the code that judged it. One of a fault that was caught stands for other code
-too: evidence is only ever looked at more closely.
+A record holds for the code that judged it: what other code took for a catch may be none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache as once
 from pathlib import Path
 
 from harness import cache
 from harness.model import CAUGHT, Outcome
 
 _FORMAT = "1"
-_TOP = Path(__file__).resolve().parents[1]
-_JUDGES = ("scenario", "parse", "vm")  # folders of what looks and judges, beside these files
-_FILES = (
-    "busybox.py",
-    "growth.py",
-    "leakage.py",
-    "seen.py",
-    "unreferenced.py",
-    "verdict.py",
-    "witness.py",
-)
 
 
 @dataclass(frozen=True)
@@ -65,7 +52,7 @@ class Store:
             tried = Tried(**{**found, "outcome": Outcome(found["outcome"])})
         except (KeyError, TypeError, ValueError):
             return None  # of another version, or cut off
-        if tried.code != self.code and not tried.caught:
+        if tried.code != self.code:
             return None
         return replace(tried, recorded=True)
 
@@ -78,11 +65,3 @@ class Store:
 
     def _path(self, inputs: Sequence[str]) -> Path:
         return self._folder / f"{cache.key(_FORMAT, *inputs)}.json"
-
-
-@once
-def code() -> str:
-    """A digest of the code that looks at a guest and judges what it sees."""
-    files = [path for name in _JUDGES for path in sorted((_TOP / name).rglob("*.py"))]
-    files += [_TOP / name for name in _FILES]
-    return cache.key(*(part for f in files for part in (f.name, f.read_bytes())))

@@ -26,7 +26,7 @@ from harness.model import Outcome, Progress, RunSpec
 
 _POLL = 0.2
 _PLAN, _RESULTS, _RUNS = "plan.json", "results.jsonl", "runs"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a cell; turn: from 0, of those that are equal."""
+    """One run of a cell; turn: from 0, of those that are equal. inputs: a digest of what else it
+    comes from than the words."""
 
     cell: Cell
     spec: RunSpec
     turn: int
+    inputs: str = ""
 
     @property
     def name(self) -> str:
@@ -55,7 +57,7 @@ class Job:
         cell = self.cell
         words = (cell.scenario, cell.kernel, cell.arch, cell.profile, *cell.series)
         plain = "-".join(words).replace("/", "_")
-        return f"{plain}-s{self.spec.seed}-t{self.turn}"
+        return f"{plain}-{cache.key(*words)[:8]}-s{self.spec.seed}-t{self.turn}"
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,33 @@ def jobs(
     seeds: Sequence[int],
     repeat: int,
     spec_of: Callable[[Cell, int], RunSpec],
+    code: str = "",
 ) -> tuple[Job, ...]:
-    """Seed by seed through all cells, so that one that is cut short has seen something of each."""
+    """Seed by seed through all cells, so that one that is cut short has seen something of each.
+
+    code: a digest of the code that judges. With it go the contents of files and folders that a
+    cell names: results of what is gone are no results. (Of a tree the builds tell.)
+    """
+    inputs = {
+        cell: cache.key(code, *(_contents(Path(word)) for word in (cell.scenario, *cell.series)))
+        for cell in cells
+    }
     return tuple(
-        Job(cell, spec_of(cell, seed), turn)
+        Job(cell, spec_of(cell, seed), turn, inputs[cell])
         for turn in range(repeat)
         for seed in seeds
         for cell in cells
     )
+
+
+def _contents(path: Path) -> bytes:
+    """Of a file, or of the files right in a folder; nothing of what is neither."""
+    if path.is_file():
+        return path.read_bytes()
+    if not path.is_dir():
+        return b""
+    files = sorted(each for each in path.iterdir() if each.is_file())
+    return b"".join(part for each in files for part in (each.name.encode(), each.read_bytes()))
 
 
 def measure(
@@ -175,7 +196,15 @@ def digest(plan: Sequence[Job]) -> str:
 
 
 def _as_json(plan: Sequence[Job]) -> dict[str, Any]:
-    listed = [{"name": job.name, "right": job.cell.right, "spec": asdict(job.spec)} for job in plan]
+    listed = [
+        {
+            "name": job.name,
+            "right": job.cell.right,
+            "spec": asdict(job.spec),
+            "inputs": job.inputs,
+        }
+        for job in plan
+    ]
     made: dict[str, Any] = json.loads(json.dumps({"format": _FORMAT, "jobs": listed}, default=str))
     return made
 

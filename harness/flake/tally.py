@@ -63,6 +63,8 @@ def _row(cell: Cell, own: Sequence[Job], found: Mapping[str, Ran]) -> Row:
     wrong = told - counts[cell.right]
     by_seed: dict[int, Counter[Outcome]] = {}
     for job, each in ran:
+        if each.verdict is Outcome.SKIP is not cell.right:
+            continue  # it says nothing
         by_seed.setdefault(job.spec.seed, Counter())[each.verdict] += 1
     return Row(
         cell=cell,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.faults import catalogue, store
+from harness import judges
+from harness.faults import catalogue
 from harness.faults.matrix import Matrix
 from harness.faults.runs import Runs
 from harness.model import Outcome, RunSpec, Silent
@@ -22,7 +23,7 @@ def test_planted_bugs_are_caught_by_what_they_do(
 ) -> None:
     faults = catalogue.load("6.12", ("copy-partial", "old-page-leaks"))
     runs = Runs(spec_of("fixed", keep=tmp_path / "runs"), Silent())
-    matrix = Matrix(runs, tmp_path / "records", store.code())
+    matrix = Matrix(runs, tmp_path / "records", judges.code())
     copied, leaked = matrix.examine(faults)
     assert {each.outcome for row in (copied, leaked) for each in row.base} == {Outcome.PASS}
     assert copied.caught is not None and leaked.caught is not None

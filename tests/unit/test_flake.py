@@ -125,6 +125,36 @@ def test_what_cannot_run_is_no_observation(tmp_path: Path) -> None:
     assert found[0].rate == tally.rate(0, 2) and tally.outcome(found) is Outcome.PASS
 
 
+def test_a_skip_beside_a_pass_is_not_flaky(tmp_path: Path) -> None:
+    says = lambda job: Outcome.SKIP if job.turn == 1 else Outcome.PASS  # noqa: E731
+    (row,) = done(plan(seeds=1, repeat=3), says, tmp_path)
+    assert row.flaky == () and row.rate == tally.rate(0, 2)
+    assert tally.outcome([row]) is Outcome.PASS
+
+
+def test_a_measurement_is_of_the_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.patch").write_text("one")
+    own = Cell("compaction", "6.12", "x86_64", "fast", ("fixed", "my.patch"), Outcome.PASS)
+    first = flake.digest(plan((own,)))
+    assert flake.digest(plan((own,))) == first
+    Path("my.patch").write_text("two")
+    assert flake.digest(plan((own,))) != first
+    spec_of = plan()[0].spec
+    codes = {flake.digest(flake.jobs((own,), [1], 1, lambda c, s: spec_of, c)) for c in "ab"}
+    assert len(codes) == 2
+
+
+def test_cells_of_like_names_are_apart(tmp_path: Path) -> None:
+    alike = [
+        Cell("compaction", "6.12", "x86_64", "fast", (name,), Outcome.PASS)
+        for name in ("a/b.patch", "a_b.patch")
+    ]
+    says = lambda job: Outcome.CRASH if "/" in job.cell.series[0] else Outcome.PASS  # noqa: E731
+    found = done(plan(alike, seeds=1), says, tmp_path, at_once=2)
+    assert [row.counts for row in found] == [{Outcome.CRASH: 1}, {Outcome.PASS: 1}]
+
+
 def test_an_interrupted_measurement_goes_on(tmp_path: Path) -> None:
     jobs = plan(seeds=6)
     fake = Fake(lambda job: Outcome.PASS, fails_after=3)
