@@ -52,11 +52,24 @@ def load(
     top: words that go on top of that. InputError says which word names nothing.
     """
     wanted = _wanted(words, kernel, source, without, upto, top)
-    if not kernel.compat:
-        return wanted
-    beneath = _part(kernel.compat, kernel, source).patches
-    whole = _series(wanted.name, [*beneath, *wanted.patches], wanted.origin, wanted.git)
+    beneath = _part(kernel.compat, kernel, source).patches if kernel.compat else ()
+    patches = _apart([*beneath, *wanted.patches])
+    whole = _series(wanted.name, patches, wanted.origin, wanted.git)
     return replace(whole, compat=len(beneath))
+
+
+def _apart(patches: Sequence[Patch]) -> list[Patch]:
+    """The patches, those whose name is another's already by one of their own: names tell who
+    brought a line."""
+    found, taken = list[Patch](), set[str]()
+    for patch in patches:
+        name, number = patch.name, 1
+        while name in taken:
+            number += 1
+            name = f"{Path(patch.name).stem}~{number}{Path(patch.name).suffix}"
+        taken.add(name)
+        found.append(replace(patch, name=name))
+    return found
 
 
 def _without(parts: Sequence[Series], names: Sequence[str], kernel: Kernel) -> list[Series]:

@@ -518,3 +518,18 @@ def test_a_line_is_found_as_it_was_before_a_diff(tmp_path: Path, context: int) -
         for number, (_, was) in enumerate(after, 1):
             assert patchfile.earlier(diff, "mm/x.c", number) == was
             assert patchfile.earlier(diff, "mm/y.c", number) == number
+
+
+def test_two_patches_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Names say who brought a line: the blame must not be another's."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    one = write(tmp_path / "a/0001-fix.patch", toy.mail("[PATCH] count twice", COUNT))
+    two = write(tmp_path / "b/0001-fix.patch", toy.mail("[PATCH] errno", MIGRATE))
+    found = load(one, two)
+    assert [(p.name, p.subject) for p in found.patches] == [
+        ("0001-fix.patch", "count twice"),
+        ("0001-fix~2.patch", "errno"),
+    ]
+    tree = series.apply(toy.tree(), found, cache=tmp_path / "cache", progress=toy.Notes())
+    assert set(tree.touched_by.values()) == {("0001-fix.patch",), ("0001-fix~2.patch",)}
