@@ -99,6 +99,7 @@ class Seen:
     owners: dict[int, tuple[Caller, ...]] = field(default_factory=dict)  # pfn → stack
     dumped: dict[int, list[str]] = field(default_factory=dict)  # attempt → pages in its way
     layout: dict[str, tuple[Run, ...]] = field(default_factory=dict)  # pageblocks
+    left_out: dict[str, str] = field(default_factory=dict)  # part of the drive → why
     task_flags: list[int] = field(default_factory=list)  # of who compacted, after each time
     areas: list[tuple[int, int]] = field(default_factory=list)  # contiguous: first frame, frames
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
@@ -513,6 +514,10 @@ def _uncounted(seen: Seen, data: Data) -> None:
     seen.uncounted[data["part"]] = str(data["why"])
 
 
+def _left_out(seen: Seen, data: Data) -> None:
+    seen.left_out[str(data["part"])] = str(data["why"])
+
+
 def _rmmod(seen: Seen, data: Data) -> None:
     seen.unloaded = True
 
@@ -533,6 +538,7 @@ _TAKE = {
     ("harness", "params"): _params,
     ("harness", "drive"): _drive,
     ("harness", "rmmod"): _rmmod,
+    ("harness", "left out"): _left_out,
     ("pinner", "ledger"): _ledger,
     ("pinner", "migrated"): _call,
     ("pinner", "refused"): _call,

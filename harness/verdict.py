@@ -204,8 +204,13 @@ def judge(
         or _failed(seen, results, expected)
         or _passed(results, expected)
     )
+    if outcome is Outcome.PASS:
+        outcome, reason, next_step = _starved(splats) or (outcome, reason, next_step)
     if outcome is Outcome.PASS and expected.census:
         reason += f"; nothing grew in {len(seen[-1].census) - 1} rounds"
+    if outcome is Outcome.PASS and seen[0].left_out:
+        parts = (f"{part} ({why})" for part, why in seen[0].left_out.items())
+        reason += f"; left out: {', '.join(parts)}"
     return Verdict(outcome, reason, next_step or NEXT[outcome], results, witnesses, splats)
 
 
@@ -215,15 +220,12 @@ _AGAIN = "run it again, with less beside it; where it comes again it is the kern
 
 
 def _crashed(splats: Sequence[Splat]) -> _Answer | None:
-    """Every report counts, a WARN too: a kernel that complains has not passed. Where all that it
-    complains of are processors that had nothing to do, nobody knows whose doing that is."""
-    splats = [each for each in splats if not each.provoked and each.kind != blocked.KIND]
+    """Every report counts, a WARN too: a kernel that complains has not passed. Of processors that
+    had nothing to do see _starved."""
+    complaints = (each for each in splats if not each.provoked and each.kind != blocked.KIND)
+    splats = [each for each in complaints if not starved.processors(each.kind, each.report)]
     if not splats:
         return None
-    idle = [starved.processors(each) for each in splats]
-    if all(idle):
-        said = f"{splats[0].title!r} of processor {idle[0][0]}, which had nothing to do"
-        return Outcome.INFRA, f"the kernel reported {said}: {_STARVED}", _AGAIN
     first = next((splat for splat in splats if splat.fatal), splats[0])
     count = sum(1 + splat.again for splat in splats)
     more = f" (reports in all: {count:,})" if count > 1 else ""
@@ -231,6 +233,16 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     blame = f"; blame: {first.culprit.said}" if first.culprit is not None else ""
     next_step = "" if first.first_line else unreferenced.NEXT
     return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}{blame}", next_step
+
+
+def _starved(splats: Sequence[Splat]) -> _Answer | None:
+    """In the place of a PASS where processors stalled that had nothing to do: nobody knows whose
+    doing that is, and whether all was as it should be."""
+    for each in splats:
+        for processor in starved.processors(each.kind, each.report):
+            said = f"{each.title!r} of processor {processor}, which had nothing to do"
+            return Outcome.INFRA, f"the kernel reported {said}: {_STARVED}", _AGAIN
+    return None
 
 
 def _provoked(splats: Sequence[Splat], seen: Sequence[Seen]) -> tuple[Splat, ...]:
@@ -265,6 +277,13 @@ def _incomplete(
         if result.pinned < expected.pinned:
             said = f"the {name} arm pinned {result.pinned} pages, a verdict needs {expected.pinned}"
             return Outcome.INFRA, said, "ask for more with --set pages=, and memory with --memory"
+    for each in seen[1:]:
+        for part, why in {**each.left_out, **seen[0].left_out}.items():
+            if (part in each.left_out) is not (part in seen[0].left_out):
+                one, other = (each, seen[0]) if part in each.left_out else (seen[0], each)
+                said = f"{part} was left out of the {one.plan.name} arm alone ({why})"
+                names = f"{one.plan.name} and {other.plan.name}"
+                return Outcome.INFRA, f"the arms {names} cannot be compared: {said}", ""
     alike = [{k: v for k, v in each.params.items() if k not in _ARM_WORDS} for each in seen]
     for each, params in zip(seen[1:], alike[1:], strict=True):
         differ = sorted(k for k in params.keys() | alike[0] if params.get(k) != alike[0].get(k))
@@ -311,7 +330,7 @@ def _spoilt(seen: Sequence[Seen]) -> _Answer | None:
     """A process's pages have other contents: it is not in doubt how many were had."""
     for each in seen:
         for attempt in each.attempts:
-            if attempt.ok and attempt.checks.get(CONTENTS) is False:
+            if attempt.checks.get(CONTENTS) is False:
                 said = (
                     f"after {attempt.target} in the {each.plan.name} arm a process's pages have "
                     f"other contents than it gave them{_told(attempt.said)}"
@@ -360,16 +379,8 @@ def _inconsistent(witnesses: tuple[Witness, ...]) -> _Answer | None:
 def _failed(
     seen: Sequence[Seen], results: Sequence[ArmResult], expected: Expectation
 ) -> _Answer | None:
-    for each, result in zip(seen, results, strict=True):
-        if result.lost or result.corrupt:
-            said = (
-                f"the {result.name} arm has {result.lost} lost and {result.corrupt} corrupt pages "
-                f"of {result.pinned}"
-            )
-            return Outcome.FAIL, said, "ledger.csv names them; check who copies and who frees"
-        if each.verify_error:
-            said = f"the {result.name} arm's contents did not verify: {each.verify_error}"
-            return Outcome.FAIL, said, ""
+    if damage := _damaged(seen, results):
+        return damage
     for result in results:
         if result.role == "control" and result.migrated:
             said = (
@@ -385,6 +396,21 @@ def _failed(
     if expected.huge and not unmet:
         unmet += [said for each in seen if (said := _in_the_noise(each))]
     return (Outcome.FAIL, "; moreover ".join(unmet), "") if unmet else None
+
+
+def _damaged(seen: Sequence[Seen], results: Sequence[ArmResult]) -> _Answer | None:
+    """Pages that are lost or have other contents."""
+    for each, result in zip(seen, results, strict=True):
+        if result.lost or result.corrupt:
+            said = (
+                f"the {result.name} arm has {result.lost} lost and {result.corrupt} corrupt pages "
+                f"of {result.pinned}"
+            )
+            return Outcome.FAIL, said, "ledger.csv names them; check who copies and who frees"
+        if each.verify_error:
+            said = f"the {result.name} arm's contents did not verify: {each.verify_error}"
+            return Outcome.FAIL, said, ""
+    return None
 
 
 def _in_the_noise(seen: Seen) -> str:
@@ -485,12 +511,14 @@ def _fewer(treated: ArmResult, control: ArmResult, more: float, idle: set[str]) 
     refused = {each.group for each in control.attempts if each.got is not None and not each.ok}
     if idle >= set(_had(treated)):
         return f"the kernel tried to migrate nothing for {', '.join(sorted(idle))}"
-    for group, got in _had(treated).items():
+    mine = _had(treated)
+    for group in dict.fromkeys((*mine, *plain)):
         if group in idle:
             continue
-        other = plain.get(group)
-        if other is None or group in refused:
-            return f"the {control.name} arm did not try for {group}, so nothing can be compared"
+        got, other = mine.get(group), plain.get(group)
+        if got is None or other is None or group in refused:
+            who = treated if got is None else control
+            return f"the {who.name} arm did not try for {group}, so nothing can be compared"
         if got <= other * (1 + more):
             return (
                 f"of {group} the {treated.name} arm had {got} and the {control.name} arm {other}: "
@@ -644,7 +672,7 @@ def from_error(
     """
     outcome = error.outcome or Outcome.INFRA
     reason, next_step = error.message, error.hint
-    consequences = (Outcome.HANG, Outcome.LOST, Outcome.FAIL, Outcome.INFRA, Outcome.CRASH)
+    consequences = frozenset(Outcome) - {Outcome.PATCH, Outcome.BUILD}
     seen: list[Seen] = []
     rows: tuple[LedgerRow, ...] = ()
     with suppress(EvidenceError):
@@ -659,6 +687,9 @@ def from_error(
     elif outcome is Outcome.HANG:
         reason += _in_the_way(splats)
     results = tuple(_result(each, rows) for each in seen)
+    damage = _damaged(seen, results) if outcome is Outcome.SKIP else None
+    if damage is not None:
+        outcome, reason, next_step = damage[0], f"{damage[1]}; after which: {reason}", damage[2]
     if outcome is Outcome.SKIP:
         unmet = [said for each in results if (said := _unmet(each, HELD))]
         if unmet:

@@ -343,8 +343,8 @@ def _left_over(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     else:
         known = [row for row in held if seen.refs.get(row.handle, (-1, 0))[0] == row.pfn_after]
         more = sum(seen.refs[row.handle][1] != 1 for row in known)
-        unread = sum(row.handle not in seen.refs for row in held)
-        if unread:
+        unread = len(held) - len(known)
+        if unread and not more:
             yield claim.absent("pinner refs", f"{unread} pages are not in it", more)
         else:
             yield claim.says("pinner refs", more, not more, "pages have other references than one")
@@ -353,8 +353,8 @@ def _left_over(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
         yield claim.absent("pageflags", "not read")
     else:
         stuck = sum(1 for row in held if flags.get(row.pfn_after, 0) & HANDLED)
-        unread = sum(pfn not in flags for pfn, _ in seen.refs.values())
-        if unread:
+        unread = sum(row.pfn_after not in flags for row in held)
+        if unread and not stuck:
             yield claim.absent("pageflags", f"{unread} frames are not in it", stuck)
         else:
             yield claim.says("pageflags", stuck, not stuck, "pages are locked or isolated")

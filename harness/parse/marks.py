@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from harness.model import Splat
+from harness.parse import starved
 
 _ALIKE = 4  # reports of the same that are kept
 _VARIES = re.compile(r"0x[0-9a-f]+|\d+")  # in a title
@@ -51,7 +52,8 @@ def thinned(splats: Iterable[Splat]) -> list[Splat]:
     for splat in splats:
         what = _VARIES.sub("#", splat.title)
         of = (splat.arm, splat.during, splat.fatal, splat.provoked)
-        own = alike.setdefault((splat.kind, splat.function, what, *of), [])
+        idle = bool(starved.processors(splat.kind, splat.report))
+        own = alike.setdefault((splat.kind, splat.function, what, idle, *of), [])
         if len(own) < _ALIKE:
             own.append(len(kept))
             kept.append(replace(splat, again=0))

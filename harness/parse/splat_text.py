@@ -116,6 +116,7 @@ _BUILD_FOLDER = re.compile(
     r"io_uring|ipc|kernel|lib|mm|net|rust|security|sound|virt)/)"
 )
 
+_BLANKS = re.compile(r"\s{2,}")
 _SCRUBS = (
     (SYMBOL, lambda m: plain_symbol(m[1])),
     (re.compile(r"\b[a-z_>.-]{1,20}=(?:0x)?[0-9a-f]{8,16}\b"), ""),
@@ -128,14 +129,14 @@ _SCRUBS = (
     (re.compile(r"(?<=kworker)/\w+:\w+(?:[-+]\S+)?"), ""),
     (re.compile(r"\(\)$|\(null\)|(?<!\w)\([\s,.=]*\)|\[[\s,-]*\]"), ""),
     (re.compile(r"\s+(?=[,.;:!])|\.+(?=\.)"), ""),
-    (re.compile(r"\s{2,}"), " "),
+    (_BLANKS, " "),
     (_BUILD_FOLDER, ""),
 )
 
 
 def scrub(headline: str) -> str:
     """A headline without addresses, offsets, pids and CPU numbers: equal in every boot."""
-    text = headline
+    text = _BLANKS.sub(" ", headline)  # long runs of which cost the patterns a square of time
     for pattern, replacement in _SCRUBS:
         text = pattern.sub(replacement, text)
     return text.strip().rstrip(".,:;- ")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.model import Splat
 from harness.parse.splat_text import clean
 
 _KIND = "rcu-stall"
@@ -31,22 +30,31 @@ _IDLE = re.compile(
 _FUNCTION = re.compile(r"\b[A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+")
 
 
-def processors(splat: Splat) -> tuple[int, ...]:
-    """The processors that the report says are stalled, if each of them is seen to be idle in it;
-    () otherwise: where one was at something, or nobody could see what it was at, or where tasks
-    are what is waited for."""
-    if splat.kind != _KIND:
+def processors(kind: str, report: str) -> tuple[int, ...]:
+    """The processors that the report says are stalled, if each of them is seen to be idle in it,
+    as often as it is shown; () otherwise: where one was at something, or nobody could see what it
+    was at, or where tasks are what is waited for."""
+    if kind != _KIND:
         return ()
-    lines = [clean(line) for line in splat.report.splitlines()]
+    lines = [clean(line) for line in report.splitlines()]
     stalled = set(_stalled(lines))
-    if not stalled or any(_TASKS.search(line) for line in lines[:8]):
+    if not stalled or any(_TASKS.search(line) for line in _head(lines)):
         return ()
-    return tuple(sorted(stalled)) if stalled <= set(_idle(lines)) else ()
+    seen = list(_seen(lines))
+    busy = {cpu for cpu, idle in seen if not idle}
+    idle = {cpu for cpu, idle in seen if idle} - busy
+    return tuple(sorted(stalled)) if stalled <= idle else ()
+
+
+def _head(lines: list[str]) -> list[str]:
+    """What stands before the first processor is shown: who is waited for."""
+    shown = (at for at, line in enumerate(lines) if _SHOWN.match(line) or _SKIPPED.match(line))
+    return lines[: next(shown, len(lines))]
 
 
 def _stalled(lines: list[str]) -> Iterator[int]:
     """Those that the head of the report names."""
-    for line in lines[:8]:
+    for line in _head(lines):
         if found := _OLD.search(line):
             for word in found["cpus"].split():
                 yield int(re.split(r"\D", word)[0] or -1)
@@ -54,19 +62,19 @@ def _stalled(lines: list[str]) -> Iterator[int]:
             yield int(found["cpu"])
 
 
-def _idle(lines: list[str]) -> Iterator[int]:
-    """Those of which the report shows that they had nothing to do: the kernel says so, or the
-    first function that it names for one, of its idle task, is where it waits for interrupts."""
+def _seen(lines: list[str]) -> Iterator[tuple[int, bool]]:
+    """Each processor as often as the report shows it, and whether it had nothing to do then: the
+    kernel says so, or the first function that it names for one, of its idle task, is where it
+    waits for interrupts."""
     shown, swapper = -1, False
     for line in lines:
         if found := _SKIPPED.match(line):
-            yield int(found["cpu"])
+            yield int(found["cpu"]), True
             shown = -1
         elif found := _SHOWN.match(line):
             shown, swapper = int(found["cpu"]), False
         elif shown >= 0 and (found := _SWAPPER.search(line)):
             swapper = int(found["cpu"]) == shown
         elif shown >= 0 and _FUNCTION.search(line):
-            if swapper and _IDLE.search(line):
-                yield shown
+            yield shown, swapper and _IDLE.search(line) is not None
             shown = -1

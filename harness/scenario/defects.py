@@ -16,6 +16,7 @@ from typing import Any
 from harness import verdict
 from harness.errors import CannotRun, EvidenceError, InputError
 from harness.model import ArmPlan, Event, Finding, Guest, LedgerRow, Outcome, Splat, Verdict
+from harness.parse import starved
 from harness.scenario.base import Default, Emit, Param, Params, Tree
 from harness.scenario.probes.catalogue import CATALOGUE, Probe
 from harness.scenario.probes.facts import Facts, gather
@@ -134,7 +135,8 @@ def _complaint(
         if not each.probed or each.shown is not None:
             continue
         facts = _facts(each.arm, [event for event in events if event.arm == each.arm])
-        crashed = Outcome.CRASH if facts.reports else None
+        told = [r for r in facts.reports if not starved.processors(r.kind, r.text)]
+        crashed = Outcome.CRASH if told else None
         ended = next((o for o in _GUEST if facts.outcome == o), crashed)
         if ended is not None:
             said = f"the probe of defect {each.defect} ended otherwise: {each.evidence}"

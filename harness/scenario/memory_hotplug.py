@@ -263,7 +263,7 @@ class _Drive:
         """
         if _OOM not in vmstat.vmstat(self.own.record.text("/proc/vmstat")):
             why = "this kernel's offline has processes killed where there is no room"
-            self.own.record.event("harness", "absent", actor="offline, nowhere to go", why=why)
+            self.own.record.event("harness", "left out", part="offline, nowhere to go", why=why)
             return
         pins = self.own.inside(block.first, block.count)
         with eaten(self.own.record.guest, block.count * 7 // 8):

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from harness.errors import CannotRun
 from harness.parse.ledger import Pin
 from harness.scenario import races
 from harness.scenario.races import Actor, Round
@@ -89,3 +91,36 @@ def test_plain_pages_are_not_asked_and_bad_rows_are_named() -> None:
     assert "asked to move 4 times" in races.damage(ROWS, COUNTERS, COUNTERS, PLAN, "control")
     bad = (*ROWS, Pin(3, 30, 30, 0, 0, "corrupt"))
     assert "handle 3 is corrupt" in races.damage(bad, COUNTERS, COUNTERS, PLAN, "treated")
+
+
+@pytest.mark.parametrize("corrupt", [0, 1])
+def test_a_standstill_does_not_hide_damage(corrupt: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = races.schedule(1, 1, 1000, 1, ("offline",))[0]
+    state = "corrupt" if corrupt else "stored"
+    record = SimpleNamespace(
+        pins=lambda: (Pin(1, 10, 10, 0, -16, state), Pin(2, 20, 20, 0, 0, "stored")),
+        arm=SimpleNamespace(role="treated"),
+        guest=SimpleNamespace(must=lambda *words, **more: ""),
+        control=lambda *words, **more: None,
+        vmstat=lambda *words, **more: None,
+        event=lambda *words, **more: None,
+        in_use=lambda frames: True,
+    )
+    own = SimpleNamespace(record=record, attempts=None)
+    before = {**COUNTERS, "migrated": 0, "refused": 0, "callbacks": 0, "churn_ops": 0}
+    after = {**before, "corrupt": corrupt, "churn_ops": plan.ops * plan.threads}
+    counters = iter([before, after])
+    race = races._Race(own, plan, {"compact": ["x"], "offline": ["y"]})  # type: ignore[arg-type]
+    monkeypatch.setattr(races._Race, "_counters", lambda _: next(counters))
+    monkeypatch.setattr(races._Race, "_migrated", lambda _: 0)
+    monkeypatch.setattr(races._Race, "_churned", lambda _: None)
+    monkeypatch.setattr(races._Race, "_settled", lambda _: True)
+    monkeypatch.setattr(races.compact, "scanned", lambda guest: 0)
+    monkeypatch.setattr(races.compact, "tires", lambda guest: True)
+    monkeypatch.setattr(races.compact.huge, "meminfo", lambda guest: {"MemTotal": 1 << 20})
+    if not corrupt:
+        with pytest.raises(CannotRun, match="standstill"):
+            race._raced()
+        return
+    done = race._raced()
+    assert done.errno == 5 and "handle 1 is corrupt" in done.said

@@ -444,3 +444,22 @@ def test_an_error_leaves_no_arms_of_probes() -> None:
     plans = DEFECTS.arms(True, {"only": "1,5"})
     found = from_error(BuildError("it does not build"), plans, (), ())
     assert found.outcome is Outcome.BUILD and found.arms == ()
+
+
+def test_a_processor_that_was_idle_is_no_complaint() -> None:
+    """The host did not run it: the probe cannot tell, and nothing is wrong with the kernel."""
+    stalled = (
+        "INFO: rcu_sched detected stalls on CPUs/tasks",
+        "INFO: rcu_sched detected stalls on CPUs/tasks: { 1} (detected by 0, t=60002 jiffies)\n"
+        "NMI backtrace for cpu 1 skipped: idling at default_idle+0xb/0x10\n",
+    )
+    sound = {"before": FREE, "after": SAME, "facts": {"refused": 3000, **SETTLED}}
+    for kind, outcome in (("rcu-stall", Outcome.INFRA), ("BUG", Outcome.CRASH)):
+        events = evidence(PROBES["5"], **sound, splat=stalled)  # type: ignore[arg-type]
+        events[-1].data["kind"] = kind
+        assert DEFECTS.judge((), events, (), ()).outcome is outcome
+
+
+def test_one_owner_is_no_proof() -> None:
+    few = {"refused": 40, "moved": 2500, "busy": 7, "busy_again": 0}
+    assert finding(evidence(PROBES["h"], few)).shown is False

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
-from made_evidence import Case
+from made_evidence import EXPECTED, Case
 
+from harness.errors import GuestHang
 from harness.model import Outcome, Splat, Verdict
-from harness.parse import splat, starved
-from harness.verdict import judge, ledger
+from harness.parse import marks, splat, starved
+from harness.verdict import from_error, judge, ledger
 
 IDLE_3_11 = """\
 [   60.00000] INFO: rcu_sched detected stalls on CPUs/tasks: { 1} (detected by 0, t=21002 jiffies)
@@ -37,30 +38,69 @@ INTERRUPTED = IDLE_3_11.replace("native_safe_halt", "rcu_process_callbacks")
 OTHER = IDLE_3_11.replace("swapper/1", "swapper/0")
 UNSEEN = IDLE.replace("NMI backtrace for cpu 1 skipped: idling at default_idle+0xb/0x10", "")
 TASKS = IDLE.replace("1-...0: (1", "Tasks blocked on level-0 rcu_node (CPUs 0-1): P38\n1-...0: (1")
+SHOWN = """\
+[   90.000004] NMI backtrace for cpu 1
+[   90.000005] CPU: 1 UID: 0 PID: 80 Comm: sh Tainted: G           O 6.12.0 #1
+[   90.000006] RIP: 0010:migrate_pinpage+0x66/0x210
+[   90.000007] Call Trace:
+[   90.000008]  <TASK>
+[   90.000009]  unmap_and_move_pinpage+0x66/0x210
+[   90.000011]  </TASK>
+"""
+THEN_IDLE = IDLE.replace("[   90.000004]", f"{SHOWN}[   90.000024]")
+ROWS = "".join(f"[   90.000001] rcu: \t{cpu}-...!: (1 GPs behind)\n" for cpu in range(2, 10))
+IDLING = "".join(
+    f"NMI backtrace for cpu {cpu} skipped: idling at x+0xb/0x10\n" for cpu in range(2, 9)
+)
+LATE = IDLE.replace("[   90.000002]", f"{ROWS}[   90.000002]") + IDLING
 SELF = "[   60.000000] INFO: rcu_sched self-detected stall on CPU { 1}  (t=15000 jiffies q=20)\n"
 
 
 def judged(reports: Iterable[Splat]) -> Verdict:
     case = Case()
-    return judge(case.arms, case.events(), ledger(case.events()), tuple(reports))
+    return judge(case.arms, case.events(), ledger(case.events()), tuple(reports), EXPECTED)
 
 
 @pytest.mark.parametrize(("text", "cpus"), [(IDLE_3_11, (1,)), (IDLE, (1,))])
 def test_a_processor_that_was_idle_is_told(text: str, cpus: tuple[int, ...]) -> None:
     (report,) = splat.find(text.splitlines())
     assert report.kind == "rcu-stall"
-    assert starved.processors(report) == cpus
+    assert starved.processors(report.kind, report.report) == cpus
     answer = judged([report])
     assert answer.outcome is Outcome.INFRA
     assert "processor 1, which had nothing to do" in answer.reason
 
 
-@pytest.mark.parametrize("text", [TWO, BUSY, INTERRUPTED, OTHER, UNSEEN, TASKS, SELF])
+@pytest.mark.parametrize(
+    "text", [TWO, BUSY, INTERRUPTED, OTHER, UNSEEN, TASKS, SELF, THEN_IDLE, LATE]
+)
 def test_a_processor_that_was_not_seen_to_be_idle_is_a_crash(text: str) -> None:
     (report,) = splat.find(text.splitlines())
     assert report.kind == "rcu-stall"
-    assert starved.processors(report) == ()
+    assert starved.processors(report.kind, report.report) == ()
     assert judged([report]).outcome is Outcome.CRASH
+
+
+def test_reports_that_are_left_out_are_none_of_others() -> None:
+    """Those that are kept stand for those alike, and a task that is waited for is not."""
+    tasks = UNSEEN.replace("1-...0: (1 GPs behind)", "Tasks blocked on level-0 (CPUs 0-1): P38")
+    reports = marks.thinned(splat.find((IDLE * 5 + tasks).splitlines()))
+    assert judged(reports).outcome is Outcome.CRASH
+    reports = marks.thinned(splat.find((IDLE * 6).splitlines()))
+    assert judged(reports).outcome is Outcome.INFRA
+
+
+def test_it_takes_the_place_of_a_pass_alone() -> None:
+    """No processor that waits spoils a page, or keeps another from going on."""
+    case = Case()
+    case.treated.rows()[3][5] = "corrupt"
+    case.treated.get("pinner", "counters", "after")["values"]["corrupt"] = 1
+    (report,) = splat.find(IDLE.splitlines())
+    events = case.events()
+    answer = judge(case.arms, events, ledger(events), (report,), EXPECTED)
+    assert answer.outcome is Outcome.FAIL
+    hang = GuestHang("compact_memory: sh (80) waits in folio_lock")
+    assert from_error(hang, case.arms, events, (report,)).outcome is Outcome.HANG
 
 
 def test_a_report_beside_it_counts() -> None:

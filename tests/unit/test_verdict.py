@@ -706,3 +706,30 @@ def test_an_ended_run_keeps_what_its_arms_had_come_to() -> None:
     control, treated = from_error(GuestHang("silent"), case.arms, case.events(), ()).arms
     assert (control.stayed, control.pinned) == (PAGES, PAGES)
     assert (treated.pinned, treated.migrated, treated.stayed) == (PAGES, 0, 0)
+
+
+# What cannot be done any more
+
+
+def test_a_report_outranks_what_could_not_be_done_after_it() -> None:
+    case = Case()
+    skip = CannotRun("this kernel has no X")
+    splat = Splat("BUG", "kernel BUG at mm/x.c:1", "", 1, 2, "", arm="treated")
+    assert from_error(skip, case.arms, case.events(), (splat,)).outcome is Outcome.CRASH
+    assert from_error(skip, case.arms, case.events(), ()).outcome is Outcome.SKIP
+    case.treated.rows()[3][5] = "lost"
+    spoilt = from_error(skip, case.arms, case.events(), ())
+    assert spoilt.outcome is Outcome.FAIL
+    assert "1 lost" in spoilt.reason and "no X" in spoilt.reason
+
+
+def test_a_part_that_one_arm_left_out() -> None:
+    case = Case()
+    case.treated.add("harness", "left out", part="offline", why="it has no memory")
+    verdict = case.verdict()
+    assert verdict.outcome is Outcome.INFRA
+    assert "offline was left out of the treated arm alone (it has no memory)" in verdict.reason
+    case.control.add("harness", "left out", part="offline", why="it has no memory")
+    verdict = case.verdict()
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.reason.endswith("; left out: offline (it has no memory)")

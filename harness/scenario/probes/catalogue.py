@@ -25,6 +25,7 @@ WINDOW_SECONDS = 60
 BLOCKS = 64  # pageblocks, fewer of which prove nothing
 _BUG_AT = r"^(?:kernel BUG at|BUG: failure at) "  # arm64 had no trap for it until v4.3
 LEAKED_PAIRS = PAIRS * 8 // 4096 // 2  # pages, half of what that many of the smallest objects are
+BUSY = 8  # owners that were, fewer of which prove nothing
 OTHERS = 64  # pages that others may have isolated when it is asked: two batches
 EBUSY, ENOMEM, EINVAL, EEXIST, EDEADLK = 16, 12, 22, 17, 35
 HEADER, SUBSYSTEM = "include/linux/pinpage.h", "mm/pinpage.c"
@@ -470,7 +471,7 @@ def _enomem(facts: Facts) -> Answer:
     if not refused:
         return _open("no callback was called")
     busy, again = facts.number("busy"), facts.number("busy_again")
-    if busy > again * 2:
+    if busy >= BUSY and busy > again * 2:
         return _yes(f"{said}; of {busy} that were busy for a moment {again} were asked again")
     return _yes(said) if moved < refused else _no(said) if moved > MANY else _open(said)
 
