@@ -190,6 +190,20 @@ static inline long compat_nr_isolated(void)
 }
 #endif
 
+/* Free pages that are no contiguous area's: renamed in v4.14, as this file came */
+static inline unsigned long compat_free_unlent(void)
+{
+#if __has_include("linux/xxhash.h")
+	unsigned long all = global_zone_page_state(NR_FREE_PAGES);
+	unsigned long lent = global_zone_page_state(NR_FREE_CMA_PAGES);
+#else
+	unsigned long all = global_page_state(NR_FREE_PAGES);
+	unsigned long lent = global_page_state(NR_FREE_CMA_PAGES);
+#endif
+
+	return all > lent ? all - lent : 0;
+}
+
 /* pfn_to_online_page() came in v4.14, and this flag beside it in v5.8 */
 #ifdef MHP_NONE
 #define compat_online_page	pfn_to_online_page

@@ -17,6 +17,8 @@
 #define PINNER_RESERVE_FILL	128	/* the same, for a short time */
 #define PINNER_BATCH		256	/* pages between two looks up */
 #define PINNER_CUSHION_ORDER	3
+/* Pages that others can have, unmovable ones too, while a range is filled */
+#define PINNER_OTHERS		(16UL << (20 - PAGE_SHIFT))
 
 struct pinner_plan {
 	struct page **pages;		/* NULL where it is stored */
@@ -168,7 +170,8 @@ static int pinner_hold(const struct pinner_plan *plan, unsigned long first,
 	struct page *page;
 	int err = 0;
 
-	while (!err && (page = pinner_get(node, COMPAT_GFP_ATTEMPT, order))) {
+	while (!err && compat_free_unlent() > PINNER_OTHERS &&
+	       (page = pinner_get(node, COMPAT_GFP_ATTEMPT, order))) {
 		unsigned long pfn = page_to_pfn(page);
 
 		if (pfn + (1UL << order) > first && pfn < first + plan->room)
@@ -183,11 +186,32 @@ static int pinner_hold(const struct pinner_plan *plan, unsigned long first,
 	return err;
 }
 
+/*
+ * Give up some of the pages that are held, for others who need them meanwhile.
+ * The range's come before these (v5.8: CMA pages are preferred while they are
+ * more than half of what is free); where they do not, that is done no more than
+ * once for as many pages of the range as there were: it comes to an end.
+ */
+static void pinner_relent(const struct pinner_plan *plan,
+			  struct list_head *elsewhere, unsigned long *came_by)
+{
+	if (compat_free_unlent() >= PINNER_OTHERS || plan->count == *came_by)
+		return;
+	*came_by = plan->count;
+	while (!list_empty(elsewhere) && compat_free_unlent() < PINNER_OTHERS) {
+		struct list_head *last = elsewhere->prev;
+		LIST_HEAD(some);
+
+		list_move(last, &some);
+		pinner_let_go(&some);
+	}
+}
+
 /* Take pages until the range has no more or the reserve is all that is free */
 static int pinner_plan_drain(struct pinner_plan *plan, unsigned long first,
 			     int node, struct list_head *elsewhere)
 {
-	unsigned long others = 0;
+	unsigned long others = 0, came_by = ULONG_MAX;
 	int err = 0;
 
 	while (!err && plan->count < plan->room &&
@@ -203,6 +227,8 @@ static int pinner_plan_drain(struct pinner_plan *plan, unsigned long first,
 			list_add(&page->lru, elsewhere);
 			others++;
 		}
+		if ((plan->count + others) % PINNER_BATCH == 0)
+			pinner_relent(plan, elsewhere, &came_by);
 		err = pinner_pause(plan->count + others);
 	}
 	return err;
