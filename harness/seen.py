@@ -273,7 +273,7 @@ def _ledger(seen: Seen, data: Data) -> None:
 
 
 def _call(seen: Seen, data: Data) -> None:
-    move = Move(data["seq"], data["handle"], data["old"], data["new"], data["errno"])
+    move = Move(*(_number(data[name]) for name in ("seq", "handle", "old", "new", "errno")))
     seen.calls.append(move)
     if data["window"]:
         seen.window.append(move)
@@ -289,7 +289,7 @@ def _counters(seen: Seen, data: Data) -> None:
 
 
 def _huge(seen: Seen, data: Data) -> None:
-    seen.huge[data["when"]] = data["got"]
+    seen.huge[data["when"]] = _number(data["got"])
 
 
 def _verify(seen: Seen, data: Data) -> None:
@@ -298,7 +298,8 @@ def _verify(seen: Seen, data: Data) -> None:
 
 
 def _logged(seen: Seen, data: Data) -> None:
-    seen.logged.append(Logged(data["handle"], data["old"], data["new"], data["errno"]))
+    handle, old, errno = (_number(data[name]) for name in ("handle", "old", "errno"))
+    seen.logged.append(Logged(handle, old, _maybe(data["new"]), errno))
 
 
 def _log_read(seen: Seen, data: Data) -> None:
@@ -458,7 +459,9 @@ def _flags(seen: Seen, data: Data) -> None:
 
 
 def _free(seen: Seen, data: Data) -> None:
-    seen.free[data["when"]] = [(z["node"], z["zone"], tuple(z["free"])) for z in data["zones"]]
+    seen.free[data["when"]] = [
+        (z["node"], z["zone"], tuple(map(_number, z["free"]))) for z in data["zones"]
+    ]
 
 
 def _index(name: str, seen: Seen, data: Data) -> None:

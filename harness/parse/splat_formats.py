@@ -143,9 +143,19 @@ FORMATS = (
     _row(
         "hung-task", r"INFO: task (?P<comm>.{1,64}):\d+ blocked in I/O", "INFO: task {comm} blocked"
     ),
+    _row(  # kernel/smp.c: csd_lock_wait_toolong()
+        "csd-lock",
+        r"(?:smp: )?csd: Detected non-responsive CSD lock",
+        "csd: Detected non-responsive CSD lock",
+    ),
     _row("workqueue-lockup", r"BUG: workqueue lockup", "BUG: workqueue lockup"),
     _row("workqueue-leak", r"BUG: workqueue leaked [\w, ]+", "BUG: workqueue leaked lock"),
     # Context
+    _row(  # kernel/softirq.c: handle_softirqs()
+        "preempt-count",
+        r"huh, entered softirq \d+ (?P<what>\w+) .*with preempt_count",
+        "entered softirq {what}, and left it with another preempt_count",
+    ),
     _row(
         "sched-atomic",
         r"BUG: scheduling (?P<what>while atomic|in a non-blocking section)",

@@ -733,3 +733,21 @@ def test_a_part_that_one_arm_left_out() -> None:
     verdict = case.verdict()
     assert verdict.outcome is Outcome.PASS
     assert verdict.reason.endswith("; left out: offline (it has no memory)")
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "field"),
+    [
+        ("pinner", "huge", "got"),
+        ("pinner", "migrated", "new"),
+        ("pinner", "migrated", "errno"),
+        ("dmesg", "migrated", "handle"),
+        ("buddyinfo", "free", "zones"),
+    ],
+)
+def test_a_value_that_is_no_number_is_no_evidence(source: str, name: str, field: str) -> None:
+    case = Case()
+    data = case.treated.get(source, name)
+    data[field] = "7" if field != "zones" else [{"node": 0, "zone": "DMA32", "free": ["7"]}]
+    with pytest.raises(EvidenceError, match=f"the event {source} {name} of arm treated is malfor"):
+        case.verdict()
