@@ -697,6 +697,17 @@ def test_a_place_that_a_patch_has_taken_away_is_told_as_that() -> None:
     assert "in no such place with it" not in said(())
 
 
+@pytest.fixture
+def without_a_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To apply a series to a tree that is there takes seconds, and says nothing of the words."""
+
+    def none(chosen: object, progress: object) -> None:
+        raise SourceUnavailable("no source", hint="")
+
+    monkeypatch.setattr(pipeline, "fetch", none)
+
+
+@pytest.mark.usefixtures("without_a_tree")
 def test_a_run_is_known_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(folder.parent / "state"))
     ours = resources.state() / "runs"
@@ -787,6 +798,7 @@ def test_a_code_is_told_where_no_tree_is_to_be_had(monkeypatch: pytest.MonkeyPat
     assert code == 0 and '"tree": null' in out
 
 
+@pytest.mark.usefixtures("without_a_tree")
 def test_a_run_that_did_not_pass_says_first_what_it_came_to(folder: Path) -> None:
     assert "PASS: " not in call(str(folder))[1]
     content = json.loads((folder / "run.json").read_text())
