@@ -83,7 +83,8 @@ def measure(
 
     A cell is a scenario on a kernel, an architecture, a profile and a series. Verdicts that differ
     between equal runs (--repeat) are called FLAKY. The same words go on where an interrupted
-    measurement ended. The folders of the odd runs are kept.
+    measurement ended, unless a patch that they name has changed, or pinpage. The folders of the
+    odd runs are kept.
 
     Ends with 0 if every verdict was the right one, 1 if one was not or is flaky, 10 if nothing
     could run.
