@@ -190,10 +190,10 @@ class _Drive:
 
     def _all_offline(self, device: Device) -> bool:
         """Whether all of its blocks went."""
-        # The last first: what page_owner needs for a block lies in one that came before it
-        # (mm/page_ext.c: init_section_page_ext), and goes when the block does.
+        # The last to come online first, which is the lowest: what page_owner needs for a block lies
+        # in one that came before it (mm/page_ext.c: init_section_page_ext), and goes when it does.
         went = []
-        for block in reversed(device.blocks):
+        for block in device.blocks:
             pins = self.own.inside(block.first, block.count)
             must = self.moves if pins else True
             went.append(self._offline(block, f"offline, {device.how}", must, pins))

@@ -72,7 +72,7 @@ def test_its_folder_is_whole(passed: tuple[int, dict[str, Any], Path]) -> None:
 
 SMALL = {
     "contig_range": ("area=32", "every=6", "tries=2", "threads=2"),
-    "memory_hotplug": ("size=128", "every=32", "seconds=2"),
+    "memory_hotplug": ("size=256", "every=32", "seconds=2"),
     "numa": ("seconds=2",),
     "huge_pages": ("pages=2000", "seconds=30"),
     "injection": ("calls=1", "ways=compaction,contig"),
