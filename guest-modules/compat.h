@@ -190,18 +190,26 @@ static inline long compat_nr_isolated(void)
 }
 #endif
 
-/* Free pages that are no contiguous area's: renamed in v4.14, as this file came */
-static inline unsigned long compat_free_unlent(void)
+/* Free pages, above what is kept, that who needs an unmovable one can have */
+static inline unsigned long compat_free_fixed(void)
 {
-#if __has_include("linux/xxhash.h")
-	unsigned long all = global_zone_page_state(NR_FREE_PAGES);
-	unsigned long lent = global_zone_page_state(NR_FREE_CMA_PAGES);
-#else
-	unsigned long all = global_page_state(NR_FREE_PAGES);
-	unsigned long lent = global_page_state(NR_FREE_CMA_PAGES);
-#endif
+	unsigned long sum = 0;
+	int nid, i;
 
-	return all > lent ? all - lent : 0;
+	for_each_online_node(nid) {
+		for (i = 0; i < ZONE_MOVABLE; i++) {
+			struct zone *zone = &NODE_DATA(nid)->node_zones[i];
+			unsigned long free, kept;
+
+			if (!populated_zone(zone))
+				continue;
+			free = zone_page_state(zone, NR_FREE_PAGES);
+			kept = zone_page_state(zone, NR_FREE_CMA_PAGES) +
+			       min_wmark_pages(zone);
+			sum += free > kept ? free - kept : 0;
+		}
+	}
+	return sum;
 }
 
 /* pfn_to_online_page() came in v4.14, and this flag beside it in v5.8 */

@@ -170,7 +170,7 @@ static int pinner_hold(const struct pinner_plan *plan, unsigned long first,
 	struct page *page;
 	int err = 0;
 
-	while (!err && compat_free_unlent() > PINNER_OTHERS &&
+	while (!err && compat_free_fixed() > PINNER_OTHERS &&
 	       (page = pinner_get(node, COMPAT_GFP_ATTEMPT, order))) {
 		unsigned long pfn = page_to_pfn(page);
 
@@ -195,10 +195,10 @@ static int pinner_hold(const struct pinner_plan *plan, unsigned long first,
 static void pinner_relent(const struct pinner_plan *plan,
 			  struct list_head *elsewhere, unsigned long *came_by)
 {
-	if (compat_free_unlent() >= PINNER_OTHERS || plan->count == *came_by)
+	if (compat_free_fixed() >= PINNER_OTHERS || plan->count == *came_by)
 		return;
 	*came_by = plan->count;
-	while (!list_empty(elsewhere) && compat_free_unlent() < PINNER_OTHERS) {
+	while (!list_empty(elsewhere) && compat_free_fixed() < PINNER_OTHERS) {
 		struct list_head *last = elsewhere->prev;
 		LIST_HEAD(some);
 
