@@ -31,7 +31,6 @@ EXPECTED = verdict.Expectation(
 _PAGES_IN_MIB = 256
 _ANON = 1 << BITS["ANON"]
 _PIECES = 8  # in which the area is emptied beforehand
-_RESERVE = 4096  # kB that the kernel keeps for itself
 _LENT = 3  # the area is at most a third of the memory: the pins must find room elsewhere
 
 
@@ -107,9 +106,7 @@ class ContigRange:
 
 def lend(record: Recorder, area: Area, every: int, seed: int) -> None:
     """Lend an area to pinned pages: it is emptied, and one of every so many of its pages pinned."""
-    # Huge pages have the kernel keep more than is left outside of a small area
-    # (mm/khugepaged.c: set_recommended_min_free_kbytes): no more of it would be lent.
-    record.guest.write("/proc/sys/vm/min_free_kbytes", f"{_RESERVE}".encode())
+    contig.keep_little(record.guest)
     record.event("harness", "area", name=area.name, first=area.first, count=area.count)
     had = _emptied(record, area)
     record.event("harness", "emptied", pages=had)

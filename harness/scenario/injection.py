@@ -264,6 +264,7 @@ class _Trials:
 
     def _contig(self) -> _Way:
         area = contig.areas(self.guest)[0]
+        contig.keep_little(self.guest)
         buffers = contig.Buffers(self.own.record, area)
         # Pins lie in both halves, and one half is asked for.
         pages, pins = area.count // 2, 2 * int(self.values["pins"])

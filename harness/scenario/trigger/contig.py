@@ -20,8 +20,19 @@ SUCCESS = "cma_alloc_success"  # of /proc/vmstat, since v5.14
 _DEBUGFS = "/sys/kernel/debug/cma"
 _MODULE = "/modules/cma_alloc.ko"
 _OWN = "/sys/kernel/debug/cma_alloc"
+_RESERVE = 4096  # kB that the kernel keeps for itself
 CONTROL = f"{_OWN}/control"
 _SECONDS = 120.0  # that one allocation may take
+
+
+def keep_little(guest: Guest) -> None:
+    """Have the kernel keep no more for itself than a small machine does.
+
+    Huge pages have it keep more than is left outside of a small area (mm/khugepaged.c:
+    set_recommended_min_free_kbytes): no more of the area would be lent, and whoever wants an
+    unmovable page while it is finds none.
+    """
+    guest.write("/proc/sys/vm/min_free_kbytes", f"{_RESERVE}".encode())
 
 
 def areas(guest: Guest) -> tuple[cma.Area, ...]:
