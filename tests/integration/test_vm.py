@@ -202,7 +202,7 @@ def test_a_task_that_is_never_run_again_is_named(
     monkeypatch.setattr(patrol, "HUNG", 20.0)
     with (
         booting.boot(tmp_path) as guest,
-        pytest.raises(GuestHang, match=r"waits \(\d+\) has waited for 20 s") as caught,
+        pytest.raises(GuestHang, match=r"waits \(\d+\) has waited for \d+ s") as caught,
     ):
         guest.put(tmp_path / "waits", "/tmp/waits")
         guest.run("/tmp/waits", timeout=1000)
