@@ -105,3 +105,14 @@ def test_what_is_kept_free_is_lowered_before_pins_are_laid(nobody: None) -> None
     kept = guest.done.index("write /proc/sys/vm/min_free_kbytes 4096")
     laid = next(at for at, step in enumerate(guest.done) if f"{PINNER}/control fill" in step)
     assert kept < laid
+
+
+def test_where_nobody_moves_the_pins_each_size_is_tried_twice(nobody: None) -> None:
+    """Each is a try at every place of the area, which takes v3.11 minutes."""
+    many = {**SMALL, "tries": 5}
+    for arm, tries in ((CONTROL, 2), (TREATED, 5)):
+        guest = Lender()
+        CONTIG.drive(guest, arm, 7, many, lambda _: None)
+        asked = [step for step in guest.done if f"{contig.CONTROL} " in step]
+        assert next(step for step in asked if " storm " in step).endswith(f"storm 2 {tries} 64 0")
+        assert sum(" alloc 64 6" in step for step in asked) == tries
