@@ -8,7 +8,8 @@ side. Where nobody can move the pins, none that is longer than the gaps between 
 from __future__ import annotations
 
 import errno as numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -34,6 +35,7 @@ _PIECES = 8  # in which the area is emptied beforehand
 # Tries of each size where nobody moves the pins: each is a try at every place of the area, on which
 # v3.11 spends ten seconds and more in an emulated guest.
 _HELD = 2
+_MORE = 5  # eighths of the area that are taken of the last memory that is left
 _LENT = 3  # the area is at most a third of the memory: the pins must find room elsewhere
 
 
@@ -90,8 +92,7 @@ class ContigRange:
     ) -> None:
         values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
         mount(guest)
-        areas = contig.areas(guest)  # before v4.1 from the kernel log, which forgets
-        area, in_all = areas[0], sum(each.count for each in areas)
+        area = contig.areas(guest)[0]  # before v4.1 from the kernel log, which forgets
 
         def lay_out(record: Recorder) -> None:
             lend(record, area, int(values["every"]), seed)
@@ -99,7 +100,7 @@ class ContigRange:
         with pinned(guest, arm, seed, values, emit, lay_out) as own:
             buffers = contig.Buffers(own.record, area)
             with own.drive():
-                _Drive(own, buffers, area, in_all, arm.role == "treated").all(values)
+                _Drive(own, buffers, area, arm.role == "treated").all(values)
             buffers.unload()
 
     def judge(
@@ -154,7 +155,6 @@ class _Drive:
     own: Pinned
     buffers: contig.Buffers
     area: Area
-    in_all: int  # pages of all areas
     moves: bool
 
     def all(self, values: Mapping[str, Default]) -> None:
@@ -167,37 +167,63 @@ class _Drive:
         for pages in sorted(sizes, reverse=True):
             for _ in range(self._tries(pages, tries)):
                 self._kept(pages)
-        pins = self.own.record.ledger("held")
+        self.own.record.ledger("held")
         self.buffers.free_all()
-        self._used_again(max(sizes), sum(self.area.has(pin.pfn_now, 1) for pin in pins))
+        self._used_again(max(sizes))
 
-    def _used_again(self, pages: int, pins: int) -> None:
-        """A process takes all memory but a little more than the area has: one is lent where over
-        half of what is free lies in it (mm/page_alloc.c: __rmqueue), so that of the one and of the
-        other as much is left. Its pages move out of a buffer's way, and are whole."""
-        guest = self.own.record.guest
-        mib = huge.meminfo(guest)["MemFree"] // 1024 - self.area.count * 5 // 4 // _PAGES_IN_MIB
-        with user.holder(guest, mib, way="small") as held:
+    def _used_again(self, pages: int) -> None:
+        """Processes take memory until some of the area is lent to them. Its pages move out of a
+        buffer's way, and are whole."""
+        guest, had = self.own.record.guest, self._free()
+        with ExitStack() as ends:
+            held = [
+                ends.enter_context(user.holder(guest, mib, way="small")) for mib in self._demands()
+            ]
             make = self.own.attempts.make
-            lent = partial(self._lent, pins)
+            lent = partial(self._lent, had)
             make("lend", self.area.name, lent, group="area used again", expected=True)
             self._kept(pages, f"{pages} pages, area in use")
             self.buffers.free_all()
-            whole = partial(user.contents, held)
-            make("contents", "the process", whole, group="contents of the process", expected=True)
+            for number, each in enumerate(held, 1):
+                who = "the process" if len(held) == 1 else f"process {number} of {len(held)}"
+                whole = partial(user.contents, each)
+                make("contents", who, whole, group="contents of the process", expected=True)
 
-    def _lent(self, pins: int) -> Done:
-        """How much of the area is a process's, by its page flags; and how much of all areas, as
-        neither free nor pinned: what is free for a processor alone counts as lent there."""
-        flags = self.own.record.flags(self.area.first, self.area.first + self.area.count - 1)
+    def _demands(self) -> Iterator[int]:
+        """What a process should take next, MiB, until enough of the area is lent.
+
+        The first leaves a little more than the area has: one is lent where over half of what is
+        free lies in it (v5.8: mm/page_alloc.c: __rmqueue()), so that of the one and of the other
+        as much is left. Before, it is lent where no other page can be had: then more is taken.
+        """
+        mib = self.area.count // _PAGES_IN_MIB
+        yield huge.meminfo(self.own.record.guest)["MemFree"] // 1024 - mib * 5 // 4
+        for _ in range(_MORE):
+            if self._anonymous() > self._enough:
+                return
+            yield mib // 8
+
+    @property
+    def _enough(self) -> int:
+        return self.area.count // 8
+
+    def _anonymous(self) -> int:
+        """How many pages of the area are a process's, by their flags."""
         last = self.area.first + self.area.count
-        own = sum(bool(flags[f] & _ANON) for f in flags if self.area.first <= f < last)
-        enough = self.area.count // 8
-        free = vmstat.vmstat(self.own.record.text("/proc/vmstat"))["nr_free_cma"]
-        used = self.in_all - free - pins
-        said = f"{own} pages; {used} of all areas are in use, pins not counted"
-        checks = {"vmstat nr_free_cma": used > enough}
-        return Done(0 if own > enough else numbers.ENOSPC, said, None, None, checks)
+        flags = self.own.record.flags(self.area.first, last - 1)
+        return sum(bool(flags[f] & _ANON) for f in flags if self.area.first <= f < last)
+
+    def _free(self) -> int:
+        """Of all areas. Before v3.18 it drifts with what is isolated, so only a difference over a
+        time without that says something."""
+        return vmstat.vmstat(self.own.record.text("/proc/vmstat"))["nr_free_cma"]
+
+    def _lent(self, had: int) -> Done:
+        """How much of the area is a process's; and how much less of all is free than it had."""
+        own, used = self._anonymous(), had - self._free()
+        said = f"{own} pages; of all areas {used} more are in use"
+        checks = {"vmstat nr_free_cma": used > self._enough}
+        return Done(0 if own > self._enough else numbers.ENOSPC, said, None, None, checks)
 
     def _expected(self, pages: int) -> bool | None:
         """Whether a buffer must be had: with an owner that moves its pages, yes; with none, no

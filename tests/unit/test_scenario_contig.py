@@ -13,6 +13,8 @@ from fake_guest import PINNER, FakeGuest
 from harness import scenario
 from harness.errors import GuestCommandError
 from harness.model import Event
+from harness.parse.pageflags import BITS
+from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import contig, user
 from harness.scenario.trigger.attempt import Done
 
@@ -74,7 +76,8 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process takes part."""
 
     @contextmanager
-    def holder(*_: Any, **__: Any) -> Iterator[None]:
+    def holder(guest: FakeGuest, mib: int, **_: Any) -> Iterator[None]:
+        guest.done.append(f"hold {mib}")
         yield
 
     monkeypatch.setattr(user, "holder", holder)
@@ -116,3 +119,26 @@ def test_where_nobody_moves_the_pins_each_size_is_tried_twice(nobody: None) -> N
         asked = [step for step in guest.done if f"{contig.CONTROL} " in step]
         assert next(step for step in asked if " storm " in step).endswith(f"storm 2 {tries} 64 0")
         assert sum(" alloc 64 6" in step for step in asked) == tries
+
+
+@pytest.mark.parametrize("lent", [0, COUNT // 8, COUNT // 4])
+def test_more_is_taken_until_enough_of_the_area_is_lent(
+    lent: int, nobody: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before v5.8 the area is lent where no other page can be had."""
+
+    def flags(record: Recorder, first: int, last: int, _: str = "") -> dict[int, int]:
+        held = sum(step.startswith("hold ") for step in record.guest.done)  # type: ignore[attr-defined]
+        own = lent if held >= 3 else 0
+        return {first + at: (1 << BITS["ANON"]) * (at < own) for at in range(last - first + 1)}
+
+    monkeypatch.setattr(Recorder, "flags", flags)
+    guest, events = Lender(), list[Event]()
+    CONTIG.drive(guest, CONTROL, 7, SMALL, events.append)
+    first, *more = [int(step.split()[1]) for step in guest.done if step.startswith("hold ")]
+    assert first == 900000 // 1024 - 40
+    assert more == [4] * (2 if lent > COUNT // 8 else 5)
+    data = next(e.data for e in events if e.data.get("trigger") == "lend")
+    assert data["ok"] is (lent > COUNT // 8)
+    whole = [e.data["target"] for e in events if e.data.get("trigger") == "contents"]
+    assert len(whole) == 1 + len(more) and whole[0] == f"process 1 of {len(whole)}"
