@@ -26,6 +26,7 @@ from harness.errors import EvidenceError, PinpageError
 from harness.model import (
     ArmPlan,
     ArmResult,
+    Attempt,
     Event,
     Finding,
     Holders,
@@ -433,17 +434,24 @@ def _unmet(result: ArmResult, refusals: frozenset[int]) -> str:
     wrong = [each for each in result.attempts if each.expected not in (None, each.ok)]
     if not wrong:
         return _strange(result, refusals)
-    named = [
-        f"{each.trigger} of {each.target} "
-        + (f"failed ({errorcode.get(each.errno, each.errno)})" if each.expected else "succeeded")
-        for each in wrong[:_NAMED]
-    ]
-    more = f", and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+    first, *rest = wrong
+    how = "which had to succeed" if first.expected else "which had to fail"
+    said = f": {_short(first.said)}" if first.said.strip() else ""
+    if not rest:
+        return f"in the {result.name} arm {_went(first)}, {how}{said}"
     should = sum(each.expected is not None for each in result.attempts)
-    way = "had to succeed" if wrong[0].expected else "had to fail"
+    named = ", ".join(map(_went, rest[: _NAMED - 1]))
+    more = f", and {len(rest) - _NAMED + 1} more" if len(rest) >= _NAMED else ""
     return (
-        f"{len(wrong)} of {should} attempts in the {result.name} arm went wrong: "
-        f"{', '.join(named)}{more}, which {way}{_told(wrong[0].said)}"
+        f"in the {result.name} arm {_went(first)}, {how}{said}; "
+        f"{len(wrong)} of {should} attempts went wrong, also {named}{more}"
+    )
+
+
+def _went(attempt: Attempt) -> str:
+    errno = errorcode.get(attempt.errno, attempt.errno)
+    return f"{attempt.trigger} of {attempt.target} " + (
+        "succeeded" if attempt.ok else f"failed ({errno})"
     )
 
 
@@ -462,9 +470,14 @@ def _strange(result: ArmResult, refusals: frozenset[int]) -> str:
 
 
 def _told(said: str) -> str:
-    """What the first of them said, as far as a sentence has room."""
+    """What the first of them said."""
+    return f"; the first: {_short(said)}" if said.strip() else ""
+
+
+def _short(said: str) -> str:
+    """As far as a sentence has room."""
     text = " ".join(said.split())
-    return f"; the first: {text[:_ROOM]}{'…' if len(text) > _ROOM else ''}" if text else ""
+    return f"{text[:_ROOM]}…" if len(text) > _ROOM else text
 
 
 def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation) -> str:

@@ -537,8 +537,34 @@ def test_an_attempt_that_went_wrong_is_quoted() -> None:
         attempt(checks={"sysfs state": True}), replace(lost, data={**lost.data, "number": 2})
     )
     assert found.outcome is Outcome.FAIL
-    assert "which had to succeed; the first: 3 pages are left xxx" in found.reason
+    assert "failed (EIO), which had to succeed: 3 pages are left xxx" in found.reason
     assert found.reason.endswith("…") and len(found.reason) < 300
+
+
+@pytest.mark.parametrize(
+    ("wrong", "also"),
+    [
+        (1, ""),
+        (2, "; 2 of 9 attempts went wrong, also offline of block 2 failed (EBUSY)"),
+        (3, "3 failed (EBUSY)"),
+        (9, "offline of block 3 failed (EBUSY), and 6 more"),
+    ],
+)
+def test_what_went_wrong_first_leads_and_the_others_are_named_after_it(
+    wrong: int, also: str
+) -> None:
+    every = [
+        attempt(number=n, target=f"block {n}", checks={"sysfs state": True})
+        if n > wrong
+        else attempt(
+            number=n, target=f"block {n}", ok=False, errno=16, said="it is held", checks={}
+        )
+        for n in range(1, 10)
+    ]
+    found = judged(*every)
+    assert found.outcome is Outcome.FAIL
+    begin = "in the treated arm offline of block 1 failed (EBUSY), which had to succeed: it is held"
+    assert begin in found.reason and found.reason.endswith(also or "it is held")
 
 
 def test_what_is_had_in_part_and_who_counts_it() -> None:
