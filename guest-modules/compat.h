@@ -190,6 +190,17 @@ static inline long compat_nr_isolated(void)
 }
 #endif
 
+/*
+ * Whether free pages are counted right: before v3.18 those that come free while
+ * a block is isolated are not (mm/page_alloc.c: free_one_page()). What is asked
+ * for came in v4.4.
+ */
+#ifdef __GFP_RECLAIM
+#define COMPAT_FREE_COUNTED	true
+#else
+#define COMPAT_FREE_COUNTED	false
+#endif
+
 /* Free pages, above what is kept, that who needs an unmovable one can have */
 static inline unsigned long compat_free_fixed(void)
 {

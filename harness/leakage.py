@@ -29,6 +29,7 @@ CLAIMS = (PAGES, OBJECTS, ISOLATED)
 _INSTRUMENTS = ("stack_depot_save_flags", "net_rx_action")
 _PAGE = 4096
 _SLAB = frozenset({"alloc_slab_page", "allocate_slab", "new_slab"})
+_SHADOW = frozenset({"kasan_populate_vmalloc", "kasan_populate_vmalloc_pte"})
 _TABLE = re.compile(r"__(?:pte_alloc_kernel|p[mu4]d_alloc)\w*")
 _VMAP = re.compile(r"__vmap_pages_range\w*|vmap_\w*range\w*")
 _NAMED = 3  # stacks of one leak
@@ -126,9 +127,11 @@ def _moving(seen: Seen) -> list[Leak]:
 def of_a_move(stack: tuple[Caller, ...]) -> bool:
     """Whether a page is an owner's or a migration's. Pages of slab are counted by their objects,
     and page tables of vmalloc are nobody's: the kernel keeps them (mm/vmalloc.c: vunmap_range()).
+    The same goes for KASAN's shadow of that memory, which stays until many areas are purged
+    together (mm/kasan/shadow.c: kasan_release_vmalloc()).
     """
     names = [caller.function for caller in stack]
-    if any(name in _SLAB for name in names):
+    if any(name in _SLAB or name in _SHADOW for name in names):
         return False
     if any(map(_TABLE.fullmatch, names)) and any(map(_VMAP.fullmatch, names)):
         return False

@@ -17,8 +17,8 @@
 #define PINNER_RESERVE_FILL	128	/* the same, for a short time */
 #define PINNER_BATCH		256	/* pages between two looks up */
 #define PINNER_CUSHION_ORDER	3
-/* Pages that others can have, unmovable ones too, while a range is filled */
-#define PINNER_OTHERS		(16UL << (20 - PAGE_SHIFT))
+#define PINNER_OTHERS_PART	64	/* the same, for others while a range is filled */
+#define PINNER_OTHERS_MOST	(16UL << (20 - PAGE_SHIFT))	/* pages */
 
 struct pinner_plan {
 	struct page **pages;		/* NULL where it is stored */
@@ -50,6 +50,16 @@ static unsigned long pinner_spare_beyond(unsigned int part,
 static unsigned long pinner_spare(unsigned long *total)
 {
 	return pinner_spare_beyond(PINNER_RESERVE_PART, total);
+}
+
+/* Whether others can have pages, unmovable ones too, as many as are theirs */
+static bool pinner_leaves(void)
+{
+	struct sysinfo info;
+
+	si_meminfo(&info);
+	return compat_free_fixed() >= min(info.totalram / PINNER_OTHERS_PART,
+					  PINNER_OTHERS_MOST);
 }
 
 /* Time for others, and for a signal: 0 or -EINTR */
@@ -170,7 +180,7 @@ static int pinner_hold(const struct pinner_plan *plan, unsigned long first,
 	struct page *page;
 	int err = 0;
 
-	while (!err && compat_free_fixed() > PINNER_OTHERS &&
+	while (!err && pinner_leaves() &&
 	       (page = pinner_get(node, COMPAT_GFP_ATTEMPT, order))) {
 		unsigned long pfn = page_to_pfn(page);
 
@@ -187,29 +197,40 @@ static int pinner_hold(const struct pinner_plan *plan, unsigned long first,
 }
 
 /*
- * Give up some of the pages that are held, for others who need them meanwhile.
- * The range's come before these (v5.8: CMA pages are preferred while they are
- * more than half of what is free); where they do not, that is done no more than
- * once for as many pages of the range as there were: it comes to an end.
+ * Give up some of the pages that are held, for others who need them meanwhile:
+ * first unmovable ones, which the range's come before (mm/page_alloc.c:
+ * __rmqueue()), and then what may well be taken again. False where none of the
+ * range came since that was done last: no more do. That ends nothing where what
+ * is free is not counted right.
  */
-static void pinner_relent(const struct pinner_plan *plan,
+static bool pinner_relent(const struct pinner_plan *plan,
+			  struct list_head *cushion,
 			  struct list_head *elsewhere, unsigned long *came_by)
 {
-	if (compat_free_fixed() >= PINNER_OTHERS || plan->count == *came_by)
-		return;
-	*came_by = plan->count;
-	while (!list_empty(elsewhere) && compat_free_fixed() < PINNER_OTHERS) {
-		struct list_head *last = elsewhere->prev;
+	if (pinner_leaves())
+		return true;
+	if (list_empty(cushion)) {
+		if (plan->count == *came_by)
+			return !COMPAT_FREE_COUNTED;
+		*came_by = plan->count;
+	}
+	do {
+		struct list_head *held = list_empty(cushion) ? elsewhere :
+							       cushion;
 		LIST_HEAD(some);
 
-		list_move(last, &some);
+		if (list_empty(held))
+			break;
+		list_move(held->prev, &some);
 		pinner_let_go(&some);
-	}
+	} while (!pinner_leaves());
+	return true;
 }
 
 /* Take pages until the range has no more or the reserve is all that is free */
 static int pinner_plan_drain(struct pinner_plan *plan, unsigned long first,
-			     int node, struct list_head *elsewhere)
+			     int node, struct list_head *cushion,
+			     struct list_head *elsewhere)
 {
 	unsigned long others = 0, came_by = ULONG_MAX;
 	int err = 0;
@@ -227,8 +248,9 @@ static int pinner_plan_drain(struct pinner_plan *plan, unsigned long first,
 			list_add(&page->lru, elsewhere);
 			others++;
 		}
-		if ((plan->count + others) % PINNER_BATCH == 0)
-			pinner_relent(plan, elsewhere, &came_by);
+		if ((plan->count + others) % PINNER_BATCH == 0 &&
+		    !pinner_relent(plan, cushion, elsewhere, &came_by))
+			break;
 		err = pinner_pause(plan->count + others);
 	}
 	return err;
@@ -257,10 +279,12 @@ static int pinner_plan_range(struct pinner_plan *plan, unsigned long first)
 	for (order = COMPAT_MAX_ORDER; !err && order; order--)
 		err = pinner_hold(plan, first, node, order, &elsewhere);
 	if (!err)
-		err = pinner_plan_drain(plan, first, node, &elsewhere);
+		err = pinner_plan_drain(plan, first, node, &cushion,
+					&elsewhere);
 	pinner_let_go(&cushion);
 	if (!err)
-		err = pinner_plan_drain(plan, first, node, &elsewhere);
+		err = pinner_plan_drain(plan, first, node, &cushion,
+					&elsewhere);
 	pinner_let_go(&elsewhere);
 	pinner_plan_sort(plan);
 	return err;

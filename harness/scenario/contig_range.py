@@ -17,13 +17,13 @@ from types import MappingProxyType
 from harness import verdict
 from harness.errors import GuestCommandError, InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
-from harness.parse import vmstat
+from harness.parse import buddyinfo, vmstat
 from harness.parse.cma import Area
 from harness.parse.pageflags import BITS
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
 from harness.scenario.pinned import APPEND, Pinned, beside, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
-from harness.scenario.trigger import contig, huge, user
+from harness.scenario.trigger import contig, user
 from harness.scenario.trigger.attempt import Done
 
 EXPECTED = verdict.Expectation(
@@ -196,8 +196,9 @@ class _Drive:
         free lies in it (v5.8: mm/page_alloc.c: __rmqueue()), so that of the one and of the other
         as much is left. Before, it is lent where no other page can be had: then more is taken.
         """
-        mib = self.area.count // _PAGES_IN_MIB
-        yield huge.meminfo(self.own.record.guest)["MemFree"] // 1024 - mib * 5 // 4
+        zones = buddyinfo.buddyinfo(self.own.record.text("/proc/buddyinfo"))
+        mib, free = self.area.count // _PAGES_IN_MIB, sum(zone.pages for zone in zones)
+        yield free // _PAGES_IN_MIB - mib * 5 // 4
         for _ in range(_MORE):
             if self._anonymous() > self._enough:
                 return
@@ -214,8 +215,8 @@ class _Drive:
         return sum(bool(flags[f] & _ANON) for f in flags if self.area.first <= f < last)
 
     def _free(self) -> int:
-        """Of all areas. Before v3.18 it drifts with what is isolated, so only a difference over a
-        time without that says something."""
+        """Of all areas, as counted. Before v3.18 that drifts with what is isolated, as MemFree
+        does: only a difference over a time without that says something."""
         return vmstat.vmstat(self.own.record.text("/proc/vmstat"))["nr_free_cma"]
 
     def _lent(self, had: int) -> Done:

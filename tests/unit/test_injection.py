@@ -244,6 +244,7 @@ def test_page_tables_of_vmalloc_are_nobodys() -> None:
     vmalloc = ("__vmap_pages_range_noflush", "__vmalloc_node_range_noprof", "vzalloc_noprof")
     own = (*(Caller(name) for name in vmalloc), Caller("pinner_plan_alloc", "pinner"))
     assert not leakage.of_a_move((Caller("__pte_alloc_kernel"), *own))
+    assert not leakage.of_a_move((Caller("kasan_populate_vmalloc"), *own))
     assert leakage.of_a_move(own)
     assert leakage.of_a_move((Caller("__pmd_alloc"), Caller("pinner_map", "pinner")))
 
