@@ -39,7 +39,7 @@ def get(name: str) -> Scenario:
     if own.is_file(name):
         return own.load(Path(name).expanduser().absolute(), names())
     try:
-        return _all()[name]
+        return _all()[_spelled(name)]
     except KeyError:
         raise InputError(
             f"there is no scenario {name!r}", hint=f"scenarios: {', '.join(names())}"
@@ -48,13 +48,18 @@ def get(name: str) -> Scenario:
 
 def is_one(word: str) -> bool:
     """Whether a word says which scenario."""
-    return own.is_file(word) or word in _all()
+    return own.is_file(word) or _spelled(word) in _all()
+
+
+def _spelled(word: str) -> str:
+    """As scenarios are: huge-pages is huge_pages."""
+    return word.replace("-", "_")
 
 
 def named(word: str) -> dict[str, Any]:
     """What a RunSpec says of the scenario that a word means."""
     if not own.is_file(word):
-        return {"scenario": word}
+        return {"scenario": _spelled(word)}
     return {"scenario": get(word).name, "file": Path(word).expanduser().absolute()}
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from harness import scenario
 from harness.scenario import memory_hotplug
 from harness.scenario.memory_hotplug import Device
 from harness.scenario.trigger.attempt import Done
@@ -36,3 +37,11 @@ def test_what_came_last_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     own = SimpleNamespace(inside=lambda first, count: 1)
     assert memory_hotplug._Drive(cast(Any, own), True, 8)._all_offline(device)
     assert went == came[::-1] and len(went) == 2
+
+
+def test_a_dash_is_as_good_in_its_name() -> None:
+    """Faults, profiles and options have dashes in their names."""
+    assert scenario.is_one("memory-hotplug")
+    assert scenario.named("memory-hotplug") == {"scenario": "memory_hotplug"}
+    assert scenario.get("memory-hotplug").name == "memory_hotplug"
+    assert not scenario.is_one("memory--hotplug")

@@ -128,7 +128,8 @@ def _wait(guest: Guest, condition: str, own: Holder | None, log: str = "") -> No
     if done.status != 0:
         why = "has ended" if done.status == _GONE else "does not answer"
         said = own.said() if own else guest.run(f"cat {log}").stdout.decode(errors="replace")
-        raise GuestCommandError(f"the process with user pages {why}: {said.strip()[-200:]}")
+        last = f": {said.strip()[-200:]}" if said.strip() else ""
+        raise GuestCommandError(f"the process with user pages {why}{last}")
 
 
 def move(held: Holder, node: int) -> Done:
