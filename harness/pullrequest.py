@@ -187,16 +187,27 @@ def begin(folder: Path, asked: Mapping[str, Any], progress: Progress) -> None:
 def run(
     choices: Sequence[Choice], sides: Sides, folder: Path, again: int, progress: Progress
 ) -> None:
-    """Run each job on both sides, and where only the head fails both so often again."""
+    """Run each job on both sides, and where only the head fails both so often again: unless the
+    kernel's report names a line that the change has brought, which is no flake of anybody else."""
     for choice in choices:
         job = choice.job
         outcomes = {side: _one(job, side, sides, folder, 0, progress) for side in SIDES}
         failed = outcomes[HEAD] not in (Outcome.PASS, *_CERTAIN)
-        if outcomes[BASE] is Outcome.PASS and failed:
+        if outcomes[BASE] is not Outcome.PASS or not failed:
+            continue
+        if _brought(record_in(_folder(folder, HEAD, job, 0)) or {}):
+            progress.note(f"{job.name}: only the change fails, at a line of its own")
+        else:
             for turn in range(1, again + 1):
                 progress.note(f"{job.name}: the change fails and its base does not: both again")
                 for side in SIDES:
                     _one(job, side, sides, folder, turn, progress)
+
+
+def _brought(run: Mapping[str, Any]) -> bool:
+    """Whether a report of a run names a commit of the change that brought the line."""
+    blames = [each["blame"] for each in run.get("splats", ()) if each["blame"]]
+    return any(each["brought"] and _COMMIT.fullmatch(each["patch"]) for each in blames)
 
 
 def spot(run: Mapping[str, Any], folder: Path) -> tuple[str, int] | None:
@@ -269,11 +280,15 @@ def unfit(run: Mapping[str, Any]) -> str:
     return f"the series that goes on both sides does not fit this change ({run['reason']})"
 
 
+def _folder(folder: Path, side: str, job: Job, turn: int) -> Path:
+    return folder / side / job.name / str(turn)
+
+
 def _one(
     job: Job, side: str, sides: Sides, folder: Path, turn: int, progress: Progress
 ) -> Outcome | None:
     """The verdict of a run, None where it left none; what is there already is not run again."""
-    own = folder / side / job.name / str(turn)
+    own = _folder(folder, side, job, turn)
     known = record_in(own)
     if known is not None:
         return Outcome(known["verdict"])

@@ -291,13 +291,30 @@ def test_a_folder_is_of_one_change(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "base").is_dir()
 
 
+def blame(patch: str, brought: bool) -> list[dict[str, Any]]:
+    return [{"blame": None}, {"blame": {"patch": patch, "brought": brought}}]
+
+
 @pytest.mark.parametrize(
-    ("head", "times"),
-    [(Outcome.CRASH, 3), (Outcome.BUILD, 1), (Outcome.PATCH, 1), (Outcome.PASS, 1)],
+    ("head", "splats", "times"),
+    [
+        (Outcome.CRASH, [], 3),
+        (Outcome.CRASH, blame("09d10636c54c", True), 1),
+        (Outcome.CRASH, blame("09d10636c54c", False), 3),
+        (Outcome.CRASH, blame("0003-mm-migrate.patch", True), 3),
+        (Outcome.BUILD, [], 1),
+        (Outcome.PATCH, [], 1),
+        (Outcome.PASS, [], 1),
+    ],
 )
 def test_what_comes_out_the_same_is_not_done_again(
-    head: Outcome, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    head: Outcome,
+    splats: list[dict[str, Any]],
+    times: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Nor is what the kernel says of a line that the change has brought."""
     done: list[str] = []
 
     def one(job: object, side: str, *_: object) -> Outcome:
@@ -305,6 +322,7 @@ def test_what_comes_out_the_same_is_not_done_again(
         return Outcome.PASS if side == BASE else head
 
     monkeypatch.setattr(pullrequest, "_one", one)
+    monkeypatch.setattr(pullrequest, "record_in", lambda _: {"splats": splats})
     choice = touched.Choice(touched.Job("compaction", "6.12", "x86_64", "fast"), ("why",))
     sides = pullrequest.Sides({}, {})
     pullrequest.run([choice], sides, tmp_path, 2, Notes())
