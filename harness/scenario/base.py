@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from harness import verdict
 from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 
@@ -114,6 +115,33 @@ class Scenario(Protocol):
     ) -> Verdict:
         """The answer, from the evidence alone."""
         ...
+
+
+class Usual:
+    """What most scenarios have alike."""
+
+    PARAMS: Mapping[str, Param]
+    APART = False
+    expected = verdict.COMPACTION
+
+    def check(self, params: Params, memory_mib: int) -> None:
+        return
+
+    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
+        return ()
+
+    def values(self, params: Params) -> dict[str, Default]:
+        """All parameters: those given, over the defaults."""
+        return {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+
+    def judge(
+        self,
+        arms: Sequence[ArmPlan],
+        events: Sequence[Event],
+        rows: Sequence[LedgerRow],
+        splats: Sequence[Splat],
+    ) -> Verdict:
+        return verdict.judge(arms, events, rows, splats, self.expected)
 
 
 def convert(scenario: Scenario, settings: Sequence[str]) -> dict[str, Default]:

@@ -7,13 +7,12 @@ knows move together, and free blocks of the size of a huge page come of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
-from harness import verdict
 from harness.errors import InputError
-from harness.model import ArmPlan, Event, Guest
-from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
+from harness.model import ArmPlan, Guest
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
 from harness.scenario.pinned import APPEND, beside, pinned
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import compact
@@ -23,12 +22,11 @@ _PAGES_IN_MIB = 8  # a shift
 _FILLED = 0.75  # of the memory may be laid out: the kernel and the pinner keep an eighth or so
 
 
-class Compaction:
+class Compaction(Usual):
     name = "compaction"
     summary = "pinned pages strewn over memory, then all of it compacted"
     FEATURES = ("compaction",)
     MODULES = ("pinner",)
-    APART = False
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             "pages": Param(4000, "pinned pages in each arm", least=PINNED, most=100_000),
@@ -57,13 +55,10 @@ class Compaction:
         control = ArmPlan("control", "control", "plain", append=APPEND)
         return beside(control, series_has_pinpage)
 
-    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
-        return ()
-
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
-        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        values = self.values(params)
         pages, every, rounds = (int(values[name]) for name in ("pages", "every", "rounds"))
         compact.probe(guest)
 
@@ -77,8 +72,6 @@ class Compaction:
                     own.record.event("harness", "compacted", flags=compact.everything(guest))
                 for node in nodes:
                     compact.node(guest, node)
-
-    judge = staticmethod(verdict.judge)
 
 
 SCENARIO = Compaction()

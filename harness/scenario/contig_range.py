@@ -8,7 +8,7 @@ side. Where nobody can move the pins, none that is longer than the gaps between 
 from __future__ import annotations
 
 import errno as numbers
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +16,11 @@ from types import MappingProxyType
 
 from harness import verdict
 from harness.errors import GuestCommandError, InputError
-from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
+from harness.model import ArmPlan, Guest
 from harness.parse import buddyinfo, vmstat
 from harness.parse.cma import Area
 from harness.parse.pageflags import BITS
-from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
 from harness.scenario.pinned import APPEND, Pinned, beside, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import contig, user
@@ -39,12 +39,12 @@ _MORE = 5  # eighths of the area that are taken of the last memory that is left
 _LENT = 3  # the area is at most a third of the memory: the pins must find room elsewhere
 
 
-class ContigRange:
+class ContigRange(Usual):
     name = "contig_range"
     summary = "an area of contiguous memory lent to pinned pages, then allocated from"
     FEATURES = ("compaction", "cma", "owner")
     MODULES = ("pinner", "cma_alloc", "userpages")
-    APART = False
+    expected = EXPECTED
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             "area": Param(128, "MiB of the area (cma= at boot)", least=16, most=65536),
@@ -84,13 +84,10 @@ class ContigRange:
         control = ArmPlan("control", "control", "plain", append=words, huge=False)
         return beside(control, series_has_pinpage)
 
-    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
-        return ()
-
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
-        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        values = self.values(params)
         mount(guest)
         area = contig.areas(guest)[0]  # before v4.1 from the kernel log, which forgets
 
@@ -102,15 +99,6 @@ class ContigRange:
             with own.drive():
                 _Drive(own, buffers, area, arm.role == "treated").all(values)
             buffers.unload()
-
-    def judge(
-        self,
-        arms: Sequence[ArmPlan],
-        events: Sequence[Event],
-        rows: Sequence[LedgerRow],
-        splats: Sequence[Splat],
-    ) -> Verdict:
-        return verdict.judge(arms, events, rows, splats, EXPECTED)
 
 
 def lend(record: Recorder, area: Area, every: int, seed: int) -> None:

@@ -7,7 +7,7 @@ and khugepaged, which makes one of 512 small pages. With pins that move, each wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from harness import verdict
 from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 from harness.scenario import compaction
-from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.base import Default, Emit, Param, Params, Usual
 from harness.scenario.pinned import Pinned, pinned
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import compact, huge
@@ -33,12 +33,11 @@ _POOL = 0.8  # of all memory, for the pool: a guest that gives more may let nobo
 _ALL = 0.7  # of what is available: the rest is for small pages, and for the guest itself
 
 
-class HugePages:
+class HugePages(Usual):
     name = "huge_pages"
     summary = "huge pages by hugetlb, faults and khugepaged from memory full of pinned pages"
     FEATURES = ("compaction", "huge")
     MODULES = ("pinner", "userpages")
-    APART = False
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             **{name: compaction.SCENARIO.PARAMS[name] for name in ("pages", "every", "lie")},
@@ -61,13 +60,10 @@ class HugePages:
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         return compaction.SCENARIO.arms(series_has_pinpage, params)
 
-    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
-        return ()
-
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
-        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        values = self.values(params)
         huge.probe(guest)
         values[_COMPACTS] = int(compact.for_all(guest))
 

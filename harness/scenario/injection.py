@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno as numbers
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,10 +21,10 @@ from types import MappingProxyType
 
 from harness import verdict
 from harness.errors import CannotRun
-from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
+from harness.model import ArmPlan, Guest, PluggedMemory
 from harness.parse import census as parsed
 from harness.parse import injected, vmstat
-from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
 from harness.scenario.pinned import APPEND, Pinned, beside, load, once_more, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.survival import ALWAYS, MORE, Leftovers, Site, asked, calls
@@ -44,12 +44,12 @@ _UNLOADS = 60  # seconds for a module to go
 _TURNS = 600  # tenths of a second that its first callback is waited for
 
 
-class Injection:
+class Injection(Usual):
     name = "injection"
     summary = "allocations, owners, room and time that fail a migration, and what is left of it"
     FEATURES = ("compaction", "cma", "hotplug", "injection", "owner")
     MODULES = ("pinner", "cma_alloc", "failing", "userpages")
-    APART = False
+    expected = EXPECTED
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             "pages": Param(1000, "pinned pages in each arm", least=500, most=20_000),
@@ -66,9 +66,6 @@ class Injection:
         }
     )
 
-    def check(self, params: Params, memory_mib: int) -> None:
-        return
-
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
         append, room = (*APPEND, f"cma={_AREA}M"), ((_ROOM, 0),)
         control = ArmPlan(
@@ -76,13 +73,10 @@ class Injection:
         )
         return beside(control, series_has_pinpage)
 
-    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
-        return ()
-
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
-        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        values = self.values(params)
         compact.probe(guest)
 
         def lay_out(record: Recorder) -> None:
@@ -96,15 +90,6 @@ class Injection:
             strewn = Site(own, seed, None, int(values["pins"]), _EVERY)
             strewn.free()
             _Trials(own, values, seed, strewn, Leftovers(own.record)).all()
-
-    def judge(
-        self,
-        arms: Sequence[ArmPlan],
-        events: Sequence[Event],
-        rows: Sequence[LedgerRow],
-        splats: Sequence[Splat],
-    ) -> Verdict:
-        return verdict.judge(arms, events, rows, splats, EXPECTED)
 
 
 def _times(errno: int, times: int) -> frozenset[int]:

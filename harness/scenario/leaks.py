@@ -9,17 +9,17 @@ sizes, and idle ones come between them, in which the owner alone is missing.
 from __future__ import annotations
 
 import errno as numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from harness import growth, verdict
 from harness.errors import InputError
-from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
+from harness.model import ArmPlan, Guest
 from harness.parse import census as parsed
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
-from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
 from harness.scenario.census import Census
 from harness.scenario.pinned import APPEND, Pinned, beside, load, pinned
 from harness.scenario.recorder import PINNER, Recorder
@@ -34,12 +34,12 @@ _ALWAYS = 2**32 - 1
 _MIB = 8  # a shift: pages in one
 
 
-class Leaks:
+class Leaks(Usual):
     name = "leaks"
     summary = "an owner that comes, pins, moves and goes, again and again: what does it leave?"
     FEATURES = ("compaction", "owner")
     MODULES = ("pinner",)
-    APART = False
+    expected = EXPECTED
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             "pages": Param(
@@ -73,13 +73,10 @@ class Leaks:
         control = ArmPlan("control", "control", "plain", append=APPEND, huge=False)
         return beside(control, series_has_pinpage)
 
-    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
-        return ()
-
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
-        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        values = self.values(params)
         pages = int(values["pages"])
         compact.probe(guest)
 
@@ -102,15 +99,6 @@ class Leaks:
         while rounds.idles < growth.IDLE:
             rounds.idle()
             rounds.count(0)
-
-    def judge(
-        self,
-        arms: Sequence[ArmPlan],
-        events: Sequence[Event],
-        rows: Sequence[LedgerRow],
-        splats: Sequence[Splat],
-    ) -> Verdict:
-        return verdict.judge(arms, events, rows, splats, EXPECTED)
 
 
 @dataclass

@@ -9,15 +9,15 @@ plugged once more. Nobody can move plain pins: their blocks stay, and so do the 
 from __future__ import annotations
 
 import errno as numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from harness import verdict
 from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
-from harness.model import ArmPlan, Event, Guest, LedgerRow, PluggedMemory, Splat, Verdict
+from harness.model import ArmPlan, Guest, PluggedMemory
 from harness.parse import vmstat
-from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
 from harness.scenario.pinned import APPEND, Pinned, beside, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import offline
@@ -39,12 +39,12 @@ _OOM = "oom_kill"  # of /proc/vmstat
 _AGAIN = 128  # MiB of the device that is plugged in the end
 
 
-class MemoryHotplug:
+class MemoryHotplug(Usual):
     name = "memory_hotplug"
     summary = "memory plugged in, filled with pinned pages, taken offline and unplugged"
     FEATURES = ("compaction", "hotplug", "owner")
     MODULES = ("pinner",)
-    APART = False
+    expected = EXPECTED
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             "size": Param(256, "MiB of each of the two devices", least=128, most=65536),
@@ -80,13 +80,10 @@ class MemoryHotplug:
         )
         return beside(control, series_has_pinpage)
 
-    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
-        return ()
-
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
-        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        values = self.values(params)
         mount(guest)
         offline.probe(guest)
         guest.run(f"[ ! -w {AUTO} ] || echo offline > {AUTO}")
@@ -108,15 +105,6 @@ class MemoryHotplug:
             run = _Drive(own, arm.role == "treated", int(values["seconds"]))
             run.all(devices)
         run.once_more(devices)
-
-    def judge(
-        self,
-        arms: Sequence[ArmPlan],
-        events: Sequence[Event],
-        rows: Sequence[LedgerRow],
-        splats: Sequence[Splat],
-    ) -> Verdict:
-        return verdict.judge(arms, events, rows, splats, EXPECTED)
 
 
 @dataclass

@@ -8,14 +8,14 @@ lie on it. The process is moved off and back; where nobody can move the pins, th
 from __future__ import annotations
 
 import errno as numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 
 from harness import verdict
 from harness.errors import CannotRun, GuestCommandError, InputError
-from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
-from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
+from harness.model import ArmPlan, Guest
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
 from harness.scenario.memory_hotplug import AUTO, Device
 from harness.scenario.pinned import APPEND, Pinned, beside, check_room, pinned
 from harness.scenario.recorder import Recorder, mount
@@ -31,12 +31,12 @@ _REFUSALS = ("EINVAL", "EPERM")  # of a kernel that cannot; EPERM: v3.11
 _GAP = 2  # of so many blocks the last is left to the process
 
 
-class Numa:
+class Numa(Usual):
     name = "numa"
     summary = "a node compacted, left by a process's pages, and taken away under pinned ones"
     FEATURES = ("compaction", "hotplug", "owner")
     MODULES = ("pinner", "userpages")
-    APART = False
+    expected = EXPECTED
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             "size": Param(256, "MiB of the node that goes away", least=256, most=65536),
@@ -70,13 +70,10 @@ class Numa:
         )
         return beside(control, series_has_pinpage)
 
-    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
-        return ()
-
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
-        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        values = self.values(params)
         mount(guest)
         compact.probe(guest)
         offline.probe(guest)
@@ -111,15 +108,6 @@ class Numa:
             own.drive(),
         ):
             _Drive(own, held, device, arm.role == "treated", int(values["seconds"])).all()
-
-    def judge(
-        self,
-        arms: Sequence[ArmPlan],
-        events: Sequence[Event],
-        rows: Sequence[LedgerRow],
-        splats: Sequence[Splat],
-    ) -> Verdict:
-        return verdict.judge(arms, events, rows, splats, EXPECTED)
 
 
 class _Drive:

@@ -14,17 +14,17 @@ import random
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from harness import verdict
 from harness.errors import CannotRun, InputError
-from harness.model import JSON, ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
+from harness.model import JSON, ArmPlan, Guest
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
-from harness.scenario.base import LIE, Default, Emit, Param, Params, Tree
+from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
 from harness.scenario.pinned import APPEND, Pinned, beside, once_more, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact, contig, offline
@@ -98,12 +98,12 @@ def schedule(
     return tuple(found)
 
 
-class Races:
+class Races(Usual):
     name = "races"
     summary = "pins, loads, compactions, offlines and contiguous buffers, all at once, by a seed"
     FEATURES = ("compaction", "cma", "hotplug", "owner")
     MODULES = ("pinner", "cma_alloc")
-    APART = False
+    expected = EXPECTED
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             "pages": Param(1500, "pinned pages at the begin of a round", least=500, most=50_000),
@@ -132,13 +132,10 @@ class Races:
         )
         return beside(control, series_has_pinpage)
 
-    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
-        return ()
-
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
-        values = {name: param.default for name, param in self.PARAMS.items()} | dict(params)
+        values = self.values(params)
         compact.probe(guest)
 
         def lay_out(record: Recorder) -> None:
@@ -161,15 +158,6 @@ class Races:
                 race = _Race(own, each, commands)
                 race.run(number)
             _unload(own, rounds[0], commands)
-
-    def judge(
-        self,
-        arms: Sequence[ArmPlan],
-        events: Sequence[Event],
-        rows: Sequence[LedgerRow],
-        splats: Sequence[Splat],
-    ) -> Verdict:
-        return verdict.judge(arms, events, rows, splats, EXPECTED)
 
 
 @contextmanager

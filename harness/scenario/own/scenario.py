@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from errno import errorcode
 from hashlib import sha256
@@ -25,7 +25,7 @@ from harness.model import (
     Verdict,
 )
 from harness.scenario import compaction
-from harness.scenario.base import Default, Emit, Param, Params, Tree
+from harness.scenario.base import Default, Emit, Param, Params, Usual
 from harness.scenario.own.drive import Drive, Ground, probe
 from harness.scenario.own.plan import Plan, Step
 from harness.scenario.pinned import APPEND, beside, check_room, pinned
@@ -38,11 +38,10 @@ _LENT = 3  # a contiguous area is at most a third of the memory
 _NAMED = 3  # steps that went wrong that a sentence names
 
 
-class OwnScenario:
+class OwnScenario(Usual):
     """One scenario of a user's; see base.py for what each of its parts is."""
 
     MODULES: tuple[str, ...]
-    APART = False
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -50,7 +49,7 @@ class OwnScenario:
         self.FEATURES = _features(plan)
         self.MODULES = _modules(plan)
         self.PARAMS: Mapping[str, Param] = _params(plan)
-        self._expected = verdict.Expectation(
+        self.expected = verdict.Expectation(
             pinned=plan.pin.least,
             moved=plan.moved,
             compacts=plan.has("compact", "compact-node"),
@@ -59,7 +58,7 @@ class OwnScenario:
 
     def check(self, params: Params, memory_mib: int) -> None:
         pin = self.plan.pin
-        values = self._values(params)
+        values = self.values(params)
         if pin.pages:
             compaction.SCENARIO.check(values, memory_mib)
         if pin.area and int(values["area"]) * _LENT > memory_mib:
@@ -76,7 +75,7 @@ class OwnScenario:
             check_room(frames, int(values["every"]), pin.least)
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:
-        plan, values = self.plan, self._values(params)
+        plan, values = self.plan, self.values(params)
         area = (f"cma={values['area']}M",) if plan.pin.area else ()
         control = ArmPlan(
             "control",
@@ -99,16 +98,10 @@ class OwnScenario:
             )
         return arms[1:]
 
-    def inspect(self, tree: Tree, params: Params) -> Iterable[Event]:
-        return ()
-
-    def _values(self, params: Params) -> dict[str, Default]:
-        return {name: param.default for name, param in self.PARAMS.items()} | dict(params)
-
     def drive(
         self, guest: Guest, arm: ArmPlan, seed: int, params: Mapping[str, Default], emit: Emit
     ) -> None:
-        plan, values = self.plan, self._values(params)
+        plan, values = self.plan, self.values(params)
         mount(guest)
         probe(guest, plan)
         ground = Ground(guest, plan, values)
@@ -131,7 +124,7 @@ class OwnScenario:
         splats: Sequence[Splat],
     ) -> Verdict:
         """What goes for every scenario comes first; then what this one's steps had to come to."""
-        answer = verdict.judge(arms, events, rows, splats, self._expected)
+        answer = verdict.judge(arms, events, rows, splats, self.expected)
         try:
             answer = replace(answer, arms=tuple(_with_steps(arm, events) for arm in answer.arms))
         except EvidenceError as error:
