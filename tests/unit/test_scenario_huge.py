@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 from fake_guest import FakeGuest
 
 from harness import scenario
 from harness.errors import CannotRun, InputError
-from harness.scenario.trigger import compact, huge
+from harness.scenario.trigger import compact, huge, user
 from harness.scenario.trigger.attempt import Done
 
 HUGE = scenario.get("huge_pages")
@@ -80,3 +81,45 @@ def test_an_old_kernel_that_gives_up_says_nothing_of_a_series(
     with ends:
         HUGE.drive(guest, TREATED, 7, {"pages": 2000, "every": 32}, lambda _: None)
     HUGE.drive(Faulting(), CONTROL, 7, {"pages": 2000, "every": 32}, lambda _: None)
+
+
+class Collapsing(FakeGuest):
+    """khugepaged makes huge pages of small ones until it is stopped, at each look at a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on, self.collapsed = True, 5
+
+    def write(self, path: str, data: bytes, *, timeout: float = 30) -> None:
+        if path.endswith("transparent_hugepage/enabled"):
+            self.goes_on = data != b"never"
+
+    def read(self, path: str, *, timeout: float = 30) -> bytes:
+        self.collapsed += self.goes_on
+        if path.endswith("pages_collapsed"):
+            return f"{self.collapsed}\n".encode()
+        return b"thp_fault_alloc 7\n" if path == "/proc/vmstat" else b""
+
+
+def test_what_khugepaged_adds_at_a_fault_is_counted_on_both_sides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guest = Collapsing()
+
+    class Held:
+        def smaps(self, _: str) -> int:
+            guest.collapsed += guest.goes_on
+            return (guest.collapsed - 7) * 2048
+
+        def whole(self) -> tuple[int, int]:
+            return 0, 9
+
+    @contextmanager
+    def holder(*_: object, **__: object) -> Iterator[Held]:
+        guest.collapsed += 2
+        yield Held()
+
+    monkeypatch.setattr(user, "holder", holder)
+    done = huge.at_fault(guest, 9)
+    assert done.got and done.also == {"vmstat thp_fault_alloc": done.got}
+    assert guest.goes_on  # as it was

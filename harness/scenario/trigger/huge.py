@@ -18,6 +18,7 @@ from harness.scenario.trigger.attempt import Done
 
 _POOL = "/proc/sys/vm/nr_hugepages"
 _THP = "/sys/kernel/mm/transparent_hugepage"
+_COLLAPSED = f"{_THP}/khugepaged/pages_collapsed"
 _KIB = 2048  # of a huge page
 _MIB = 2
 _SECONDS = 300.0
@@ -62,14 +63,18 @@ def pool(guest: Guest, asked: int) -> Done:
 def at_fault(guest: Guest, asked: int) -> Done:
     """A process that advises huge pages, and gets them or small ones as it touches its memory."""
     _only_advised(guest)
-    before = _vmstat(guest).get("thp_fault_alloc")
+    before, collapsed = _vmstat(guest).get("thp_fault_alloc"), _number(guest, _COLLAPSED)
     with user.holder(guest, asked * _MIB, way="huge") as held:
+        _stop_khugepaged(guest)
         after = _vmstat(guest).get("thp_fault_alloc")
         got = held.smaps("AnonHugePages") // _KIB
         bad, _ = held.whole()
+        collapsed = _number(guest, _COLLAPSED) - collapsed
+    _only_advised(guest)
     also = {}
     if before is not None and after is not None:
-        also["vmstat thp_fault_alloc"] = after - before
+        # What khugepaged made of small ones meanwhile is huge as well.
+        also["vmstat thp_fault_alloc"] = after - before + collapsed
     return Done(0, "", checks={"contents": not bad}, asked=asked, got=got, also=also)
 
 
@@ -84,7 +89,7 @@ def by_khugepaged(guest: Guest, asked: int, *, seconds: float) -> Done:
     ):
         guest.write(f"{own}/{name}", f"{value}".encode())
     with user.holder(guest, asked * _MIB, way="small") as held:
-        before = _number(guest, f"{own}/pages_collapsed")
+        before = _number(guest, _COLLAPSED)
         errno = held.advise_huge()
         if errno:
             return Done(errno, "madvise", asked=asked, got=0)
@@ -92,16 +97,14 @@ def by_khugepaged(guest: Guest, asked: int, *, seconds: float) -> Done:
         ended = guest.run(
             f"end=$(($(date +%s)+{seconds:.0f})); had=-1; since=0; "
             f"while [ $(date +%s) -lt $end ]; do "
-            f"now=$(cat {own}/pages_collapsed); scans=$(cat {own}/full_scans); "
+            f"now=$(cat {_COLLAPSED}); scans=$(cat {own}/full_scans); "
             f"[ $((now-{before})) -lt {asked} ] || exit 0; "
             f"[ $now = $had ] || {{ had=$now; since=$scans; }}; "
             f"[ $((scans-since)) -lt {_SCANS} ] || exit 0; usleep 100000; done; exit 9",
             timeout=seconds + 60,
         )
-        # khugepaged is stopped (the write waits for its thread's end, mm/khugepaged.c:
-        # start_stop_khugepaged): it would go on between the two counts below.
-        guest.write(f"{_THP}/enabled", b"never")
-        collapsed = _number(guest, f"{own}/pages_collapsed") - before
+        _stop_khugepaged(guest)
+        collapsed = _number(guest, _COLLAPSED) - before
         got = held.smaps("AnonHugePages") // _KIB
         bad, _ = held.whole()
     _only_advised(guest)
@@ -114,6 +117,12 @@ def by_khugepaged(guest: Guest, asked: int, *, seconds: float) -> Done:
         got=got,
         also={"khugepaged pages_collapsed": collapsed},
     )
+
+
+def _stop_khugepaged(guest: Guest) -> None:
+    """It would go on between two counts. The write waits for the end of its thread
+    (mm/khugepaged.c: start_stop_khugepaged)."""
+    guest.write(f"{_THP}/enabled", b"never")
 
 
 def _only_advised(guest: Guest) -> None:
