@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from errno import errorcode
 
 from harness import leakage, unreferenced
-from harness.errors import EvidenceError, PinpageError
+from harness.errors import EvidenceError, GuestCommandError, PinpageError
 from harness.model import (
     ArmPlan,
     ArmResult,
@@ -694,7 +694,9 @@ def from_error(
     splats = _provoked(splats, seen)
     crashed = _crashed(splats)
     if crashed and outcome in consequences:
-        if outcome is not Outcome.CRASH:
+        # A task that met a BUG was ended by the kernel: that its command failed is no news.
+        ended = isinstance(error, GuestCommandError) and any(each.fatal for each in splats)
+        if outcome is not Outcome.CRASH and not ended:
             crashed = (crashed[0], f"{crashed[1]}, after which: {error.message}", "")
         outcome, reason, next_step = crashed
     elif outcome is Outcome.HANG:

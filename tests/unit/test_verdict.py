@@ -657,7 +657,11 @@ def test_a_crash_is_the_cause_of_the_loss_that_follows_it() -> None:
     for error in (GuestLost("gone"), GuestHang("silent"), GuestCommandError("status 1")):
         verdict = from_error(error, (), (), (SPLAT,))
         assert verdict.outcome is Outcome.CRASH
-        assert SPLAT.title in verdict.reason and error.message in verdict.reason
+        assert SPLAT.title in verdict.reason
+        assert (error.message in verdict.reason) is not isinstance(error, GuestCommandError)
+    complains = replace(SPLAT, fatal=False)
+    verdict = from_error(GuestCommandError("status 1"), (), (), (complains,))
+    assert verdict.outcome is Outcome.CRASH and "after which: status 1" in verdict.reason
     assert from_error(PatchError("hunk"), (), (), (SPLAT,)).outcome is Outcome.PATCH
 
 
