@@ -38,7 +38,7 @@ _ASKED = ("scenario", "kernel", "arch", "profile")
 class State(StrEnum):
     """What became of a pair."""
 
-    NEW = "new failure"  # A passed, and B did not
+    NEW = "new failure"  # A passed, and B did not, or now and then at a line of B's own
     MENDED = "mended"
     FAILING = "still failing"
     FLAKY = "flaky"  # equal runs of one side passed and did not
@@ -259,7 +259,17 @@ def _pair(asked: Mapping[str, str], a: Sequence[Run], b: Sequence[Run]) -> Pair:
     state = _state(before, after)
     if not a or not b:
         return Pair(state, asked, before, after)
-    return Pair(state, asked, before, after, differences(a, b), _patches(a[0], b[0]))
+    patches = _patches(a[0], b[0])
+    own = {line[2:] for line in patches if not line.startswith("-")}
+    if _told(before) == {Outcome.PASS} and any(own & brought(run) for run in b):
+        state = State.NEW  # however seldom it comes
+    return Pair(state, asked, before, after, differences(a, b), patches)
+
+
+def brought(run: Run) -> set[str]:
+    """The patches that brought a line which the kernel reports in a run, by name."""
+    blames = (each.get("blame") for each in run["splats"] if not each.get("provoked", False))
+    return {each["patch"] for each in blames if each and each["brought"]}
 
 
 def _state(a: Sequence[Ran], b: Sequence[Ran]) -> State:

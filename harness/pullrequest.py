@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import arch, cache, flake, scenario, spec
+from harness import arch, cache, comparison, flake, scenario, spec
 from harness.build import git, patchfile
 from harness.errors import InfraError, InputError
 from harness.flake import Cell
@@ -195,19 +195,14 @@ def run(
         failed = outcomes[HEAD] not in (Outcome.PASS, *_CERTAIN)
         if outcomes[BASE] is not Outcome.PASS or not failed:
             continue
-        if _brought(record_in(_folder(folder, HEAD, job, 0)) or {}):
+        first = record_in(_folder(folder, HEAD, job, 0))
+        if first and any(map(_COMMIT.fullmatch, comparison.brought(first))):
             progress.note(f"{job.name}: only the change fails, at a line of its own")
         else:
             for turn in range(1, again + 1):
                 progress.note(f"{job.name}: the change fails and its base does not: both again")
                 for side in SIDES:
                     _one(job, side, sides, folder, turn, progress)
-
-
-def _brought(run: Mapping[str, Any]) -> bool:
-    """Whether a report of a run names a commit of the change that brought the line."""
-    blames = [each["blame"] for each in run.get("splats", ()) if each["blame"]]
-    return any(each["brought"] and _COMMIT.fullmatch(each["patch"]) for each in blames)
 
 
 def spot(run: Mapping[str, Any], folder: Path) -> tuple[str, int] | None:

@@ -45,6 +45,28 @@ def test_a_failure_that_a_had_not_is_new_and_its_verdict_the_exit_code(outcome: 
 
 
 @pytest.mark.parametrize(
+    ("accused", "line", "before", "state"),
+    [
+        ("0002/two.patch", True, PASS, State.NEW),
+        ("0002/two.patch", False, PASS, State.FLAKY),
+        ("0001-one.patch", True, PASS, State.FLAKY),  # A has it as well
+        ("0002/two.patch", True, FAIL, State.FLAKY),
+    ],
+)
+def test_what_is_reported_of_a_line_that_b_alone_has_is_new_however_seldom(
+    accused: str, line: bool, before: Outcome, state: State
+) -> None:
+    seldom = run(CRASH, id="b")
+    seldom["splats"][0]["blame"] = {"patch": accused, "brought": line}
+    base = run(before, inputs=inputs(PATCHES[0]))
+    found = compare([base], [run(), seldom])
+    assert states(found) == [state]
+    assert found.exit_code == (EXIT_CODES[CRASH] if state is State.NEW else 0)
+    seldom["splats"][0]["provoked"] = True
+    assert states(compare([base], [run(), seldom])) == [State.FLAKY]
+
+
+@pytest.mark.parametrize(
     ("a", "b", "state"),
     [
         (PASS, PASS, State.UNCHANGED),
