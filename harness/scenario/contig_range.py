@@ -89,7 +89,8 @@ class ContigRange(Usual):
     ) -> None:
         values = self.values(params)
         mount(guest)
-        area = contig.areas(guest)[0]  # before v4.1 from the kernel log, which forgets
+        areas = contig.areas(guest)  # before v4.1 from the kernel log, which forgets
+        area, in_all = areas[0], sum(each.count for each in areas)
 
         def lay_out(record: Recorder) -> None:
             lend(record, area, int(values["every"]), seed)
@@ -97,7 +98,7 @@ class ContigRange(Usual):
         with pinned(guest, arm, seed, values, emit, lay_out) as own:
             buffers = contig.Buffers(own.record, area)
             with own.drive():
-                _Drive(own, buffers, area, arm.role == "treated").all(values)
+                _Drive(own, buffers, area, in_all, arm.role == "treated").all(values)
             buffers.unload()
 
 
@@ -143,6 +144,7 @@ class _Drive:
     own: Pinned
     buffers: contig.Buffers
     area: Area
+    in_all: int  # pages of all areas
     moves: bool
 
     def all(self, values: Mapping[str, Default]) -> None:
@@ -155,14 +157,14 @@ class _Drive:
         for pages in sorted(sizes, reverse=True):
             for _ in range(self._tries(pages, tries)):
                 self._kept(pages)
-        self.own.record.ledger("held")
+        pins = self.own.record.ledger("held")
         self.buffers.free_all()
-        self._used_again(max(sizes))
+        self._used_again(max(sizes), sum(self.area.has(pin.pfn_now, 1) for pin in pins))
 
-    def _used_again(self, pages: int) -> None:
+    def _used_again(self, pages: int, pins: int) -> None:
         """Processes take memory until some of the area is lent to them. Its pages move out of a
         buffer's way, and are whole."""
-        guest, had = self.own.record.guest, self._free()
+        guest, had = self.own.record.guest, self._lendable(pins)
         with ExitStack() as ends:
             held = [
                 ends.enter_context(user.holder(guest, mib, way="small")) for mib in self._demands()
@@ -202,13 +204,18 @@ class _Drive:
         flags = self.own.record.flags(self.area.first, last - 1)
         return sum(bool(flags[f] & _ANON) for f in flags if self.area.first <= f < last)
 
+    def _lendable(self, pins: int) -> int:
+        """Pages of all areas that could be lent. All that are not pinned, as what is free may be
+        kept for a processor, where nobody counts it; but before v3.18 the count of free ones drifts
+        with what is isolated, as MemFree does, and a difference over a time without is what it
+        says. There is debugfs since v4.1."""
+        return self.in_all - pins if contig.has_debugfs(self.own.record.guest) else self._free()
+
     def _free(self) -> int:
-        """Of all areas, as counted. Before v3.18 that drifts with what is isolated, as MemFree
-        does: only a difference over a time without that says something."""
         return vmstat.vmstat(self.own.record.text("/proc/vmstat"))["nr_free_cma"]
 
     def _lent(self, had: int) -> Done:
-        """How much of the area is a process's; and how much less of all is free than it had."""
+        """How much of the area is a process's; and how much less of all is free than could be."""
         own, used = self._anonymous(), had - self._free()
         said = f"{own} pages; of all areas {used} more are in use"
         checks = {"vmstat nr_free_cma": used > self._enough}
