@@ -40,6 +40,7 @@ _CERTAIN = (Outcome.BUILD, Outcome.PATCH)  # it comes out the same each time
 _SILENCE = 60.0  # seconds after which a run that goes on is spoken of
 _POLL = 0.2  # seconds between two looks at a run
 _SEED = 7
+_TRY = 100  # folders of a job that one try with its repetitions may have
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def change(repository: Path, base: str, head: str) -> Change:
     if done.status != 0:
         raise InputError(
             f"{base} and {head} of {repository} have no common commit",
-            hint="a shallow clone has too little history: git fetch --unshallow "
-            "(with actions/checkout: fetch-depth: 0)",
+            hint=git.shallow(repository) or "name the branch that it is to be merged into (--base)",
         )
     merge = done.stdout.decode().strip()
     listed = git.run(["diff", "--name-only", "-z", merge, last], repository=repository).stdout
@@ -185,24 +185,38 @@ def begin(folder: Path, asked: Mapping[str, Any], progress: Progress) -> None:
 
 
 def run(
-    choices: Sequence[Choice], sides: Sides, folder: Path, again: int, progress: Progress
+    choices: Sequence[Choice],
+    sides: Sides,
+    folder: Path,
+    tries: int,
+    again: int,
+    progress: Progress,
 ) -> None:
-    """Run each job on both sides, and where only the head fails both so often again: unless the
-    kernel's report names a line that the change has brought, which is no flake of anybody else."""
+    """Run each job on both sides, with so many seeds, until only the head fails: with that seed
+    both are run so often again."""
     for choice in choices:
-        job = choice.job
-        outcomes = {side: _one(job, side, sides, folder, 0, progress) for side in SIDES}
-        failed = outcomes[HEAD] not in (Outcome.PASS, *_CERTAIN)
-        if outcomes[BASE] is not Outcome.PASS or not failed:
-            continue
-        first = record_in(_folder(folder, HEAD, job, 0))
-        if first and any(map(_COMMIT.fullmatch, comparison.brought(first))):
-            progress.note(f"{job.name}: only the change fails, at a line of its own")
-        else:
-            for turn in range(1, again + 1):
-                progress.note(f"{job.name}: the change fails and its base does not: both again")
-                for side in SIDES:
-                    _one(job, side, sides, folder, turn, progress)
+        for number in range(tries):
+            if not _same(choice.job, number * _TRY, sides, folder, again, progress):
+                break
+
+
+def _same(job: Job, turn: int, sides: Sides, folder: Path, again: int, progress: Progress) -> bool:
+    """Run a job on both sides; False where only the head fails. Both are run again then, unless
+    the kernel's report names a line that the change has brought: that is nobody else's flake."""
+    outcomes = {side: _one(job, side, sides, folder, turn, progress) for side in SIDES}
+    if outcomes[BASE] is not Outcome.PASS or outcomes[HEAD] is Outcome.PASS:
+        return True
+    if outcomes[HEAD] in _CERTAIN:
+        return False
+    first = record_in(_folder(folder, HEAD, job, turn))
+    if first and any(map(_COMMIT.fullmatch, comparison.brought(first))):
+        progress.note(f"{job.name}: only the change fails, at a line of its own")
+        return False
+    for more in range(1, again + 1):
+        progress.note(f"{job.name}: the change fails and its base does not: both again")
+        for side in SIDES:
+            _one(job, side, sides, folder, turn + more, progress)
+    return False
 
 
 def spot(run: Mapping[str, Any], folder: Path) -> tuple[str, int] | None:
@@ -287,7 +301,9 @@ def _one(
     known = record_in(own)
     if known is not None:
         return Outcome(known["verdict"])
-    progress.note(f"{job.name}: {side}{f', again ({turn})' if turn else ''}")
+    number, more = divmod(turn, _TRY)
+    which = f", try {number + 1}" if number else ""
+    progress.note(f"{job.name}: {side}{which}{f', again ({more})' if more else ''}")
     shutil.rmtree(own, ignore_errors=True)  # what an interrupted one has left
     words = _with(
         sides.specs[side],
@@ -296,6 +312,7 @@ def _one(
         arch=job.arch,
         profile=job.profile,
         params=scenario.params(job.scenario, job.settings),
+        seed=(sides.specs[side].seed or _SEED) + number,
     )
     cell = Cell(words.scenario, job.kernel, job.arch, job.profile, words.series, Outcome.PASS)
     child = Child(flake.Job(cell, words, turn), own, sides.code[side])
@@ -317,4 +334,4 @@ def _one(
 
 
 def _with(spec: RunSpec, **fields: object) -> RunSpec:
-    return RunSpec(**{**spec.__dict__, "seed": spec.seed or _SEED, **fields})
+    return RunSpec(**{**spec.__dict__, **fields})

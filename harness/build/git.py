@@ -127,5 +127,16 @@ def commit(repository: Path, reference: str) -> str:
     reason = done.stderr.decode(errors="replace").strip()
     raise InputError(
         f"{repository} has no commit {reference!r}" + (f": {reason}" if reason else ""),
-        hint=f"git -C {repository} log {reference}",
+        hint=shallow(repository) or f"git -C {repository} log {reference}",
+    )
+
+
+def shallow(repository: Path) -> str:
+    """What to do about a clone that has too little history, "" where it has all."""
+    said = text(["rev-parse", "--is-shallow-repository"], repository=repository)
+    if said != "true":
+        return ""
+    return (
+        "this clone is shallow, and has too little history: git fetch --unshallow "
+        "(with actions/checkout: fetch-depth: 0)"
     )

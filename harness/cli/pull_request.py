@@ -61,6 +61,13 @@ _RUN_OPTIONS = (
         "--own", is_flag=True, help="The repository is pinpage's: each side by its own code."
     ),
     click.option(
+        "--tries",
+        type=click.IntRange(1, 50),
+        default=1,
+        show_default=True,
+        help="Runs of each job, each with another seed: what comes now and then needs several.",
+    ),
+    click.option(
         "--again", type=click.IntRange(0, 20), default=2, show_default=True, help="To tell a flake."
     ),
     click.option(
@@ -132,6 +139,7 @@ def run(
     folder: Path,
     series: tuple[str, ...],
     own: bool,
+    tries: int,
     again: int,
     memory: int,
     toolchain: str,
@@ -176,7 +184,7 @@ def run(
         cache.write_json(folder / _WHY, why)
         for note in _notes(made, choices, own):
             progress.note(note)
-        pullrequest.run(choices, sides, folder, again, progress)
+        pullrequest.run(choices, sides, folder, tries, again, progress)
 
 
 @pull_request.command("report")

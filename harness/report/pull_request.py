@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -78,14 +79,23 @@ def sentence(judged: Judged) -> str:
     if new:
         first = new[0].failure
         more = f" (new failures in all: {len(new)})" if len(new) > 1 else ""
-        said = "it did not run" if first is None else f"{first.outcome.value}: {first.reason}"
+        said = "it did not run" if first is None else _said(judged, first)
         at = "" if first is None else _at(judged, first)
-        return f"{_name(new[0])} fails{at}, and did not before: {said}{more}"
+        return f"{_name(judged, new[0])} fails{at}, and did not before: {said}{more}"
     if not found.pairs and not judged.untold:
-        return "nothing was tried: no rule of the table asks for anything"
+        return "nothing was tried: nothing is changed, or no rule of the table asks for anything"
     parts = [_told(state, pairs) for state in _WORDS if (pairs := found.of(state))]
     parts += [f"of {name} nothing can be said: {why}" for name, why in judged.untold.items()]
     return f"{'nothing new fails' if found.told else 'nothing could be judged'}: {'; '.join(parts)}"
+
+
+def _said(judged: Judged, run: Ran) -> str:
+    """A verdict with its reason, the line in it as the change's own tree numbers it."""
+    said, where = run.reason, judged.spots.get(run.id)
+    if where is not None:
+        blamed = rf"((?:^|; blame: .*?){re.escape(where[0])}:)\d+"
+        said = re.sub(blamed, rf"\g<1>{where[1]}", said, count=1)
+    return f"{run.outcome.value}: {said}"
 
 
 def _at(judged: Judged, run: Ran) -> str:
@@ -103,7 +113,10 @@ def _told(state: State, pairs: Sequence[Pair]) -> str:
     if state is State.UNCHANGED:
         skipped = [each for each in pairs if {run.outcome for run in each.b} == {Outcome.SKIP}]
         passes = len(pairs) - len(skipped)
-        parts = [f"{passes} job{'' if passes == 1 else 's'} passed on both sides"] if passes else []
+        once = all(len(each.b) == 1 for each in pairs)
+        tried = f", tried {'once' if len(pairs) == 1 else 'once each'}" if once else ""
+        jobs = f"{passes} job{'' if passes == 1 else 's'}"
+        parts = [f"{jobs} passed on both sides{tried}"] if passes else []
         if skipped:
             why = skipped[0].b[0].reason
             parts.append(f"{len(skipped)} could not be tried on either side ({why})")
@@ -135,7 +148,7 @@ def summary(judged: Judged) -> str:
     parts = ["## pinpage", "", plain(sentence(judged)), "", *_table(judged), *_next(judged)]
     pairs = sorted(judged.found.pairs, key=lambda pair: pair.state in _QUIET)
     for pair in pairs:
-        parts += ["", f"### {plain(_name(pair))}: {_WORDS[pair.state]}", ""]
+        parts += ["", f"### {plain(_name(judged, pair))}: {_WORDS[pair.state]}", ""]
         quiet = pair.state in _QUIET
         parts += ["<details><summary>figures and pictures</summary>", ""] if quiet else []
         parts += _sides(judged, pair, plain)
@@ -158,7 +171,7 @@ def junit(judged: Judged) -> str:
     cases = []
     for pair in judged.found.pairs:
         took = sum(run.seconds for run in (*pair.a, *pair.b))
-        case = TestCase(visible(_name(pair)), "pinpage", elapsed_sec=took)
+        case = TestCase(visible(_name(judged, pair)), "pinpage", elapsed_sec=took)
         said = "\n".join(_sides(judged, pair, visible))
         if pair.state is State.NEW and pair.failure is not None:
             case.add_failure_info(visible(pair.failure.reason), said, pair.failure.outcome.value)
@@ -182,11 +195,11 @@ def commands(judged: Judged) -> Iterator[str]:
         failure = pair.failure
         if failure is None:
             continue
-        words = {"title": f"pinpage: {_name(pair)}"}
+        words = {"title": f"pinpage: {_name(judged, pair)}"}
         if (where := judged.spots.get(failure.id)) is not None:
             words = {"file": where[0], "line": str(where[1]), **words}
         listed = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in words.items())
-        yield f"::error {listed}::{_escaped(f'{failure.outcome.value}: {failure.reason}')}"
+        yield f"::error {listed}::{_escaped(_said(judged, failure))}"
     if judged.exit_code and not judged.found.exit_code:
         yield f"::warning title=pinpage::{_escaped(sentence(judged))}"
 
@@ -204,7 +217,7 @@ def _table(judged: Judged) -> list[str]:
     for pair in judged.found.pairs:
         state = _WORDS[pair.state]
         shown = f"**{state}**" if pair.state in (State.NEW, State.FLAKY) else state
-        cells = (plain(_name(pair)), _verdicts(pair.a), _verdicts(pair.b), shown)
+        cells = (plain(_name(judged, pair)), _verdicts(pair.a), _verdicts(pair.b), shown)
         rows.append(f"| {' | '.join(cells)} |")
     rows += [f"| {plain(name)} | | | **not told** |" for name in judged.untold]
     return rows
@@ -277,6 +290,10 @@ def _verdicts(runs: Iterable[Ran]) -> str:
     return ", ".join(run.outcome.value for run in runs) or "none"
 
 
-def _name(pair: Pair) -> str:
+def _name(judged: Judged, pair: Pair) -> str:
+    """With the seed, where there are several."""
     asked = pair.asked
-    return " ".join(asked[name] for name in ("scenario", "kernel", "arch", "profile"))
+    name = " ".join(asked[name] for name in ("scenario", "kernel", "arch", "profile"))
+    seeds = {run.seed for each in judged.found.pairs for run in (*each.a, *each.b)}
+    own = next(iter((*pair.b, *pair.a)), None)
+    return name if own is None or len(seeds) < 2 else f"{name} seed {own.seed}"

@@ -95,8 +95,10 @@ def _clause(text: str) -> str:
 
 
 def _kind(reason: str) -> str:
-    """A reason without its figures, and without whom it blames, which binaries do not tell."""
-    return re.sub(r"\d+", "0", re.split(rf"; (?:blame|{ON_THE_STACK}):", reason)[0])
+    """A reason without its figures, without whom it blames, which binaries do not tell, and without
+    what was done at that moment."""
+    first = re.split(rf"; (?:blame|{ON_THE_STACK}):|, after which:", reason)[0]
+    return re.sub(r"\d+", "0", re.sub(r" \(reports in all: [\d,]+\)", "", first))
 
 
 def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -325,8 +326,36 @@ def test_what_comes_out_the_same_is_not_done_again(
     monkeypatch.setattr(pullrequest, "record_in", lambda _: {"splats": splats})
     choice = touched.Choice(touched.Job("compaction", "6.12", "x86_64", "fast"), ("why",))
     sides = pullrequest.Sides({}, {})
-    pullrequest.run([choice], sides, tmp_path, 2, Notes())
+    pullrequest.run([choice], sides, tmp_path, 1, 2, Notes())
     assert done == [BASE, HEAD] * times
+
+
+@pytest.mark.parametrize(("fails", "tried"), [(0, 4), (2, 2)])
+def test_each_try_has_a_seed_of_its_own_until_one_fails(
+    fails: int, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes now and then is not met by one try."""
+    seeds: list[tuple[str, int]] = []
+
+    class Once:
+        def __init__(self, job: Any, own: Path, code: str) -> None:
+            self.seed, self.side = job.spec.seed, own.parts[-3]
+            seeds.append((self.side, self.seed))
+
+        def poll(self) -> Any:
+            wrong = self.side == HEAD and self.seed == 6 + fails
+            verdict = Outcome.BUILD if wrong else Outcome.PASS
+            return SimpleNamespace(verdict=verdict, reason="so")
+
+        def stop(self) -> None: ...
+
+    monkeypatch.setattr(pullrequest, "Child", Once)
+    choice = touched.Choice(touched.Job("compaction", "6.12", "x86_64", "fast"), ("why",))
+    sides = pullrequest.Sides(
+        dict.fromkeys((BASE, HEAD), made.SPEC), dict.fromkeys((BASE, HEAD), "")
+    )
+    pullrequest.run([choice], sides, tmp_path, 4, 2, Notes())
+    assert seeds == [(side, 7 + at) for at in range(tried) for side in (BASE, HEAD)]
 
 
 # --- the comment ---------------------------------------------------------------------------------
@@ -492,7 +521,7 @@ def test_a_job_that_left_no_run_is_told(reported, tmp_path: Path) -> None:  # ty
     names = ("compaction-6.12-x86_64-fast", "compaction-6.12-arm64-fast")
     (tmp_path / "why.json").write_text(json.dumps({name: ["mm"] for name in names}))
     code, printed, _, comment = reported(tmp_path, "--annotate", "--junit", str(tmp_path / "j.xml"))
-    assert code == 9 and "nothing new fails: 1 job passed on both sides; of " in printed
+    assert code == 9 and "nothing new fails: 1 job passed on both sides, tried once; of " in printed
     assert f"of {names[1]} nothing can be said: it left no run on base and head" in printed
     assert "::warning title=pinpage::nothing new fails" in printed and "not told" in comment
     suite = ElementTree.parse(tmp_path / "j.xml").getroot()[0]
