@@ -143,6 +143,19 @@ def test_a_change_is_what_lies_behind_its_merge_base(repository: Path) -> None:
         pullrequest.change(repository, "other", "change")
 
 
+def test_a_shallow_clone_is_told_so(repository: Path, tmp_path: Path) -> None:
+    there = git(repository, "rev-parse", "main~1")
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{repository}", str(shallow))
+    for base in (there, "HEAD~1"):
+        with pytest.raises(InputError) as refused:
+            pullrequest.change(shallow, base, "HEAD")
+        assert "git fetch --unshallow" in refused.value.hint
+    with pytest.raises(InputError) as refused:
+        pullrequest.change(repository, "nothing", "HEAD")
+    assert "unshallow" not in refused.value.hint
+
+
 def test_a_line_of_commits_is_applied_patch_by_patch(repository: Path) -> None:
     made = pullrequest.change(repository, "main", "change")
     sides = pullrequest.of_kernel(made, WORDS)
@@ -593,13 +606,16 @@ def test_a_new_failure_is_shown_at_its_line(
     folder(tmp_path, HEAD, 0, Outcome.CRASH)
     paths = [*(tmp_path / HEAD).rglob("run.json")]
     run = json.loads(paths[0].read_text())
+    run["reason"] = "BUG at mm/x.c:13; blame: 12ab mm: y, mm/x.c:13, after which"
     compared = comparison.compare(
         [json.loads(path.read_text()) for path in (tmp_path / BASE).rglob("run.json")], [run]
     )
     judged = said.Judged(compared, spots={run["id"]: ("mm/x.c", 5)})
     (shown,) = said.commands(judged)
     assert shown.startswith("::error file=mm/x.c,line=5,title=")
-    assert "fast fails at mm/x.c:5, and did not before: CRASH" in said.sentence(judged)
+    sentence = said.sentence(judged)
+    assert "fast fails at mm/x.c:5, and did not before: CRASH: BUG at mm/x.c:13; " in sentence
+    assert sentence.endswith("blame: 12ab mm: y, mm/x.c:5, after which")  # the change's own number
     (shown,) = said.commands(said.Judged(compared))
     assert shown.startswith("::error title=")
 

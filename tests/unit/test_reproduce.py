@@ -442,6 +442,9 @@ def test_another_reason_is_told(tmp_path: Path, asked: SimpleNamespace) -> None:
     assert "though for another reason: then 3 lost" in said("3 lost", "3 corrupt")
     assert said("3 lost; blame: 0003 x", "14 lost") == "FAIL, as the run said"
     assert said("3 lost", "9 lost; a patched line on the stack: 0003 x") == "FAIL, as the run said"
+    # What was done at that moment, and how much was said in all, is another each time.
+    told = "a BUG in f (reports in all: 1,002); blame: 0003 x, after which: `dd` was killed"
+    assert said(told, "a BUG in f, after which: silence") == "FAIL, as the run said"
 
 
 def test_what_a_run_did_not_come_to_is_no_difference(
