@@ -76,6 +76,11 @@ class Figures:
     seconds: float
     attempts: tuple[Tried, ...]
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is known what became of its pages."""
+        return any((self.migrated, self.stayed, self.failed, self.lost, self.corrupt))
+
 
 @dataclass(frozen=True)
 class Ran:

@@ -113,7 +113,7 @@ def plan(table: Table, made: Change, names: Sequence[str] = ()) -> tuple[Choice,
     for choice in every:
         if not scenario.is_one(choice.job.scenario):
             raise InputError(
-                f"the table names {choice.job.scenario!r}, which is no scenario",
+                f"{table.place(choice.job.scenario)}: {choice.job.scenario!r} is no scenario",
                 hint=f"scenarios: {', '.join(scenario.names())}, or the path of a YAML",
             )
         if own.setdefault(choice.job.name, choice.job) != choice.job:

@@ -253,6 +253,7 @@ def pull_request_table(path: Path) -> Table:
     table = Table(
         rules=tuple(_rule(item) for item in fields.items("rules")),
         otherwise=tuple(_wanted(item) for item in fields.items("otherwise")),
+        file=str(path),
     )
     fields.end()
     return table

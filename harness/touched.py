@@ -66,8 +66,18 @@ class Rule:
 
 @dataclass(frozen=True)
 class Table:
+    """file: where it is from, for a message."""
+
     rules: tuple[Rule, ...]
     otherwise: tuple[Wanted, ...]
+    file: str = ""
+
+    def place(self, name: str) -> str:
+        """Where it names a scenario first."""
+        tries = [(f"rules[{at}]", rule.wanted) for at, rule in enumerate(self.rules)]
+        tries.append(("otherwise", self.otherwise))
+        where = (at for at, every in tries if any(name in each.scenarios for each in every))
+        return f"{self.file}, {next(where, 'rules')}"
 
 
 @dataclass(frozen=True)

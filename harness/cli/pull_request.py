@@ -120,8 +120,8 @@ def plan(as_json: bool, **options: Any) -> None:
         return
     kernels = {(each.job.kernel, each.job.arch, each.job.profile) for each in choices}
     click.echo(
-        f"{len(choices)} jobs on both sides: {2 * len(kernels)} kernels to build, minutes each the "
-        f"first time, and {2 * len(choices)} runs"
+        f"{count(len(choices), 'job')} on both sides: {2 * len(kernels)} kernels to build, minutes "
+        f"each the first time, and {2 * len(choices)} runs"
     )
 
 

@@ -237,7 +237,7 @@ def _cells(sides: Sequence[_Side]) -> Iterator[tuple[str, _Cell]]:
         yield count, partial(_count, name=count)
     if any(_huge(side) != "-" for side in sides):
         yield "huge pages to be had", _huge
-    yield "time of the drive", lambda side: _seconds(arm.seconds for arm in side.arms)
+    yield "time of the drive", lambda side: _seconds(a.seconds for a in side.arms if a.ended)
     tried = (each.group for side in sides for arm in side.arms for each in arm.attempts)
     for group in dict.fromkeys(tried):
         yield visible(group), partial(_attempts, group=group)
@@ -259,7 +259,8 @@ def _number(value: float) -> str:
 
 
 def _count(side: _Side, name: str) -> str:
-    return _middle([getattr(arm, name) for arm in side.arms], _number)
+    known = [arm for arm in side.arms if arm.ended or name == "pinned"]
+    return _middle([getattr(arm, name) for arm in known], _number)
 
 
 def _huge(side: _Side) -> str:

@@ -281,7 +281,7 @@ def _sides(judged: Judged, pair: Pair, fit: Callable[[str], str]) -> list[str]:
 def _figures(arm: Figures) -> str:
     pages = f"{arm.arm}: {arm.migrated} of {arm.pinned} pages migrated, {arm.stayed} stayed"
     rest = {"failed": arm.failed, "lost": arm.lost, "corrupt": arm.corrupt}
-    if not any((arm.migrated, arm.stayed, *rest.values())):
+    if not arm.ended:
         return f"{arm.arm}: {arm.pinned} pages pinned, and it did not come to its end"
     return pages + "".join(f", {count} {word}" for word, count in rest.items() if count)
 

@@ -188,7 +188,9 @@ def test_jobs_that_are_named_have_to_be_there(repository: Path, tmp_path: Path) 
     with pytest.raises(InputError, match="no job is named 'x'"):
         pullrequest.plan(rules, made, ["x"])
     odd = table(tmp_path / "u.yaml", RULES.replace("numa", "nothing").replace("mm/", "nn/"))
-    with pytest.raises(InputError, match="'nothing', which is no scenario"):
+    with pytest.raises(
+        InputError, match=r"u\.yaml, (rules\[\d\]|otherwise): 'nothing' is no scenario"
+    ):
         pullrequest.plan(odd, made)
     for old, new, named in (
         ("arm64", "x86", "x86"),
