@@ -112,11 +112,12 @@ def _told(state: State, pairs: Sequence[Pair]) -> str:
     said = f" ({first.outcome.value}: {first.reason})" if first is not None else ""
     if state is State.UNCHANGED:
         skipped = [each for each in pairs if {run.outcome for run in each.b} == {Outcome.SKIP}]
-        passes = len(pairs) - len(skipped)
-        once = all(len(each.b) == 1 for each in pairs)
-        tried = f", tried {'once' if len(pairs) == 1 else 'once each'}" if once else ""
-        jobs = f"{passes} job{'' if passes == 1 else 's'}"
-        parts = [f"{jobs} passed on both sides{tried}"] if passes else []
+        passed = [each for each in pairs if each not in skipped]
+        names = {tuple(each.asked.items()) for each in passed}
+        jobs = f"{len(names)} job{'' if len(names) == 1 else 's'}"
+        times = min(len({run.seed for each in passed for run in each.b}), len(passed))
+        tried = "once" if times == 1 else f"with {times} seeds"
+        parts = [f"{jobs} passed on both sides, tried {tried}"] if passed else []
         if skipped:
             why = skipped[0].b[0].reason
             parts.append(f"{len(skipped)} could not be tried on either side ({why})")
