@@ -12,7 +12,8 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,12 +92,19 @@ class Shell:
     def close(self) -> None:
         self._transport.close()
 
-    def open(self, seconds: float) -> paramiko.Channel:
-        """A channel of the caller's own, who closes it; ChannelCut where the guest gives none."""
+    @contextmanager
+    def open(self, seconds: float) -> Iterator[paramiko.Channel]:
+        """A channel of the caller's own; ChannelCut where the guest gives none."""
         try:
-            return self._transport.open_session(timeout=seconds)
+            channel = self._transport.open_session(timeout=seconds)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise ChannelCut(f"{type(error).__name__}: {error}") from error
+        try:
+            yield channel
+        finally:
+            # Of a connection that has ended meanwhile: what its user met counts.
+            with suppress(paramiko.SSHException, EOFError, OSError):
+                channel.close()
 
     def run(
         self, command: str, *, stdin: bytes, seconds: float, watch: Callable[[], None]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import paramiko
 import pytest
 from fake_sshd import connected
 
@@ -125,3 +126,17 @@ def test_what_the_watcher_sees_and_a_cut(guest: shell.Shell) -> None:
             stream(guest, "sleep 60", ends, seconds=None, watch=watch)
         with pytest.raises(ChannelCut):
             stream(guest, "vanish", ends, seconds=None, watch=lambda: None)
+
+
+def test_a_connection_that_ends_meanwhile_takes_no_reason_away(
+    guest: shell.Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong as the channel is closed is not what went wrong."""
+
+    def gone(_: paramiko.Channel) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(paramiko.Channel, "close", gone)
+    with Path(os.devnull).open("wb") as none, pytest.raises(ChannelTimeout):
+        ends = Ends(None, none.fileno(), none.fileno())
+        stream(guest, "yes", ends, seconds=0.2, watch=lambda: None)
