@@ -79,7 +79,11 @@ def sentence(judged: Judged) -> str:
     if new:
         first = new[0].failure
         more = f" (new failures in all: {len(new)})" if len(new) > 1 else ""
-        said = "it did not run" if first is None else _said(judged, first)
+        said = (
+            "it did not run"
+            if first is None
+            else f"{first.outcome.value}: {_reason(judged, first)}"
+        )
         at = "" if first is None else _at(judged, first)
         return f"{_name(judged, new[0])} fails{at}, and did not before: {said}{more}"
     if not found.pairs and not judged.untold:
@@ -89,13 +93,13 @@ def sentence(judged: Judged) -> str:
     return f"{'nothing new fails' if found.told else 'nothing could be judged'}: {'; '.join(parts)}"
 
 
-def _said(judged: Judged, run: Ran) -> str:
-    """A verdict with its reason, the line in it as the change's own tree numbers it."""
+def _reason(judged: Judged, run: Ran) -> str:
+    """A verdict's reason, the line in it as the change's own tree numbers it."""
     said, where = run.reason, judged.spots.get(run.id)
     if where is not None:
         blamed = rf"((?:^|; blame: .*?){re.escape(where[0])}:)\d+"
         said = re.sub(blamed, rf"\g<1>{where[1]}", said, count=1)
-    return f"{run.outcome.value}: {said}"
+    return said
 
 
 def _at(judged: Judged, run: Ran) -> str:
@@ -115,7 +119,7 @@ def _told(state: State, pairs: Sequence[Pair]) -> str:
         passed = [each for each in pairs if each not in skipped]
         names = {tuple(each.asked.items()) for each in passed}
         jobs = f"{len(names)} job{'' if len(names) == 1 else 's'}"
-        times = min(len({run.seed for each in passed for run in each.b}), len(passed))
+        times = len({run.seed for each in passed for run in each.b})
         tried = "once" if times == 1 else f"with {times} seeds"
         parts = [f"{jobs} passed on both sides, tried {tried}"] if passed else []
         if skipped:
@@ -175,7 +179,8 @@ def junit(judged: Judged) -> str:
         case = TestCase(visible(_name(judged, pair)), "pinpage", elapsed_sec=took)
         said = "\n".join(_sides(judged, pair, visible))
         if pair.state is State.NEW and pair.failure is not None:
-            case.add_failure_info(visible(pair.failure.reason), said, pair.failure.outcome.value)
+            reason = visible(_reason(judged, pair.failure))
+            case.add_failure_info(reason, said, pair.failure.outcome.value)
         elif pair.state not in (State.UNCHANGED, State.MENDED):
             case.add_skipped_info(visible(_told(pair.state, [pair])), said)
         case.stdout = said
@@ -200,7 +205,8 @@ def commands(judged: Judged) -> Iterator[str]:
         if (where := judged.spots.get(failure.id)) is not None:
             words = {"file": where[0], "line": str(where[1]), **words}
         listed = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in words.items())
-        yield f"::error {listed}::{_escaped(_said(judged, failure))}"
+        said = f"{failure.outcome.value}: {_reason(judged, failure)}"
+        yield f"::error {listed}::{_escaped(said)}"
     if judged.exit_code and not judged.found.exit_code:
         yield f"::warning title=pinpage::{_escaped(sentence(judged))}"
 
@@ -267,7 +273,9 @@ def _sides(judged: Judged, pair: Pair, fit: Callable[[str], str]) -> list[str]:
     lines = []
     for side, runs in (("base", pair.a), ("change", pair.b)):
         for ran in runs[:1]:
-            lines.append(f"- {side}, {ran.outcome.value}{_at(judged, ran)}: {fit(ran.reason)}")
+            lines.append(
+                f"- {side}, {ran.outcome.value}{_at(judged, ran)}: {fit(_reason(judged, ran))}"
+            )
             lines += [f"  - {fit(_figures(arm))}" for arm in ran.arms if arm.pinned]
             lines += [f"  - {fit(title)}" for title in ran.splats]
     # Patches differ, or there were no change; what one side did not come to is no difference.
