@@ -141,7 +141,11 @@ class Usual:
         rows: Sequence[LedgerRow],
         splats: Sequence[Splat],
     ) -> Verdict:
-        return verdict.judge(arms, events, rows, splats, self.expected)
+        return verdict.judge(arms, events, rows, splats, self.expects(events))
+
+    def expects(self, events: Sequence[Event]) -> verdict.Expectation:
+        """What is expected of a run with these events."""
+        return self.expected
 
 
 def convert(scenario: Scenario, settings: Sequence[str]) -> dict[str, Default]:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from harness import verdict
 from harness.errors import InputError
-from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
+from harness.model import ArmPlan, Event, Guest
 from harness.scenario import compaction
 from harness.scenario.base import Default, Emit, Param, Params, Usual
 from harness.scenario.pinned import Pinned, pinned
@@ -38,6 +38,7 @@ class HugePages(Usual):
     summary = "huge pages by hugetlb, faults and khugepaged from memory full of pinned pages"
     FEATURES = ("compaction", "huge")
     MODULES = ("pinner", "userpages")
+    expected = EXPECTED
     PARAMS: Mapping[str, Param] = MappingProxyType(
         {
             **{name: compaction.SCENARIO.PARAMS[name] for name in ("pages", "every", "lie")},
@@ -94,16 +95,9 @@ class HugePages(Usual):
             if arm.role == "treated" and _moved(own) < _BARELY * len(own.pins):
                 compact.standstill(guest, compact.scanned(guest) - scanned)
 
-    def judge(
-        self,
-        arms: Sequence[ArmPlan],
-        events: Sequence[Event],
-        rows: Sequence[LedgerRow],
-        splats: Sequence[Splat],
-    ) -> Verdict:
+    def expects(self, events: Sequence[Event]) -> verdict.Expectation:
         for_all = any(e.name == "params" and e.data.get(_COMPACTS) for e in events)
-        expected = replace(EXPECTED, barely=None, idle=False) if for_all else EXPECTED
-        return verdict.judge(arms, events, rows, splats, expected)
+        return replace(self.expected, barely=None, idle=False) if for_all else self.expected
 
 
 def _moved(own: Pinned) -> int:

@@ -124,7 +124,7 @@ class OwnScenario(Usual):
         splats: Sequence[Splat],
     ) -> Verdict:
         """What goes for every scenario comes first; then what this one's steps had to come to."""
-        answer = verdict.judge(arms, events, rows, splats, self.expected)
+        answer = super().judge(arms, events, rows, splats)
         try:
             answer = replace(answer, arms=tuple(_with_steps(arm, events) for arm in answer.arms))
         except EvidenceError as error:
