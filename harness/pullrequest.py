@@ -36,7 +36,7 @@ _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28}\b")
 _ERROR = re.compile(r"(?P<file>[\w./+-]+\.[chS]):(?P<line>\d{1,7}):")  # a compiler's
 _UNFIT = re.compile(r"^patch \d+ of \d+, (?P<patch>\S+) ")  # see build/overlay.py
 _SAID = ("error:", "next:")  # how a program of ours begins what it says of its end
-_CERTAIN = (Outcome.BUILD, Outcome.PATCH)  # it comes out the same each time
+_CERTAIN = frozenset({Outcome.BUILD, Outcome.PATCH})  # it comes out the same each time
 _SILENCE = 60.0  # seconds after which a run that goes on is spoken of
 _POLL = 0.2  # seconds between two looks at a run
 _SEED = 7
@@ -193,7 +193,7 @@ def run(
     progress: Progress,
 ) -> None:
     """Run each job on both sides, with so many seeds, until only the head fails: with that seed
-    both are run so often again."""
+    both are run so often again. A side that cannot be built is tried once."""
     for choice in choices:
         for number in range(tries):
             if not _same(choice.job, number * _TRY, sides, folder, again, progress):
@@ -201,13 +201,14 @@ def run(
 
 
 def _same(job: Job, turn: int, sides: Sides, folder: Path, again: int, progress: Progress) -> bool:
-    """Run a job on both sides; False where only the head fails. Both are run again then, unless
-    the kernel's report names a line that the change has brought: that is nobody else's flake."""
+    """Run a job on both sides; False where another seed says no more: only the head fails, or
+    one of them cannot be run. Where only the head fails both are run again, unless the kernel's
+    report names a line that the change has brought: that is nobody else's flake."""
     outcomes = {side: _one(job, side, sides, folder, turn, progress) for side in SIDES}
+    if not _CERTAIN.isdisjoint(outcomes.values()):
+        return False
     if outcomes[BASE] is not Outcome.PASS or outcomes[HEAD] is Outcome.PASS:
         return True
-    if outcomes[HEAD] in _CERTAIN:
-        return False
     first = record_in(_folder(folder, HEAD, job, turn))
     if first and any(map(_COMMIT.fullmatch, comparison.brought(first))):
         progress.note(f"{job.name}: only the change fails, at a line of its own")

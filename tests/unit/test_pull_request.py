@@ -345,11 +345,11 @@ def test_what_comes_out_the_same_is_not_done_again(
     assert done == [BASE, HEAD] * times
 
 
-@pytest.mark.parametrize(("fails", "tried"), [(0, 4), (2, 2)])
+@pytest.mark.parametrize(("side", "fails", "tried"), [(HEAD, 9, 4), (HEAD, 1, 2), (BASE, 0, 1)])
 def test_each_try_has_a_seed_of_its_own_until_one_fails(
-    fails: int, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    side: str, fails: int, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes now and then is not met by one try."""
+    """What comes now and then is not met by one try; what cannot be built is met by the first."""
     seeds: list[tuple[str, int]] = []
 
     class Once:
@@ -358,7 +358,7 @@ def test_each_try_has_a_seed_of_its_own_until_one_fails(
             seeds.append((self.side, self.seed))
 
         def poll(self) -> Any:
-            wrong = self.side == HEAD and self.seed == 6 + fails
+            wrong = self.side == side and self.seed == 7 + fails
             verdict = Outcome.BUILD if wrong else Outcome.PASS
             return SimpleNamespace(verdict=verdict, reason="so")
 
@@ -370,7 +370,7 @@ def test_each_try_has_a_seed_of_its_own_until_one_fails(
         dict.fromkeys((BASE, HEAD), made.SPEC), dict.fromkeys((BASE, HEAD), "")
     )
     pullrequest.run([choice], sides, tmp_path, 4, 2, Notes())
-    assert seeds == [(side, 7 + at) for at in range(tried) for side in (BASE, HEAD)]
+    assert seeds == [(each, 7 + at) for at in range(tried) for each in (BASE, HEAD)]
 
 
 # --- the comment ---------------------------------------------------------------------------------
