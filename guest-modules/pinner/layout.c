@@ -31,6 +31,7 @@ struct pinner_plan {
 	unsigned long picked;
 	unsigned long stored;		/* objects in the table */
 	unsigned long spare;		/* pages that could be taken */
+	unsigned long others;		/* pages that others can always have */
 };
 
 /* Pages free beyond the @part of all memory that is left to the others */
@@ -53,13 +54,9 @@ static unsigned long pinner_spare(unsigned long *total)
 }
 
 /* Whether others can have pages, unmovable ones too, as many as are theirs */
-static bool pinner_leaves(void)
+static bool pinner_leaves(const struct pinner_plan *plan)
 {
-	struct sysinfo info;
-
-	si_meminfo(&info);
-	return compat_free_fixed() >= min(info.totalram / PINNER_OTHERS_PART,
-					  PINNER_OTHERS_MOST);
+	return compat_free_fixed() >= plan->others;
 }
 
 /* Time for others, and for a signal: 0 or -EINTR */
@@ -180,7 +177,7 @@ static int pinner_hold(const struct pinner_plan *plan, unsigned long first,
 	struct page *page;
 	int err = 0;
 
-	while (!err && pinner_leaves() &&
+	while (!err && pinner_leaves(plan) &&
 	       (page = pinner_get(node, COMPAT_GFP_ATTEMPT, order))) {
 		unsigned long pfn = page_to_pfn(page);
 
@@ -207,7 +204,7 @@ static bool pinner_relent(const struct pinner_plan *plan,
 			  struct list_head *cushion,
 			  struct list_head *elsewhere, unsigned long *came_by)
 {
-	if (pinner_leaves())
+	if (pinner_leaves(plan))
 		return true;
 	if (list_empty(cushion)) {
 		if (plan->count == *came_by)
@@ -223,7 +220,7 @@ static bool pinner_relent(const struct pinner_plan *plan,
 			break;
 		list_move(held->prev, &some);
 		pinner_let_go(&some);
-	} while (!pinner_leaves());
+	} while (!pinner_leaves(plan));
 	return true;
 }
 
@@ -266,16 +263,16 @@ static int pinner_plan_drain(struct pinner_plan *plan, unsigned long first,
  * range's (khugepaged raises the lowest to a twentieth of a small memory).
  * Unmovable pages are held beforehand, and are what is left in the end.
  */
-static int pinner_plan_range(struct pinner_plan *plan, unsigned long first)
+static int pinner_plan_range(struct pinner_plan *plan, unsigned long first,
+			     unsigned long total)
 {
 	int err = 0, node = page_to_nid(pfn_to_page(first));
 	unsigned int order;
-	struct sysinfo info;
 	LIST_HEAD(elsewhere);
 	LIST_HEAD(cushion);
 
-	si_meminfo(&info);
-	pinner_cushion(node, &cushion, info.totalram / PINNER_RESERVE_PART);
+	plan->others = min(total / PINNER_OTHERS_PART, PINNER_OTHERS_MOST);
+	pinner_cushion(node, &cushion, total / PINNER_RESERVE_PART);
 	for (order = COMPAT_MAX_ORDER; !err && order; order--)
 		err = pinner_hold(plan, first, node, order, &elsewhere);
 	if (!err)
@@ -437,7 +434,7 @@ int pinner_fill_range(u64 first, u64 count, u64 every, u64 seed)
 	plan.wanted = count / every + 2;	/* windows, the ends' parts too */
 	err = pinner_plan_alloc(&plan);
 	if (!err)
-		err = pinner_plan_range(&plan, first);
+		err = pinner_plan_range(&plan, first, total);
 	if (!err)
 		err = plan.count ? pinner_plan_store(&plan, seed) : -ENOSPC;
 	pinner_plan_end(&plan, err);
