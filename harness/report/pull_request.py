@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from junit_xml import TestCase, TestSuite, to_xml_report_string
 from rich.console import Console
@@ -257,7 +257,8 @@ def _more(judged: Judged, pair: Pair) -> list[str]:
     if pair.a:
         text = io.StringIO()
         console = Console(file=text, width=_WIDTH, color_system=None)
-        console.print(comparison(Comparison((pair,))))
+        told = tuple(replace(ran, reason=_reason(judged, ran)) for ran in pair.b)
+        console.print(comparison(Comparison((replace(pair, b=told),))))
         lines += ["", "A is the base, B the change:", "", "```"]
         lines += [*map(_fenced, text.getvalue().rstrip().splitlines()), "```"]
     return lines

@@ -619,7 +619,10 @@ def test_a_new_failure_is_shown_at_its_line(
     assert "fast fails at mm/x.c:5, and did not before: CRASH: BUG at mm/x.c:13; " in sentence
     assert sentence.endswith("blame: 12ab mm: y, mm/x.c:5, after which")  # the change's own number
     lines = "- change, CRASH at mm/x.c:5: BUG at mm/x.c:13; blame: 12ab mm: y, mm/x.c:5,"
-    assert lines in said.summary(judged)
+    summary = said.summary(judged)
+    assert lines in summary
+    assert "mm: y, mm/x.c:5" in summary.split("A is the base, B the change:")[1]
+    assert "mm: y, mm/x.c:13" not in summary
     told = said.junit(judged)
     assert "mm: y, mm/x.c:5" in told and "mm: y, mm/x.c:13" not in told
     (shown,) = said.commands(said.Judged(compared))
