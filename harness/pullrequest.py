@@ -31,6 +31,7 @@ from harness.touched import Choice, Job, Table, choose
 BASE, HEAD = "base", "head"
 SIDES = (BASE, HEAD)
 ASKED = "asked.json"  # in the folder of the runs: of which change, and by which words
+WHY = "why.json"  # beside it: job → why it is tried
 _COMMIT = re.compile(r"[0-9a-f]{12}")  # a patch of a range of commits, see build/series.py
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28}\b")
 _ERROR = re.compile(r"(?P<file>[\w./+-]+\.[chS]):(?P<line>\d{1,7}):")  # a compiler's
@@ -163,25 +164,35 @@ def of_ours(made: Change, words_of: RunSpec, folder: Path) -> Sides:
     return Sides(dict.fromkeys(SIDES, words_of), code)
 
 
-def begin(folder: Path, asked: Mapping[str, Any], progress: Progress) -> None:
-    """Have a folder be that of these runs; what it has of others goes.
+def begin(
+    folder: Path, asked: Mapping[str, Any], choices: Sequence[Choice], progress: Progress
+) -> None:
+    """Have a folder be that of these runs: what it has of another change, by other words, or of
+    a scenario's file that was edited since, goes. Jobs that are not among these stay.
 
     InputError where it holds what is none of ours.
     """
+    own = (choice.job for choice in choices if choice.job.scenario not in scenario.names())
+    files = {job.name: cache.key(Path(job.scenario).read_bytes()) for job in own}
     known = cache.read_json(folder / ASKED)
-    if known == asked:
-        return
-    held = [folder / side for side in SIDES if (folder / side).exists()]
-    if held and known is None:
+    stale = [folder / side for side in SIDES if (folder / side).exists()]
+    if stale and known is None:
         raise InputError(
-            f"{folder} holds {held[0].name}/, which no pull-request run has left there",
+            f"{folder} holds {stale[0].name}/, which no pull-request run has left there",
             hint="name a folder of its own with --out",
         )
-    for each in held:
-        shutil.rmtree(each)
-    if held:
-        progress.note(f"{folder} held the runs of another change, or of other words: they are gone")
-    cache.write_json(folder / ASKED, asked)
+    was = known.get("files", {}) if known is not None and known.get("asked") == asked else None
+    if was is not None:
+        edited = [job for job in files if was.get(job) != files[job]]
+        every = (folder / side / job for job in edited for side in SIDES)
+        stale = [path for path in every if path.exists()]
+    for path in stale:
+        shutil.rmtree(path)
+    if was is None:
+        (folder / WHY).unlink(missing_ok=True)
+    if stale:
+        progress.note(f"{folder} held what came of another change, or other words: it is gone")
+    cache.write_json(folder / ASKED, {"asked": asked, "files": {**(was or {}), **files}})
 
 
 def run(

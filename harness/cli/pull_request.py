@@ -11,18 +11,17 @@ from typing import Any
 
 import click
 
-from harness import cache, comparison, pullrequest, resources, scenario, spec
+from harness import cache, comparison, pullrequest, resources, spec
 from harness.cli.options import JSON_OPTION, host_arch, options_of, out, progress_shown
 from harness.cli.trees import count
 from harness.errors import InputError
 from harness.model import RunSpec
-from harness.pullrequest import BASE, HEAD, SIDES
+from harness.pullrequest import BASE, HEAD, SIDES, WHY
 from harness.report import frames
 from harness.report import pull_request as said
 from harness.stored import kept
 from harness.touched import Choice
 
-_WHY = "why.json"
 _PICTURE = 8000  # characters
 _PLANNED = ("repository", "base", "head", "table", "names")
 
@@ -148,7 +147,8 @@ def run(
 ) -> None:
     """Run what is tried on both sides. It ends with 0 once all has been run, whatever came of it.
 
-    What the folder has already of this very change is not run again; of another, it goes.
+    What the folder has already of this very change is not run again; of another, it goes. With
+    --job its other jobs stay.
 
     \b
     Example:
@@ -174,14 +174,12 @@ def run(
     )
     asked = {"base": made.base, "head": made.head, "series": list(series), "own": own}
     asked |= {"memory": memory, "toolchain": toolchain, "seed": seed}
-    asked["jobs"] = [_choice(choice) for choice in choices]
-    own_files = {c.job.scenario for c in choices if c.job.scenario not in scenario.names()}
-    asked["files"] = {each: cache.key(Path(each).read_bytes()) for each in sorted(own_files)}
     folder.mkdir(parents=True, exist_ok=True)
     with progress_shown() as progress:
-        pullrequest.begin(folder, asked, progress)
+        pullrequest.begin(folder, asked, choices, progress)
+        before = cache.read_json(folder / WHY) if options["names"] else None
         why = {choice.job.name: list(choice.why) for choice in choices}
-        cache.write_json(folder / _WHY, why)
+        cache.write_json(folder / WHY, {**(before or {}), **why})
         for note in _notes(made, choices, own):
             progress.note(note)
         pullrequest.run(choices, sides, folder, tries, again, progress)
@@ -215,12 +213,14 @@ def report_of(
     """
     found, why = _Found(), dict[str, list[str]]()
     for folder in folders:
-        why |= cache.read_json(folder / _WHY) or {}
+        asked = cache.read_json(folder / WHY)
+        why |= asked or {}
         for side in SIDES:
             for path in sorted((folder / side).glob("*/*/*/run.json")):
-                if not path.parent.is_symlink():
+                wanted = asked is None or path.parents[2].name in asked
+                if wanted and not path.parent.is_symlink():
                     found.add(side, path)
-    if not any(found.runs.values()) and not any((folder / _WHY).is_file() for folder in folders):
+    if not any(found.runs.values()) and not any((folder / WHY).is_file() for folder in folders):
         raise InputError(f"there is no run in {', '.join(map(str, folders))}")
     judged = found.judged(why)
     for file, text in (

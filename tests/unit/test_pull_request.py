@@ -25,7 +25,7 @@ from harness.errors import InfraError, InputError
 from harness.flake import Cell
 from harness.flake.child import Child
 from harness.model import Outcome, RunSpec, Verdict
-from harness.pullrequest import BASE, HEAD
+from harness.pullrequest import BASE, HEAD, SIDES, WHY
 from harness.report import pull_request as said
 from harness.report.text import plain
 
@@ -295,16 +295,47 @@ def test_what_was_resolved_by_hand_is_its_tree(repository: Path) -> None:
 
 def test_a_folder_is_of_one_change(tmp_path: Path) -> None:
     top, notes = tmp_path / "pr", Notes()
-    pullrequest.begin(top, {"head": "a"}, notes)
+    pullrequest.begin(top, {"head": "a"}, [], notes)
     folder(top, HEAD, 0, Outcome.PASS)
-    pullrequest.begin(top, {"head": "a"}, notes)
-    assert list((top / HEAD).rglob("run.json")) and not notes.notes
-    pullrequest.begin(top, {"head": "b"}, notes)
-    assert not (top / HEAD).exists() and "they are gone" in notes.notes[0]
+    (top / WHY).write_text("{}")
+    pullrequest.begin(top, {"head": "a"}, [], notes)
+    assert list((top / HEAD).rglob("run.json")) and (top / WHY).exists() and not notes.notes
+    pullrequest.begin(top, {"head": "b"}, [], notes)
+    assert not (top / HEAD).exists() and not (top / WHY).exists() and "it is gone" in notes.notes[0]
     (tmp_path / "mine" / "base").mkdir(parents=True)
     with pytest.raises(InputError, match="holds base/"):
-        pullrequest.begin(tmp_path / "mine", {"head": "b"}, notes)
+        pullrequest.begin(tmp_path / "mine", {"head": "b"}, [], notes)
     assert (tmp_path / "mine" / "base").is_dir()
+
+
+def test_a_scenario_that_was_edited_is_run_again(tmp_path: Path) -> None:
+    """And of the others what is there stays, whichever of them are asked for."""
+    top, notes, asked = tmp_path / "pr", Notes(), {"head": "a"}
+    every = []
+    for name in ("mine", "other"):
+        (tmp_path / f"{name}.yaml").write_text(MINE)
+        own = touched.Job(str(tmp_path / f"{name}.yaml"), "6.12", "x86_64", "fast")
+        every.append(touched.Choice(own, ("why",)))
+    pullrequest.begin(top, asked, every, notes)
+    folders = [top / side / each.job.name for side in SIDES for each in every]
+    for each in folders:
+        made.folder(each / "0", Outcome.PASS)
+    pullrequest.begin(top, asked, every[1:], notes)
+    pullrequest.begin(top, asked, every, notes)
+    assert all(each.is_dir() for each in folders) and not notes.notes
+    (tmp_path / "mine.yaml").write_text(MINE.replace("1000", "900"))
+    pullrequest.begin(top, asked, every, notes)
+    assert [each.is_dir() for each in folders] == [False, True] * 2 and len(notes.notes) == 1
+
+
+def test_a_job_that_nobody_asks_for_any_more_is_not_judged(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for side, outcome in ((BASE, Outcome.PASS), (HEAD, Outcome.CRASH)):
+        folder(tmp_path, side, 0, outcome)
+        other = tmp_path / side / "leaks-6.12-x86_64-fast" / "0"
+        made.folder(other, Outcome.PASS, scenario="leaks")
+    assert reported(tmp_path)[0] == 3
+    (tmp_path / WHY).write_text(json.dumps({"leaks-6.12-x86_64-fast": ["mm"]}))
+    assert reported(tmp_path)[0] == 0
 
 
 def blame(patch: str, brought: bool) -> list[dict[str, Any]]:
@@ -534,7 +565,7 @@ def test_a_job_that_left_no_run_is_told(reported, tmp_path: Path) -> None:  # ty
     for side in (BASE, HEAD):
         folder(tmp_path, side, 0, Outcome.PASS)
     names = ("compaction-6.12-x86_64-fast", "compaction-6.12-arm64-fast")
-    (tmp_path / "why.json").write_text(json.dumps({name: ["mm"] for name in names}))
+    (tmp_path / WHY).write_text(json.dumps({name: ["mm"] for name in names}))
     code, printed, _, comment = reported(tmp_path, "--annotate", "--junit", str(tmp_path / "j.xml"))
     assert code == 9 and "nothing new fails: 1 job passed on both sides, tried once; of " in printed
     assert f"of {names[1]} nothing can be said: it left no run on base and head" in printed
@@ -545,7 +576,7 @@ def test_a_job_that_left_no_run_is_told(reported, tmp_path: Path) -> None:  # ty
 
 
 def test_a_change_that_touches_nothing_is_no_failure(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "why.json").write_text("{}")
+    (tmp_path / WHY).write_text("{}")
     code, printed, summary, _ = reported(tmp_path)
     assert code == 0 and "nothing was tried" in printed and "nothing was tried" in summary
 
