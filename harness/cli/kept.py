@@ -14,6 +14,7 @@ from harness import comparison, report
 from harness.cli.options import JSON_OPTION, out, progress_shown
 from harness.errors import InputError
 from harness.model import EXIT_CODES, Outcome
+from harness.pullrequest import ASKED, BASE, HEAD
 from harness.stored import again, kept, pack
 
 _RUN = "RUN|BUNDLE"
@@ -40,6 +41,13 @@ def compare(before: str, after: str, every: bool, as_json: bool) -> None:
       pinpage compare runs/base runs/mine
       pinpage compare latest theirs.pinpage.tar.xz --json
     """
+    for word in (before, after):
+        path = kept.place(word)
+        if (path / ASKED).is_file():
+            raise InputError(
+                f"{path} has the runs of a pull request, of its base and of the change",
+                hint=f"name one side: {path / BASE} or {path / HEAD}",
+            )
     found = comparison.compare(kept.runs_of(before), kept.runs_of(after))
     if not found.paired:
         raise InputError(

@@ -25,7 +25,7 @@ from harness.errors import InfraError, InputError
 from harness.flake import Cell
 from harness.flake.child import Child
 from harness.model import Outcome, RunSpec, Verdict
-from harness.pullrequest import BASE, HEAD, SIDES, WHY
+from harness.pullrequest import ASKED, BASE, HEAD, SIDES, WHY
 from harness.report import pull_request as said
 from harness.report.text import plain
 
@@ -336,6 +336,15 @@ def test_a_job_that_nobody_asks_for_any_more_is_not_judged(reported, tmp_path: P
     assert reported(tmp_path)[0] == 3
     (tmp_path / WHY).write_text(json.dumps({"leaks-6.12-x86_64-fast": ["mm"]}))
     assert reported(tmp_path)[0] == 0
+
+
+def test_a_folder_of_both_sides_is_nothing_to_compare(within, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for side in SIDES:
+        folder(tmp_path, side, 0, Outcome.PASS)
+    (tmp_path / ASKED).write_text("{}")
+    done = within("compare", str(tmp_path), str(tmp_path / HEAD))
+    assert done.returncode == 2 and f"name one side: {tmp_path / BASE} or " in done.stderr
+    assert within("compare", str(tmp_path / BASE), str(tmp_path / HEAD)).returncode == 0
 
 
 def blame(patch: str, brought: bool) -> list[dict[str, Any]]:
