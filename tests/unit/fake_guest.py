@@ -43,6 +43,7 @@ class FakeGuest:
         self.refusals: dict[str, str] = {}
         self.done: list[str] = []
         self.pages: list[list[int]] = []
+        self.end = 0  # of memory
         self.calls: list[str] = []
         self.tracing = False
         self.traced: list[str] = []
@@ -150,6 +151,7 @@ class FakeGuest:
         if path == f"{PINNER}/control" and said.startswith("layout"):
             count, every = (int(word) for word in said.split()[1:3])
             self.pages = [[1000 + h * every] * 2 + [0] for h in range(count)]
+            self.end = 1000 + count * (every + 1)
         elif path == f"{PINNER}/control" and said == "verify":
             self.verified += len(self.pages)
         elif path == f"{TRACING}/tracing_on":
@@ -161,7 +163,7 @@ class FakeGuest:
         """Pages move once, to the end of memory; the kernel frees what they left."""
         moved = [page for page in self.pages if page[2] == 0][: self.moves - self.migrated]
         for page in moved:
-            old, page[1], page[2] = page[0], 200_000 - len(self.calls), 1
+            old, page[1], page[2] = page[0], self.end - len(self.calls), 1
             handle = self.pages.index(page)
             self.calls.append(f"{len(self.calls)} {handle} {old} {page[1]} 0")
             self._trace(f"mm_page_free: page=00000000 pfn=0x{old:x} order=0")

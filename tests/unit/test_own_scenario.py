@@ -41,7 +41,7 @@ def yaml(tmp_path: Path, text: str, name: str = "mine.yaml") -> Path:
     return path
 
 
-LEAST = "pin: {pages: 2000}\ndrive: [compact]\nexpect: {migrated: all}\n"
+LEAST = "pin: {pages: 200}\ndrive: [compact]\nexpect: {migrated: all}\n"
 
 
 # What a YAML says
@@ -386,7 +386,7 @@ def test_a_report_of_the_kernels_comes_first(example: Example) -> None:
 
 
 COMMAND = """\
-pin: {{pages: 2000}}
+pin: {{pages: 200}}
 drive:
   - compact
   - command: try
@@ -411,7 +411,7 @@ def test_a_commands_status_is_compared(
 ) -> None:
     made = load(yaml(tmp_path, COMMAND.format(expect, control)))
     statuses = {"try": status}
-    answer = both(made, Guest2(statuses=statuses), Guest2(moves=1500, statuses=statuses))
+    answer = both(made, Guest2(statuses=statuses), Guest2(moves=150, statuses=statuses))
     assert answer.outcome is outcome, answer.reason
     if outcome is Outcome.FAIL:
         assert "step 2 (command) of try" in answer.reason
@@ -421,7 +421,7 @@ def test_a_commands_status_is_compared(
 def test_pages_that_moved_where_all_had_to_stay(tmp_path: Path) -> None:
     made = load(yaml(tmp_path, LEAST.replace("migrated: all", "stayed: all")))
     answer = both(made, Guest2(), Guest2(moves=1))
-    assert answer.outcome is Outcome.FAIL and "1 of 2000 pages of the treated arm" in answer.reason
+    assert answer.outcome is Outcome.FAIL and "1 of 200 pages of the treated arm" in answer.reason
     answer = both(made, Guest2(), Guest2())
     assert answer.outcome is Outcome.PASS, answer.reason
     assert "<failure" not in junit(record(answer))  # nor is it one of the arm alone
@@ -443,7 +443,7 @@ def test_without_a_control_arm(tmp_path: Path) -> None:
     made = load(yaml(tmp_path, LEAST + "control: none\n"))
     (arm,) = made.arms(True, {})
     assert arm.role == "treated"
-    events = drive(made, arm, Guest2(moves=2000))
+    events = drive(made, arm, Guest2(moves=200))
     answer = made.judge((arm,), events, ledger(events), ())
     assert answer.outcome is Outcome.PASS, answer.reason
     with pytest.raises(CannotRun, match="no control arm"):
