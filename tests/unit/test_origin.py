@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import toykernel as toy
 
 from harness import spec
-from harness.build import series
+from harness.build import origin, series
 from harness.build.origin import Origins
 from harness.model import Frame, PatchedTree, Place
 
@@ -121,7 +123,10 @@ def test_who_changed_the_function_is_accused_before_who_touched_the_file(tmp_pat
     assert found.also == (("0002-step.patch", "step 2"),)
     shuffled = comment.replace("three", "drei")
     origins = Origins.of(tree(tmp_path, FUNCTIONS, gone, comment, shuffled, path="mm/new.c"))
-    assert Origins(**json.loads(origins.text())).bodies == {"mm/new.c": [[2, 5], [8, 11]]}
+    assert origins.bodies == {"mm/new.c": [(2, 5), (8, 11)]}
+    (tmp_path / origin.FILE).write_bytes(origins.text())
+    built: Any = SimpleNamespace(folder=tmp_path)
+    assert Origins.read(built).bodies == origins.bodies
 
 
 def test_what_the_tools_of_today_need_is_never_to_blame(tmp_path: Path) -> None:
