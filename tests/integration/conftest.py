@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,9 @@ class Build:
     artifacts: BuildArtifacts
 
 
-def words(series: str, **extra: object) -> RunSpec:
+def words(series: str, **extra: Any) -> RunSpec:
     """A RunSpec of the default kernel for this machine's architecture."""
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "scenario": "compaction",
         "kernel": "6.12",
         "arch": arch.host().name,
@@ -33,7 +34,7 @@ def words(series: str, **extra: object) -> RunSpec:
         "jobs": len(os.sched_getaffinity(0)),
         "params": scenario.params(str(extra.get("scenario", "compaction")), ()),
     }
-    return RunSpec(**{**values, **extra})  # type: ignore[arg-type]
+    return RunSpec(**{**values, **extra})
 
 
 def build(series: str) -> Build:

@@ -53,7 +53,7 @@ class Person:
         # A shell holds the terminal, so that it outlives the command, and waits to be let go.
         script = 'trap : INT; "$@"; echo "ended=$?"; read x'
         argv = ["-c", script, "sh", *PINPAGE, *words]
-        self.session = pexpect.spawn(
+        self.session: pexpect.spawn[bytes] = pexpect.spawn(
             "/bin/sh", argv, timeout=SECONDS, dimensions=(30, 100), echo=False
         )
         self.before = termios.tcgetattr(self.session.child_fd)
@@ -71,7 +71,7 @@ class Person:
 
     def pids(self) -> list[int]:
         """Of the command, and of its QEMU."""
-        found, pid = [], self.session.pid
+        found, pid = list[int](), self.session.pid
         while True:
             said = subprocess.run(
                 ["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, check=False

@@ -142,7 +142,8 @@ def test_commands_over_the_console_of_a_talking_kernel(guest: machine.Machine) -
     guest.must("(while :; do echo a kernel that talks > /dev/kmsg; sleep 0.1; done) >&- 2>&- &")
     try:
         channel = ConsoleShell(guest.console)
-        done = channel.run("cat; seq 3000; exit 4", stdin=b"\0\xff", seconds=300, watch=bool)
+        text = "cat; seq 3000; exit 4"
+        done = channel.run(text, stdin=b"\0\xff", seconds=300, watch=lambda: None)
     finally:
         guest.run("kill $(pidof sh | tr ' ' '\\n' | grep -v $$)")
     wanted = b"\0\xff" + b"".join(b"%d\n" % n for n in range(1, 3001))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import GuestCommandError
-from harness.model import CommandResult
+from harness.model import CommandResult, PluggedMemory, Unplugged
 
 PINNER = "/sys/kernel/debug/pinner"
 TRACING = "/sys/kernel/tracing"
@@ -187,3 +187,9 @@ class FakeGuest:
 
     def console_text(self) -> str:
         return ""
+
+    def plug(self, mib: int, node: int = 0) -> PluggedMemory:
+        raise NotImplementedError
+
+    def unplug(self, memory: PluggedMemory, *, seconds: float = 30) -> Unplugged:
+        raise NotImplementedError

@@ -198,7 +198,7 @@ class Machine:
 
     def loop(self) -> None:
         while True:
-            ends: list[object] = [self.monitor, self.typed]
+            ends: list[socket.socket | int] = [self.monitor, self.typed]
             ends += [self.shell] if self.shell >= 0 else []
             for end in select.select(ends, [], [])[0]:
                 if end is self.monitor:

@@ -13,11 +13,13 @@ import subprocess
 import termios
 import threading
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
 import paramiko
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
 from harness.vm import keys, shell
 
@@ -35,13 +37,13 @@ class Server(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         known = username == "root" and key.asbytes() == self._client.asbytes()
-        return paramiko.AUTH_SUCCESSFUL if known else paramiko.AUTH_FAILED
+        return AUTH_SUCCESSFUL if known else AUTH_FAILED
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
+        return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         if command == b"vanish":
@@ -108,7 +110,9 @@ def serve(channel: paramiko.Channel, command: bytes) -> None:
     argv = ["sh", "-c", command.decode()]
     pipe = subprocess.PIPE
     with channel, subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe) as child:
-        assert child.stdin and child.stdout and child.stderr
+        assert child.stdin is not None
+        assert isinstance(child.stdout, BufferedReader)
+        assert isinstance(child.stderr, BufferedReader)
         out = copy(child.stdout.read1, channel.sendall)
         err = copy(child.stderr.read1, channel.sendall_stderr)
         threading.Thread(target=feed, args=(channel, child.stdin), daemon=True).start()

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toykernel import git
 
-from harness import bisect, cli
+from harness import bisect, cli, pipeline
 from harness.bisect import Standing, Trial, commits, kinds
 from harness.bisect.search import Found, Runs, State, line
 from harness.cli import experiments
@@ -324,7 +324,7 @@ def test_whether_a_refused_option_says_anything_is_the_searchs(
     verdict = Verdict(BUILD, "CONFIG_Z=y was asked for and Kconfig dropped it", "")
     error = {"kind": "ConfigError", "detail": DROPPED}
     record = SimpleNamespace(verdict=verdict, seconds=1.0, error=error)
-    monkeypatch.setattr(kinds.pipeline, "run", lambda *_: (record, tmp_path))
+    monkeypatch.setattr(pipeline, "run", lambda *_: (record, tmp_path))
     run = kinds.runner(lambda _: WORDS, Silent(), options=options)
     assert run(State("CONFIG_Z=y"), 7).unfit == (DROPPED if options else "")
 

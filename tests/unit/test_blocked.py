@@ -220,7 +220,7 @@ def test_a_task_of_which_not_all_is_known_is_left_out() -> None:
 
 
 def test_a_quick_command_is_not_looked_over() -> None:
-    guest = Guest(dict)  # type: ignore[arg-type]
+    guest = Guest(lambda now: {})
     guest.found(15)
     assert guest.looks == 0
 

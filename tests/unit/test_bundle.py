@@ -320,7 +320,7 @@ def test_huge_ones_are_refused_before_a_byte_is_written(bundle: Path, tmp_path: 
         content["files"] |= {f"f{number}": empty for number in range(form.MOST_FILES)}
 
     def large(content: dict[str, Any]) -> None:
-        content["files"]["run.json"]["bytes"] = form.MOST_JSON + 1
+        content["files"]["run.json"]["bytes"] = reread.MOST_JSON + 1
 
     for change, words in (
         (large, "run.json has 67,108,865 bytes, and"),
@@ -485,11 +485,12 @@ def test_a_folders_files_are_plain_and_bounded(
     run, real = folder / "run.json", tmp_path / "real.json"
     text = run.read_bytes()
     real.write_bytes(text)
-    for make, words in (
+    ways: tuple[tuple[Callable[[], None], str], ...] = (
         (lambda: run.symlink_to(real), "symbolic links"),
         (lambda: os.mkfifo(run), "no plain file"),
         (run.mkdir, "cannot be read|no plain file"),
-    ):
+    )
+    for make, words in ways:
         run.unlink()
         make()
         with pytest.raises(InputError, match=words):

@@ -18,12 +18,14 @@ from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
+from program import Program
 
 from harness import cli, pipeline, spec
 from harness.cli import dumping, guests, inside, options
 from harness.cli.options import OWN_CODES
 from harness.errors import InputError
-from harness.vm import loading
+from harness.model import RunSpec
+from harness.vm import hands, loading
 from harness.vm.stream import Ends
 
 LOG = """\
@@ -39,7 +41,7 @@ LOG = """\
 
 
 @pytest.fixture
-def pinpage(tmp_path: Path):  # type: ignore[no-untyped-def]
+def pinpage(tmp_path: Path) -> Program:
     env = {
         **os.environ,
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
@@ -94,7 +96,7 @@ def pinpage(tmp_path: Path):  # type: ignore[no-untyped-def]
         (["dump", "--format", "lzo"], "lzo"),
     ],
 )
-def test_bad_words_are_named_and_exit_2(within, words: list[str], named: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_words_are_named_and_exit_2(within: Program, words: list[str], named: str) -> None:
     done = within(*words)
     assert done.returncode == 2, done.stderr
     assert named in done.stderr
@@ -105,8 +107,8 @@ def test_bad_words_are_named_and_exit_2(within, words: list[str], named: str) ->
 @pytest.mark.parametrize(
     "words", [("--series", "/no/such"), ("--set", "pages=x"), ("--tree", "/no/such")]
 )
-def test_words_that_prove_bad_in_a_run_leave_no_folder(  # type: ignore[no-untyped-def]
-    pinpage, tmp_path: Path, words: tuple[str, ...]
+def test_words_that_prove_bad_in_a_run_leave_no_folder(
+    pinpage: Program, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     tree = str(Path(__file__).parents[1] / "fakelinux")
     done = pinpage("run", "compaction", "--tree", tree, "--keep", str(tmp_path / "runs"), *words)
@@ -115,7 +117,7 @@ def test_words_that_prove_bad_in_a_run_leave_no_folder(  # type: ignore[no-untyp
     assert list((tmp_path / "runs").glob("*")) == []
 
 
-def test_parse_prints_titles_and_says_crash(within, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_parse_prints_titles_and_says_crash(within: Program, tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     log.write_text(LOG)
     done = within("parse", str(log))
@@ -127,14 +129,14 @@ def test_parse_prints_titles_and_says_crash(within, tmp_path: Path) -> None:  # 
     assert (splat["first_line"], splat["last_line"]) == (2, 8)
 
 
-def test_parse_of_a_quiet_log_passes_and_of_an_empty_one_does_not(within) -> None:  # type: ignore[no-untyped-def]
+def test_parse_of_a_quiet_log_passes_and_of_an_empty_one_does_not(within: Program) -> None:
     quiet = within("parse", "-", stdin="[    1.000000] Linux version 6.12.0\n")
     assert (quiet.returncode, quiet.stdout) == (0, "")
     assert quiet.stderr == "no splats in 1 lines\n"
     assert within("parse", "-", stdin="").returncode == 2
 
 
-def test_parse_unpacks_and_refuses_what_is_no_text(within, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_parse_unpacks_and_refuses_what_is_no_text(within: Program, tmp_path: Path) -> None:
     log = tmp_path / "log"
     for pack in (gzip.compress, lzma.compress, bz2.compress):
         packed = pack(LOG.encode())
@@ -154,7 +156,7 @@ def test_parse_unpacks_and_refuses_what_is_no_text(within, tmp_path: Path) -> No
     assert program.returncode == 2 and "a program" in program.stderr
 
 
-def test_an_error_is_json_too_where_json_is_asked_for(within) -> None:  # type: ignore[no-untyped-def]
+def test_an_error_is_json_too_where_json_is_asked_for(within: Program) -> None:
     done = within("fetch", "--tree", "/no/such", "--json")
     error = json.loads(done.stdout)["error"]
     assert (error["kind"], error["exit_code"]) == ("InputError", 2)
@@ -194,7 +196,7 @@ def test_words_for_the_guest_stay_words(words: tuple[str, ...], text: str) -> No
 
 
 @pytest.mark.parametrize("name", ["dump", "exec", "boot"])
-def test_a_patch_is_no_command_of_the_guests(within, tmp_path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_patch_is_no_command_of_the_guests(within: Program, tmp_path: Path, name: str) -> None:
     patch = tmp_path / "my.patch"
     patch.write_text("")
     done = within(name, "--series", "fixed", str(patch))
@@ -203,13 +205,13 @@ def test_a_patch_is_no_command_of_the_guests(within, tmp_path: Path, name: str) 
     assert "isapatchhere" in said and f"--seriesfixed--series{patch}" in said
 
 
-def test_help_of_run_lists_scenarios_their_parameters_and_profiles(within) -> None:  # type: ignore[no-untyped-def]
+def test_help_of_run_lists_scenarios_their_parameters_and_profiles(within: Program) -> None:
     text = within("run", "--help").stdout
     for part in ("Scenario compaction:", "--set pages=4000", "[2000 to 100000]", "fast "):
         assert part in text
 
 
-def test_help_has_an_example_each(pinpage) -> None:  # type: ignore[no-untyped-def]
+def test_help_has_an_example_each(pinpage: Program) -> None:
     top = pinpage("--help")
     assert top.returncode == 0
     listed = top.stdout.split("Commands:")[1].split("Exit codes")[0]
@@ -222,7 +224,7 @@ def test_help_has_an_example_each(pinpage) -> None:  # type: ignore[no-untyped-d
         assert "Example" in text, name
 
 
-def test_version_kernels_and_completion(pinpage) -> None:  # type: ignore[no-untyped-def]
+def test_version_kernels_and_completion(pinpage: Program) -> None:
     assert pinpage("--version").stdout.startswith("pinpage")
     rows = json.loads(pinpage("kernels", "--json").stdout)
     (row,) = [row for row in rows if row["name"] == "6.12"]
@@ -259,7 +261,7 @@ def test_boot_always_boots(
     """A kernel that no longer boots is not to be passed for one that did."""
     asked: list[bool] = []
 
-    def stop(words: cli.RunSpec, folder: Path) -> None:
+    def stop(words: RunSpec, folder: Path) -> None:
         asked.append(words.snapshots)
         raise InputError("that is enough")
 
@@ -280,7 +282,7 @@ def test_boot_always_boots(
         ("--timeout", "0", "--", "true"),
     ],
 )
-def test_a_commands_status_is_never_ours(pinpage, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+def test_a_commands_status_is_never_ours(pinpage: Program, words: tuple[str, ...]) -> None:
     done = pinpage("exec", *words)
     assert done.returncode == OWN_CODES + 2, done.stderr
     assert "rror:" in done.stderr and done.stdout == ""
@@ -293,7 +295,7 @@ def test_a_commands_status_is_passed_on(
     asked: list[Any] = []
 
     @contextmanager
-    def guest_of(words: cli.RunSpec, folder: Path, **more: Any) -> Iterator[str]:
+    def guest_of(words: RunSpec, folder: Path, **more: Any) -> Iterator[str]:
         asked.append((words.snapshots, more["modules"]))
         yield "guest"
 
@@ -304,7 +306,7 @@ def test_a_commands_status_is_passed_on(
     monkeypatch.setattr(inside, "guest_of", guest_of)
     monkeypatch.setattr(inside, "boot_folder", lambda: tmp_path)
     monkeypatch.setattr(inside, "show_splats", lambda guest: [])
-    monkeypatch.setattr(inside.hands, "passed", passed)
+    monkeypatch.setattr(hands, "passed", passed)
     words = ["exec", "-m", "pinner:mode=plain", "--timeout", "3", "--", "ls", "a b"]
     done = CliRunner().invoke(cli.cli, words)
     assert done.exit_code == code
@@ -316,7 +318,7 @@ def test_a_commands_status_is_passed_on(
 
 def test_nobody_reads_a_commands_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     @contextmanager
-    def guest_of(words: cli.RunSpec, folder: Path, **more: Any) -> Iterator[str]:
+    def guest_of(words: RunSpec, folder: Path, **more: Any) -> Iterator[str]:
         yield "guest"
 
     def passed(*words: object, **more: object) -> int:
@@ -324,7 +326,7 @@ def test_nobody_reads_a_commands_output(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     monkeypatch.setattr(inside, "guest_of", guest_of)
     monkeypatch.setattr(inside, "boot_folder", lambda: tmp_path)
-    monkeypatch.setattr(inside.hands, "passed", passed)
+    monkeypatch.setattr(hands, "passed", passed)
     assert CliRunner().invoke(cli.cli, ["exec", "--", "yes"]).exit_code == 141
 
 

@@ -168,6 +168,8 @@ def test_one_run_each_is_a_pair_whatever_was_asked_of_the_same_scenario() -> Non
 
 
 def test_each_input_that_differs_is_named() -> None:
+    accelerator = ran().accelerator
+    assert accelerator is not None
     changed: dict[str, Any] = {
         "digests": {
             "tree": "git:00",
@@ -178,14 +180,14 @@ def test_each_input_that_differs_is_named() -> None:
         },
         "toolchain": {"name": "gcc", "version": "gcc 13"},
         "host": {"machine": "aarch64", "qemu": "QEMU 9", "pinpage": "0.2"},
-        "accelerator": replace(ran().accelerator, name="kvm"),  # type: ignore[type-var]
+        "accelerator": replace(accelerator, name="kvm"),
         "seed": 8,
         "smp": 2,
         "memory_mib": 2048,
         "append": ("a=1",),
         "params": {"pages": 2000, "lie": "none", "rounds": 3},
     }
-    then = {
+    then: dict[str, Any] = {
         "digests": {
             "tree": "git:11",
             "series": "34",

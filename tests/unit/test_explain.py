@@ -290,7 +290,7 @@ def test_an_unplug_follows_from_an_offline_that_failed() -> None:
         ({}, False),
     ],
 )
-def test_what_was_had_in_part_without_a_try(more: dict[str, int], idle: bool) -> None:
+def test_what_was_had_in_part_without_a_try(more: dict[str, Any], idle: bool) -> None:
     assert classify.idle(replace(tried("hugetlb", 0), ok=True, **more)) is idle
 
 

@@ -53,11 +53,14 @@ def fault(name: str, *tries: Try, equivalent: str = "") -> Fault:
     return Fault(name, "a title", Path(f"{name}.patch"), name.encode(), tries, equivalent)
 
 
+Answers = Mapping[tuple[str | None, Try], Outcome]
+
+
 @dataclass
 class Fake:
     """Answers by fault (None: the baseline) and try; what is not named passes."""
 
-    answers: Mapping[tuple[str | None, Try], Outcome] = field(default_factory=dict)
+    answers: Answers = field(default_factory=dict)
     done: list[tuple[str | None, Try]] = field(default_factory=list)
 
     def inputs(self, fault: Fault | None, how: Try) -> tuple[str, ...]:
@@ -117,7 +120,7 @@ def test_a_lost_machine_catches_a_fault_if_it_is_lost_again(tmp_path: Path) -> N
             again = self.done.count(("f", CHEAP)) > 1
             return replace(found, outcome=Outcome.PASS) if again else found
 
-    lost = {("f", CHEAP): Outcome.LOST}
+    lost: Answers = {("f", CHEAP): Outcome.LOST}
     (row,) = examined(Once(lost), tmp_path / "a", fault("f", CHEAP))
     assert row.state == "missed"
     (row,) = examined(Fake(lost), tmp_path / "b", fault("f", CHEAP))
@@ -156,7 +159,7 @@ def test_faults_are_tried_side_by_side(tmp_path: Path) -> None:
 
 
 def test_what_was_tried_is_not_tried_again(tmp_path: Path) -> None:
-    answers = {("f", DEAR): Outcome.INCONSISTENT, ("g", CHEAP): Outcome.INFRA}
+    answers: Answers = {("f", DEAR): Outcome.INCONSISTENT, ("g", CHEAP): Outcome.INFRA}
     both = (fault("f", CHEAP, DEAR), fault("g", CHEAP))
     first = examined(Fake(answers), tmp_path, *both)
     fake = Fake(answers)
@@ -323,9 +326,9 @@ def test_a_scenario_that_is_not_there_is_skipped_with_its_reason() -> None:
 
 
 def shown(rows: list[Row]) -> str:
-    console = Console(file=StringIO(), width=100)
-    console.print(seeded.faults([command._row(row) for row in rows]))
-    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+    out = StringIO()
+    Console(file=out, width=100).print(seeded.faults([command._row(row) for row in rows]))
+    return out.getvalue()
 
 
 def test_the_table_says_what_caught_each(tmp_path: Path) -> None:

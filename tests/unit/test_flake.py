@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -279,7 +280,7 @@ def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None
     find = 'while [ "$1" != --keep ]; do shift; done; keep=$2\n'
     script.write_text(f"#!/bin/sh\n{find}{body}\n")
     script.chmod(0o755)
-    monkeypatch.setattr(child.sys, "executable", str(script))
+    monkeypatch.setattr(sys, "executable", str(script))
 
 
 RECORD = {

@@ -101,7 +101,7 @@ class FaultyKernel:
         for value, name in re.findall(r"echo (\d+) > \S+/(interval|times)", command):
             setattr(self, name, int(value))
 
-    def run(self, command: str, **_: Any) -> CommandResult:
+    def run(self, command: str, **more: Any) -> CommandResult:
         out = b""
         before, _, after = command.partition("; cat ")
         self._set(before)
@@ -159,10 +159,17 @@ def test_of_a_cache_some_calls_fail_and_no_count_is_touched() -> None:
     assert injector.of_cache("radix_tree_node", "/x", "1").failed == 16
 
 
-def test_nothing_is_failed_before_only_those_who_ask_are_meant() -> None:
+def test_nothing_is_failed_before_only_those_who_ask_are_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     guest = FaultyKernel(calls=0)
     asked: list[str] = []
-    guest.must = lambda command, **_: asked.append(command) or ""  # type: ignore
+
+    def must(command: str, **_: Any) -> str:
+        asked.append(command)
+        return ""
+
+    monkeypatch.setattr(guest, "must", must)
     inject.Injector(recorder(guest), "failslab")
     order = [re.findall(r"> \S+/([\w-]+)$", each)[0] for each in asked if "> /sys" in each]
     assert order.index("times") < order.index("probability") == len(order) - 1
@@ -184,10 +191,11 @@ def test_a_kernel_without_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None
         inject.Injector(recorder(guest), "failslab")
 
 
-def test_times_that_are_no_number_are_no_evidence() -> None:
+def test_times_that_are_no_number_are_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     guest = FaultyKernel(calls=1)
     injector = inject.Injector(recorder(guest), "failslab")
-    guest.run = lambda command, **_: CommandResult(command, 0, b"", b"gone", 0.1)  # type: ignore
+    gone = CommandResult("", 0, b"", b"gone", 0.1)
+    monkeypatch.setattr(guest, "run", lambda command, **_: gone)
     with pytest.raises(EvidenceError, match="is not 0 to 1"):
         injector.nth(1, "/x", "1")
 

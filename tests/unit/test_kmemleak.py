@@ -86,7 +86,8 @@ def test_it_is_asked_twice_when_the_pinner_is_gone() -> None:
     assert scans[1] < done.index(f"read {KMEMLEAK}")
     said = [event for event in events if event.source == "kmemleak"]
     assert [event.name for event in said] == ["leak", "scanned"]
-    assert said[0].data["stack"][0] == ["pinner_store", "pinner"]  # type: ignore[index]
+    stack = said[0].data["stack"]
+    assert isinstance(stack, list) and stack[0] == ["pinner_store", "pinner"]
     assert done.index(f"read {KMEMLEAK}") < done.index(f"write {KMEMLEAK} clear")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import jsonschema
 import pytest
@@ -22,7 +22,7 @@ from test_report import SPEC, record
 from harness import pipeline, scenario, spec
 from harness.build import kernel
 from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
-from harness.model import ArmPlan, Attempt, CommandResult, Event, Guest, Outcome, Silent
+from harness.model import ArmPlan, Attempt, CommandResult, Event, Outcome, Silent
 from harness.pipeline import runs, stages
 from harness.report.junit import junit
 from harness.report.reproduce import reproduce, words
@@ -298,7 +298,7 @@ def load(path: Path) -> OwnScenario:
 
 def drive(made: OwnScenario, arm: ArmPlan, guest: FakeGuest, **params: Any) -> list[Event]:
     events: list[Event] = []
-    made.drive(cast(Guest, guest), arm, 7, params, events.append)
+    made.drive(guest, arm, 7, params, events.append)
     return events
 
 
@@ -483,7 +483,9 @@ def test_what_does_not_fit_a_guest(tmp_path: Path, text: str, memory: int, said:
         made.check({}, memory)
 
 
-def test_a_node_and_a_block_that_are_not_there(tmp_path: Path) -> None:
+def test_a_node_and_a_block_that_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node = load(
         yaml(tmp_path, "pin: {pages: 2000}\ndrive: [compact-node: 7]\nexpect: {stayed: all}\n")
     )
@@ -499,7 +501,7 @@ def test_a_node_and_a_block_that_are_not_there(tmp_path: Path) -> None:
     )
     blocks = {f"{sysfs}/block_size_bytes": b"8000000\n"}
     read = guest.read
-    guest.read = lambda path, timeout=30: blocks.get(path) or read(path)  # type: ignore[method-assign]
+    monkeypatch.setattr(guest, "read", lambda path, **more: blocks.get(path) or read(path, **more))
     with pytest.raises(CannotRun, match="no memory block memory99"):
         drive(block, block.arms(True, {})[0], guest)
 

@@ -32,6 +32,7 @@ from harness.model import (
 )
 from harness.pipeline import boots, runs
 from harness.pipeline.state import State
+from harness.vm import begin
 
 
 class Notes(Silent):
@@ -162,7 +163,7 @@ def test_a_guest_is_as_its_profile_has_it(monkeypatch: pytest.MonkeyPatch, tmp_p
         given.update(words)
         yield FakeGuest()
 
-    monkeypatch.setattr(boots.begin, "boot", boot)
+    monkeypatch.setattr(begin, "boot", boot)
     monkeypatch.setattr(boots, "_check_identity", lambda said, artifacts: None)
     chosen = pipeline.choose(RunSpec("compaction", "6.12", "x86_64", ("fixed",), "fast", 1))
     keen = Profile("keen", "", slowdown=4.0, append=("a=1",), memory_mib=256, smp=2)

@@ -72,7 +72,7 @@ def test_author_date_and_message_id(name: str) -> None:
 
 
 def test_index_lines_name_the_blobs_of_v3_11() -> None:
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for patch in PATCHES:
         text = patch.read_text()
         names = re.findall(r"^diff --git a/(\S+) b/", text, re.MULTILINE)

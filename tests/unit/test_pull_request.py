@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,8 @@ from xml.etree import ElementTree
 
 import made_runs as made
 import pytest
+from program import Program
+from test_report import SPEC
 from toykernel import Notes, git
 
 from harness import comparison, flake, pullrequest, resources, scenario, spec, touched
@@ -328,7 +330,9 @@ def test_a_scenario_that_was_edited_is_run_again(tmp_path: Path) -> None:
     assert [each.is_dir() for each in folders] == [False, True] * 2 and len(notes.notes) == 1
 
 
-def test_a_job_that_nobody_asks_for_any_more_is_not_judged(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_job_that_nobody_asks_for_any_more_is_not_judged(
+    reported: Reported, tmp_path: Path
+) -> None:
     for side, outcome in ((BASE, Outcome.PASS), (HEAD, Outcome.CRASH)):
         folder(tmp_path, side, 0, outcome)
         other = tmp_path / side / "leaks-6.12-x86_64-fast" / "0"
@@ -338,7 +342,7 @@ def test_a_job_that_nobody_asks_for_any_more_is_not_judged(reported, tmp_path: P
     assert reported(tmp_path)[0] == 0
 
 
-def test_a_folder_of_both_sides_is_nothing_to_compare(within, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_of_both_sides_is_nothing_to_compare(within: Program, tmp_path: Path) -> None:
     for side in SIDES:
         folder(tmp_path, side, 0, Outcome.PASS)
     (tmp_path / ASKED).write_text("{}")
@@ -406,9 +410,7 @@ def test_each_try_has_a_seed_of_its_own_until_one_fails(
 
     monkeypatch.setattr(pullrequest, "Child", Once)
     choice = touched.Choice(touched.Job("compaction", "6.12", "x86_64", "fast"), ("why",))
-    sides = pullrequest.Sides(
-        dict.fromkeys((BASE, HEAD), made.SPEC), dict.fromkeys((BASE, HEAD), "")
-    )
+    sides = pullrequest.Sides(dict.fromkeys((BASE, HEAD), SPEC), dict.fromkeys((BASE, HEAD), ""))
     pullrequest.run([choice], sides, tmp_path, 4, 2, Notes())
     assert seeds == [(each, 7 + at) for at in range(tried) for each in (BASE, HEAD)]
 
@@ -526,19 +528,25 @@ def folder(top: Path, side: str, number: int, outcome: Outcome, **extra: Any) ->
     made.folder(top / side / "compaction-6.12-x86_64-fast" / str(number), outcome, **extra)
 
 
+Reported = Callable[..., tuple[int, str, str, str]]
+
+
 @pytest.fixture
-def reported(within):  # type: ignore[no-untyped-def]
+def reported(within: Program) -> Reported:
     def report(top: Path, *words: str) -> tuple[int, str, str, str]:
         """Exit code, what is printed, and both texts."""
         texts = [top / "summary.md", top / "comment.md"]
         argv = ["--summary", str(texts[0]), "--comment", str(texts[1]), *words]
         done = within("pull-request", "report", str(top), *argv)
-        return (done.returncode, done.stdout + done.stderr, *(path.read_text() for path in texts))
+        summary, comment = (path.read_text() for path in texts)
+        return done.returncode, done.stdout + done.stderr, summary, comment
 
     return report
 
 
-def test_what_the_change_has_broken_fails_in_the_verdicts_words(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_what_the_change_has_broken_fails_in_the_verdicts_words(
+    reported: Reported, tmp_path: Path
+) -> None:
     for turn in range(3):
         folder(tmp_path, BASE, turn, Outcome.PASS)
         folder(tmp_path, HEAD, turn, Outcome.CRASH)
@@ -557,8 +565,8 @@ def test_what_the_change_has_broken_fails_in_the_verdicts_words(reported, tmp_pa
 
 
 def test_a_run_of_our_series_that_does_not_fit_is_not_the_changes_failure(
-    reported, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+    reported: Reported, tmp_path: Path
+) -> None:
     folder(tmp_path, BASE, 0, Outcome.PASS)
     said_of = "patch 5 of 32, 0003-mm-x.patch (mm: x) does not apply: hunk 1 of 4 fails"
     verdict = Verdict(Outcome.PATCH, said_of, "x")
@@ -570,7 +578,7 @@ def test_a_run_of_our_series_that_does_not_fit_is_not_the_changes_failure(
     assert pullrequest.unfit(run) == "" == pullrequest.unfit({**run, "verdict": "FAIL"})
 
 
-def test_a_job_that_left_no_run_is_told(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_job_that_left_no_run_is_told(reported: Reported, tmp_path: Path) -> None:
     for side in (BASE, HEAD):
         folder(tmp_path, side, 0, Outcome.PASS)
     names = ("compaction-6.12-x86_64-fast", "compaction-6.12-arm64-fast")
@@ -584,7 +592,7 @@ def test_a_job_that_left_no_run_is_told(reported, tmp_path: Path) -> None:  # ty
     assert (suite.get("errors"), suite.get("failures")) == ("1", "0")
 
 
-def test_a_change_that_touches_nothing_is_no_failure(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_change_that_touches_nothing_is_no_failure(reported: Reported, tmp_path: Path) -> None:
     (tmp_path / WHY).write_text("{}")
     code, printed, summary, _ = reported(tmp_path)
     assert code == 0 and "nothing was tried" in printed and "nothing was tried" in summary
@@ -669,7 +677,7 @@ def test_a_new_failure_is_shown_at_its_line(
     assert shown.startswith("::error title=")
 
 
-def test_what_the_base_has_as_well_does_not_fail(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_what_the_base_has_as_well_does_not_fail(reported: Reported, tmp_path: Path) -> None:
     for side in (BASE, HEAD):
         folder(tmp_path, side, 0, Outcome.FAIL)
     code, printed, summary, _ = reported(tmp_path)
@@ -677,7 +685,7 @@ def test_what_the_base_has_as_well_does_not_fail(reported, tmp_path: Path) -> No
     assert "still failing" in summary
 
 
-def test_one_that_does_not_come_again_is_flaky(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_one_that_does_not_come_again_is_flaky(reported: Reported, tmp_path: Path) -> None:
     for turn, outcome in enumerate((Outcome.FAIL, Outcome.PASS, Outcome.PASS)):
         folder(tmp_path, BASE, turn, Outcome.PASS)
         folder(tmp_path, HEAD, turn, outcome)
@@ -687,7 +695,7 @@ def test_one_that_does_not_come_again_is_flaky(reported, tmp_path: Path) -> None
     )
 
 
-def test_nothing_that_could_be_judged_is_no_pass(reported, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_nothing_that_could_be_judged_is_no_pass(reported: Reported, tmp_path: Path) -> None:
     for side in (BASE, HEAD):
         folder(tmp_path, side, 0, Outcome.INFRA)
     code, printed, *_ = reported(tmp_path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from harness.errors import CannotRun
 from harness.parse.ledger import Pin
 from harness.scenario import races
 from harness.scenario.races import Actor, Round
+from harness.scenario.trigger import compact, huge
 
 KINDS = ("offline", "contig")
 
@@ -106,18 +108,18 @@ def test_a_standstill_does_not_hide_damage(corrupt: int, monkeypatch: pytest.Mon
         event=lambda *words, **more: None,
         in_use=lambda frames: True,
     )
-    own = SimpleNamespace(record=record, attempts=None)
+    own: Any = SimpleNamespace(record=record, attempts=None)
     before = {**COUNTERS, "migrated": 0, "refused": 0, "callbacks": 0, "churn_ops": 0}
     after = {**before, "corrupt": corrupt, "churn_ops": plan.ops * plan.threads}
     counters = iter([before, after])
-    race = races._Race(own, plan, {"compact": ["x"], "offline": ["y"]})  # type: ignore[arg-type]
+    race = races._Race(own, plan, {"compact": ["x"], "offline": ["y"]})
     monkeypatch.setattr(races._Race, "_counters", lambda _: next(counters))
     monkeypatch.setattr(races._Race, "_migrated", lambda _: 0)
     monkeypatch.setattr(races._Race, "_churned", lambda _: None)
     monkeypatch.setattr(races._Race, "_settled", lambda _: True)
-    monkeypatch.setattr(races.compact, "scanned", lambda guest: 0)
-    monkeypatch.setattr(races.compact, "tires", lambda guest: True)
-    monkeypatch.setattr(races.compact.huge, "meminfo", lambda guest: {"MemTotal": 1 << 20})
+    monkeypatch.setattr(compact, "scanned", lambda guest: 0)
+    monkeypatch.setattr(compact, "tires", lambda guest: True)
+    monkeypatch.setattr(huge, "meminfo", lambda guest: {"MemTotal": 1 << 20})
     if not corrupt:
         with pytest.raises(CannotRun, match="standstill"):
             race._raced()

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import pytest
@@ -82,7 +82,7 @@ def record(verdict: Verdict | None = None, case: Case | None = None, **extra: An
 
 def shown(run: RunRecord, *, width: int = 80, color: bool = False) -> str:
     out = io.StringIO()
-    system = "truecolor" if color else None
+    system: Literal["truecolor"] | None = "truecolor" if color else None
     console = Console(file=out, width=width, force_terminal=color, color_system=system)
     console.print(report.terminal(run, width))
     return out.getvalue()

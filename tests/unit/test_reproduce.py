@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import made_runs
 import pytest
@@ -19,14 +19,17 @@ from made_runs import KEY, PATCHES
 from rich.console import Console
 from toykernel import diff, read
 
-from harness import arch, cli, pipeline, report, resources
+from harness import arch, cache, cli, pipeline, proc, report, resources
 from harness import scenario as scenarios
-from harness.build import series
+from harness.build import series, source
 from harness.build.blame import Blame
+from harness.comparison import differences
 from harness.errors import CannotRun, InputError, PatchError
 from harness.model import (
+    Accelerator,
     Again,
     BuildArtifacts,
+    GuestImage,
     Inputs,
     MadeOf,
     Outcome,
@@ -38,6 +41,7 @@ from harness.model import (
     Toolchain,
 )
 from harness.pipeline import boots, kernels, runs
+from harness.pipeline.stages import Chosen
 from harness.pipeline.state import State
 from harness.stored import again, kept, pack
 from harness.stored.again import Wish
@@ -79,7 +83,7 @@ def done(folder: Path, wish: Wish | None = None) -> again.Reproduced:
 
 
 def test_it_is_asked_what_the_run_was_asked(tmp_path: Path, asked: SimpleNamespace) -> None:
-    spec = {
+    spec: dict[str, Any] = {
         "seed": 11,
         "smp": 2,
         "memory_mib": 512,
@@ -213,7 +217,7 @@ def test_a_tree_that_the_cache_has_is_used(
     tmp_path: Path, asked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = SourceTree(tmp_path, made_runs.TREE["tree"], "6.12.1", "folder /tree")
-    monkeypatch.setattr(again.source, "cached", lambda digest, origin, cache: found)
+    monkeypatch.setattr(source, "cached", lambda digest, origin, cache: found)
     done(made_runs.folder(tmp_path, tree="/etc"), Wish(trust=True))
     assert (asked.wanted.tree, asked.given.tree) == (None, found)
 
@@ -240,12 +244,12 @@ def test_the_words_of_an_own_run_name_its_tree(
 def test_no_digest_leads_out_of_the_cache(tmp_path: Path) -> None:
     good = "git:" + "0" * 40
     for digest, name in (("../evil", "evil"), (good, f"trees/{good.replace(':', '-')}")):
-        files, size = again.source.cache.measure(toy.copy(tmp_path / name / "tree"))
+        files, size = cache.measure(toy.copy(tmp_path / name / "tree"))
         marker = {"format": 1, "digest": digest, "files": files, "bytes": size}
-        again.source.cache.write_json(tmp_path / name / "entry.json", marker)
-    assert again.source.cached(good, "", tmp_path) is not None
+        cache.write_json(tmp_path / name / "entry.json", marker)
+    assert source.cached(good, "", tmp_path) is not None
     for digest in ("../evil", "sha256:../x", "", "tree:" + "0" * 64):
-        assert again.source.cached(digest, "", tmp_path) is None
+        assert source.cached(digest, "", tmp_path) is None
 
 
 # Binaries
@@ -300,9 +304,18 @@ def binaries(tmp_path: Path, kernel: bytes = b"kernel") -> pipeline.Given:
     for name, data in (("image", kernel), ("pinner.ko", b"pinner"), ("config", b"")):
         (tmp_path / name).write_bytes(data)
     artifacts = BuildArtifacts(
-        *(tmp_path, tmp_path / "image", tmp_path / "vmlinux", tmp_path / "config"),
-        {"pinner": tmp_path / "pinner.ko"},
-        *(KEY, "6.12", "x86_64", Toolchain("gcc", "12", {}), 0.0, 0.0, True),
+        folder=tmp_path,
+        image=tmp_path / "image",
+        vmlinux=tmp_path / "vmlinux",
+        config=tmp_path / "config",
+        modules={"pinner": tmp_path / "pinner.ko"},
+        key=KEY,
+        release="6.12",
+        arch="x86_64",
+        toolchain=Toolchain("gcc", "12", {}),
+        seconds=0.0,
+        cpu_seconds=0.0,
+        cached=True,
     )
     inputs = Inputs((MadeOf("build", series.given("x", (), "", 0)),), "", "6.12", True, "")
     return pipeline.Given(inputs=inputs, builds={"build": artifacts}, digests={"build": KEY})
@@ -312,12 +325,10 @@ def binaries(tmp_path: Path, kernel: bytes = b"kernel") -> pipeline.Given:
 def no_guest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that a build or a look at this machine would take fails."""
 
-    def bootable(*parts: Any) -> pipeline.Bootable:
-        image = SimpleNamespace(digest="sha256:1")
-        accelerator = SimpleNamespace(name="tcg", why="", speed=1.0)
-        return pipeline.Bootable(
-            *parts[:1], parts[0].spec, parts[1], *cast(Any, (image, accelerator))
-        )
+    def bootable(chosen: Chosen, artifacts: BuildArtifacts, *_: Any) -> pipeline.Bootable:
+        image = GuestImage(Path("initramfs"), "sha256:1", {})
+        accelerator = Accelerator("tcg", "", 1.0)
+        return pipeline.Bootable(chosen, chosen.spec, artifacts, image, accelerator)
 
     def never(*parts: Any) -> None:
         raise AssertionError("nothing is built or fetched")
@@ -325,7 +336,7 @@ def no_guest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "bootable", bootable)
     monkeypatch.setattr(kernels, "build", never)
     monkeypatch.setattr(kernels, "fetch", never)
-    monkeypatch.setattr(kernels.begin, "emulator", lambda arch: "QEMU 7")
+    monkeypatch.setattr(begin, "emulator", lambda arch: "QEMU 7")
 
 
 def test_a_strangers_kernel_is_saved_under_no_key_of_ours(tmp_path: Path, no_guest: None) -> None:
@@ -472,14 +483,14 @@ def test_a_run_of_files_is_done_again_from_what_it_kept(tmp_path: Path) -> None:
 
 def test_what_differs_fits_a_terminal() -> None:
     out = io.StringIO()
-    rows = again.differences([made_runs.run()], [made_runs.run(seed=9, digests={"tree": "git:1"})])
+    rows = differences([made_runs.run()], [made_runs.run(seed=9, digests={"tree": "git:1"})])
     Console(file=out, width=80).print(report.comparison.reproduced(False, "\x1b[31m", rows))
     assert "\x1b" not in out.getvalue() and "not as it was" in out.getvalue()
     assert all(len(line) <= 80 for line in out.getvalue().splitlines())
 
 
 def test_the_emulator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(begin.proc, "find", lambda program, package: program)
+    monkeypatch.setattr(proc, "find", lambda program, package: program)
     monkeypatch.setattr(begin, "_version", lambda program: f"{program} 7.2\nCopyright\n")
     assert begin.emulator(arch.get("x86_64")) == "qemu-system-x86_64 7.2"
 

@@ -11,7 +11,7 @@ from fake_guest import NODE, PINNER, TRACING, FakeGuest
 
 from harness import scenario
 from harness.errors import CannotRun, EvidenceError, GuestCommandError, InfraError, InputError
-from harness.model import ArmPlan, Event, Guest, Outcome
+from harness.model import ArmPlan, Event, Outcome
 from harness.scenario.pinned import load
 from harness.scenario.recorder import Recorder
 from harness.verdict import judge, ledger
@@ -24,8 +24,7 @@ PARAMS = {"pages": 2000}
 
 def drive(guest: FakeGuest, arm: ArmPlan, **params: Any) -> list[Event]:
     events: list[Event] = []
-    real: Guest = guest
-    COMPACTION.drive(real, arm, 7, {**PARAMS, **params}, events.append)
+    COMPACTION.drive(guest, arm, 7, {**PARAMS, **params}, events.append)
     return events
 
 

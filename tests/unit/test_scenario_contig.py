@@ -22,7 +22,7 @@ CONTIG = scenario.get("contig_range")
 CONTROL, TREATED = CONTIG.arms(True, {})
 FIRST, COUNT = 0x3C000, 8192
 RESERVED = f"cma: CMA: reserved {COUNT >> 8} MiB at {FIRST << 12:x}\n"
-SMALL = {"area": 32, "every": 6, "tries": 2, "threads": 2, "pages": "64,256"}
+SMALL: dict[str, int | str] = {"area": 32, "every": 6, "tries": 2, "threads": 2, "pages": "64,256"}
 
 
 class Lender(FakeGuest):
@@ -91,7 +91,8 @@ def test_areas_are_known_before_the_log_forgets_them(nobody: None) -> None:
     assert (area["first"], area["count"]) == (FIRST, COUNT)
     assert guest.log == "" and guest.done.count("dmesg") >= 1
     lent = next(e.data for e in events if e.data.get("trigger") == "lend")
-    assert "vmstat nr_free_cma" in lent["checks"]
+    checks = lent["checks"]
+    assert isinstance(checks, dict) and "vmstat nr_free_cma" in checks
 
 
 def test_an_area_that_gives_nothing_is_told_before_anything_is_pinned(nobody: None) -> None:
@@ -126,14 +127,15 @@ def test_more_is_taken_until_enough_of_the_area_is_lent(
     lent: int, nobody: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before v5.8 the area is lent where no other page can be had."""
+    guest, events = Lender(), list[Event]()
 
     def flags(record: Recorder, first: int, last: int, _: str = "") -> dict[int, int]:
-        held = sum(step.startswith("hold ") for step in record.guest.done)  # type: ignore[attr-defined]
+        assert record.guest is guest
+        held = sum(step.startswith("hold ") for step in guest.done)
         own = lent if held >= 3 else 0
         return {first + at: (1 << BITS["ANON"]) * (at < own) for at in range(last - first + 1)}
 
     monkeypatch.setattr(Recorder, "flags", flags)
-    guest, events = Lender(), list[Event]()
     CONTIG.drive(guest, CONTROL, 7, SMALL, events.append)
     first, *more = [int(step.split()[1]) for step in guest.done if step.startswith("hold ")]
     assert first == (1024 + 2 * 63488) // 256 - 40

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness import resources, scenario
 from harness.errors import BuildError, CannotRun, InputError
-from harness.model import Event, Finding, Outcome
+from harness.model import JSON, Event, Finding, Outcome
 from harness.scenario.probes.catalogue import CATALOGUE, MANY, Probe
 from harness.verdict import from_error, from_findings
 
@@ -332,7 +333,12 @@ def test_a_guest_that_ends_otherwise_is_the_kernels_doing(
     data = {"outcome": outcome, "message": "it ended"}
     events[events.index(ended)] = Event(ended.arm, ended.source, ended.name, data)
     if reports:
-        report = {"kind": "WARN", "title": "WARNING: lock held", "report": "…", "line": 7}
+        report: dict[str, JSON] = {
+            "kind": "WARN",
+            "title": "WARNING: lock held",
+            "report": "…",
+            "line": 7,
+        }
         events.append(Event(ended.arm, "console", "splat", report))
     answer = DEFECTS.judge((), events, (), ())
     assert answer.outcome is seen, answer.reason
@@ -453,10 +459,10 @@ def test_a_processor_that_was_idle_is_no_complaint() -> None:
         "INFO: rcu_sched detected stalls on CPUs/tasks: { 1} (detected by 0, t=60002 jiffies)\n"
         "NMI backtrace for cpu 1 skipped: idling at default_idle+0xb/0x10\n",
     )
-    sound = {"before": FREE, "after": SAME, "facts": {"refused": 3000, **SETTLED}}
+    sound: dict[str, Any] = {"before": FREE, "after": SAME, "facts": {"refused": 3000, **SETTLED}}
     for kind, outcome in (("rcu-stall", Outcome.INFRA), ("BUG", Outcome.CRASH)):
-        events = evidence(PROBES["5"], **sound, splat=stalled)  # type: ignore[arg-type]
-        events[-1].data["kind"] = kind
+        events = evidence(PROBES["5"], **sound, splat=stalled)
+        events[-1] = replace(events[-1], data={**events[-1].data, "kind": kind})
         assert DEFECTS.judge((), events, (), ()).outcome is outcome
 
 

@@ -11,6 +11,7 @@ import pytest
 from harness import scenario
 from harness.scenario import memory_hotplug
 from harness.scenario.memory_hotplug import Device
+from harness.scenario.trigger import offline
 from harness.scenario.trigger.attempt import Done
 
 
@@ -18,22 +19,22 @@ def test_what_came_last_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block's table of page owners lies in one that came before it, and holds it."""
     came, went = list[str](), list[str]()
     blocks = [SimpleNamespace(name=f"memory{n}", first=n << 15, count=1 << 15) for n in (32, 33)]
-    monkeypatch.setattr(memory_hotplug.offline, "blocks_of", lambda guest, memory: tuple(blocks))
+    monkeypatch.setattr(offline, "blocks_of", lambda guest, memory: tuple(blocks))
 
-    def online(guest: Any, block: Any, how: str) -> Done:
+    def comes(guest: Any, block: Any, how: str) -> Done:
         came.append(block.name)
         return Done(0, "")
 
-    monkeypatch.setattr(memory_hotplug.offline, "online", online)
+    monkeypatch.setattr(offline, "online", comes)
     monkeypatch.setattr(Device, "_zone", lambda *words: None)
     device = Device(cast(Any, SimpleNamespace(name="mem1")), "online_kernel")
     device.bring_online(cast(Any, SimpleNamespace(guest=None, event=lambda *w, **k: None)))
 
-    def offline(self: Any, block: Any, *words: Any) -> bool:
+    def goes(self: Any, block: Any, *words: Any) -> bool:
         went.append(block.name)
         return True
 
-    monkeypatch.setattr(memory_hotplug._Drive, "_offline", offline)
+    monkeypatch.setattr(memory_hotplug._Drive, "_offline", goes)
     own = SimpleNamespace(inside=lambda first, count: 1)
     assert memory_hotplug._Drive(cast(Any, own), True, 8)._all_offline(device)
     assert went == came[::-1] and len(went) == 2

@@ -14,15 +14,15 @@ import toykernel as toy
 from harness import cache, resources
 from harness.build import conflict, patchfile, series
 from harness.errors import InputError, PatchError
-from harness.model import Kernel, PatchedTree, Series
+from harness.model import Kernel, PatchedTree, Series, SourceTree
 
 COUNT = toy.change("mm/compaction.c", "scanned++;", "scanned += 2;")
 MIGRATE = toy.change("mm/migrate.c", "return -1;", "return -22;")
 BOTH = toy.mail("[PATCH 1/2] mm: count twice", COUNT) + toy.mail("[PATCH 2/2] mm: errno", MIGRATE)
 
 
-def load(*words: str | Path, source: object = None) -> Series:
-    return series.load(tuple(map(str, words)), toy.KERNEL, source or toy.tree())  # type: ignore[arg-type]
+def load(*words: str | Path, source: SourceTree | None = None) -> Series:
+    return series.load(tuple(map(str, words)), toy.KERNEL, source or toy.tree())
 
 
 def write(path: Path, text: str) -> Path:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -424,7 +425,7 @@ def test_every_failure_is_listed_and_the_next_source_tried(tmp_path: Path, tarba
 
 def blob(path: str) -> str:
     words = ["git", "hash-object", "--no-filters", str(toy.FAKELINUX / path)]
-    return toy.subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_tarball_known_by_its_blobs(tmp_path: Path, tarball: bytes) -> None:
@@ -472,7 +473,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     pack(package / "usr/src/linux-source-toy.tar.xz")
     deb = tmp_path / "linux-source-toy_1_all.deb"
-    toy.subprocess.run(["dpkg-deb", "-b", package, deb], check=True, capture_output=True)
+    subprocess.run(["dpkg-deb", "-b", package, deb], check=True, capture_output=True)
     size, digest = deb.stat().st_size, hashlib.sha256(deb.read_bytes()).hexdigest()
     programs = tmp_path / "bin"
     programs.mkdir()

@@ -9,7 +9,8 @@ import io
 import lzma
 import random
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
@@ -265,7 +266,7 @@ def read(raw: bytes) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress])
-def test_packed_logs_and_their_remains(pack) -> None:  # type: ignore[no-untyped-def]
+def test_packed_logs_and_their_remains(pack: Callable[[bytes], bytes]) -> None:
     text = "\n".join(line for name in NAMES[::9] for line in golden(name)).encode()
     packed = pack(text)
     whole = sum(1 for _ in find_numbered(log_lines([text])))
@@ -285,7 +286,9 @@ def test_packed_logs_and_their_remains(pack) -> None:  # type: ignore[no-untyped
 
 
 @pytest.mark.parametrize("module", [gzip, lzma, bz2])
-def test_a_bomb_is_refused_in_little_memory(module, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_bomb_is_refused_in_little_memory(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("harness.cli.logs._FREE", 1 << 23)
     monkeypatch.setattr("harness.cli.logs._RATIO", 100)
     packed = module.compress(bytes(1 << 25))

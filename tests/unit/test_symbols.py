@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import toykernel as toy
+from program import Program
 from test_kernel_build import Bench
 
 from harness.build import symbols
@@ -238,7 +239,7 @@ def test_without_its_tools_there_is_an_error_that_says_so(
 
 
 def readelf(path: Path) -> str:
-    words = ["readelf", "-S", "-s", "-W", path]
+    words = ["readelf", "-S", "-s", "-W", str(path)]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
@@ -347,8 +348,11 @@ def test_a_frame_is_no_word_of_a_command() -> None:
 # --- a log by hand -------------------------------------------------------------------------------
 
 
+Parse = Callable[..., subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture
-def parse(within):  # type: ignore[no-untyped-def]
+def parse(within: Program) -> Parse:
     return lambda log, *words: within("parse", "-", *words, stdin=log)
 
 
@@ -363,7 +367,7 @@ def console(built: Built, host: str) -> str:
     )
 
 
-def test_a_log_by_hand(parse, built: Built) -> None:  # type: ignore[no-untyped-def]
+def test_a_log_by_hand(parse: Parse, built: Built) -> None:
     log = console(built, built.build.key[:12])
     done = parse(log, "--build", str(built.build.folder))
     assert done.returncode == 3, done.stderr
@@ -379,12 +383,12 @@ def test_a_log_by_hand(parse, built: Built) -> None:  # type: ignore[no-untyped-
 
 
 @pytest.mark.parametrize("word", ["/no/such/folder", "0123456789abcdef", "../../etc", "/"])
-def test_what_names_no_build_is_refused(parse, word: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_names_no_build_is_refused(parse: Parse, word: str) -> None:
     done = parse("hello\n", "--build", word)
     assert done.returncode == 2 and "build" in done.stderr and not done.stdout
 
 
-def test_a_log_of_another_kernel_is_refused(parse, built: Built) -> None:  # type: ignore[no-untyped-def]
+def test_a_log_of_another_kernel_is_refused(parse: Parse, built: Built) -> None:
     log = console(built, built.build.key[:12]) + console(built, "0123456789ab")
     done = parse(log, "--build", str(built.build.folder))
     assert done.returncode == 2 and built.build.key[:12] in done.stderr

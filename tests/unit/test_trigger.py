@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import CannotRun, EvidenceError, GuestCommandError, GuestHang
-from harness.model import ArmPlan, CommandResult, Event, PluggedMemory
+from harness.model import ArmPlan, CommandResult, Event, PluggedMemory, Unplugged
+from harness.parse import userpages
 from harness.parse.cma import Area
 from harness.scenario.memory_hotplug import Device
 from harness.scenario.recorder import Recorder
@@ -73,13 +74,13 @@ class Scripted:
     def plug(self, mib: int, node: int = 0) -> PluggedMemory:
         raise NotImplementedError
 
-    def unplug(self, memory: PluggedMemory, *, seconds: float = 30) -> object:
+    def unplug(self, memory: PluggedMemory, *, seconds: float = 30) -> Unplugged:
         raise NotImplementedError
 
 
 def recorder(guest: Scripted) -> tuple[Recorder, list[Event]]:
     events: list[Event] = []
-    return Recorder(guest, PLAN, events.append), events  # type: ignore[arg-type]
+    return Recorder(guest, PLAN, events.append), events
 
 
 # --- the kernel log ----------------------------------------------------------------------------
@@ -181,11 +182,11 @@ BLOCK = offline.Block(32, 1048576, 32768)
 
 def test_present_pages_are_counted_by_node() -> None:
     guest = Scripted({"/proc/zoneinfo": ZONES.format(100, 7)})
-    assert offline.present(guest) == 107  # type: ignore[arg-type]
-    assert offline.present(guest, 1) == 7  # type: ignore[arg-type]
+    assert offline.present(guest) == 107
+    assert offline.present(guest, 1) == 7
     guest.files["/proc/zoneinfo"] = "Node 0, zone   Normal\n"
     with pytest.raises(EvidenceError):
-        offline.present(guest)  # type: ignore[arg-type]
+        offline.present(guest)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def memory() -> PluggedMemory:
 
 def test_blocks_are_waited_for() -> None:
     guest = Scripted({"/sys/devices/system/memory/block_size_bytes": "8000000\n"})
-    found = offline.blocks_of(guest, memory())  # type: ignore[arg-type]
+    found = offline.blocks_of(guest, memory())
     assert [block.name for block in found] == ["memory32", "memory33"]
     assert found[1] == offline.Block(33, 1081344, 32768)
 
@@ -274,9 +275,9 @@ def test_a_kernel_that_takes_no_notice_is_skipped_and_a_half_one_hangs() -> None
     guest.says("^i=0", (9, "", ""))
     guest.says("grep -q", (1, "", ""), (0, "", ""))
     with pytest.raises(CannotRun, match="takes no notice"):
-        offline.blocks_of(guest, memory())  # type: ignore[arg-type]
+        offline.blocks_of(guest, memory())
     with pytest.raises(GuestHang, match="only some"):
-        offline.blocks_of(guest, memory())  # type: ignore[arg-type]
+        offline.blocks_of(guest, memory())
 
 
 # --- contiguous memory ---------------------------------------------------------------------------
@@ -348,11 +349,11 @@ def test_a_kernel_without_areas_is_skipped() -> None:
     guest.says("^ls", (0, "", ""))
     guest.says("^dmesg", (0, "nothing\n", ""))
     with pytest.raises(CannotRun, match="no contiguous areas"):
-        contig.areas(guest)  # type: ignore[arg-type]
+        contig.areas(guest)
     guest = Scripted()
     guest.says("^ls", (0, "", ""))
     guest.says("^dmesg", (0, "cma: CMA: reserved 64 MiB at 3c000000\n", ""))
-    (area,) = contig.areas(guest)  # type: ignore[arg-type]
+    (area,) = contig.areas(guest)
     assert (area.first, area.count) == (0x3C000, 16384)
 
 
@@ -363,20 +364,20 @@ def test_a_kernel_without_areas_is_skipped() -> None:
 def test_nodes_are_read_from_a_list(text: str, found: tuple[int, ...]) -> None:
     guest = Scripted()
     guest.says("has_memory", (0, text, ""))
-    assert user.nodes(guest) == found  # type: ignore[arg-type]
+    assert user.nodes(guest) == found
 
 
 def test_what_is_no_list_of_nodes_is_refused() -> None:
     guest = Scripted()
     guest.says("has_memory", (0, "zero\n", ""))
     with pytest.raises(EvidenceError):
-        user.nodes(guest)  # type: ignore[arg-type]
+        user.nodes(guest)
 
 
 def held(guest: Scripted) -> user.Holder:
     guest.says("grep -q .held", (0, "", ""))
     guest.files |= {"/tmp/log": "held 93 4096000 100\n"}
-    return user.Holder(guest, "/tmp/log", user.userpages.Held(93, 4096000, 100))  # type: ignore[arg-type]
+    return user.Holder(guest, "/tmp/log", userpages.Held(93, 4096000, 100))
 
 
 def test_a_move_is_judged_by_where_the_pages_are() -> None:
@@ -409,7 +410,7 @@ def test_a_process_that_ended_is_told_with_its_last_words() -> None:
 def test_other_sizes_of_huge_pages_are_skipped() -> None:
     guest = Scripted({"/proc/meminfo": "Hugepagesize:     524288 kB\n"})
     with pytest.raises(CannotRun, match="524288"):
-        huge.probe(guest)  # type: ignore[arg-type]
+        huge.probe(guest)
 
 
 def test_a_pool_is_counted_and_given_back() -> None:
@@ -425,7 +426,7 @@ def test_a_pool_is_counted_and_given_back() -> None:
         return read(path)
 
     guest.read = reading  # type: ignore[method-assign]
-    done = huge.pool(guest, 400)  # type: ignore[arg-type]
+    done = huge.pool(guest, 400)
     assert (done.asked, done.got) == (400, 230)
     assert done.also == {"HugePages_Free": 230, "vmstat htlb_buddy_alloc_success": 230}
     assert guest.asked[-1] == "write /proc/sys/vm/nr_hugepages 0"
@@ -465,7 +466,7 @@ def test_khugepaged_does_not_go_on_between_its_two_counts(monkeypatch: pytest.Mo
 
     guest.read, guest.write = reading, writing  # type: ignore[method-assign]
     monkeypatch.setattr(user, "holder", holder)
-    done = huge.by_khugepaged(guest, 100, seconds=9)  # type: ignore[arg-type]
+    done = huge.by_khugepaged(guest, 100, seconds=9)
     assert done.got and done.also == {"khugepaged pages_collapsed": done.got}
 
 
@@ -473,7 +474,7 @@ def test_a_kernel_that_cannot_compact_is_skipped() -> None:
     guest = Scripted()
     guest.says("compact_memory", (1, "", ""))
     with pytest.raises(CannotRun, match="compact_memory"):
-        compact.probe(guest)  # type: ignore[arg-type]
+        compact.probe(guest)
 
 
 class Compacting(Scripted):
@@ -500,7 +501,7 @@ class Compacting(Scripted):
 def test_compaction_is_asked_again_a_few_times(enough_at: int, done: bool) -> None:
     guest = Compacting(900_000, newer=False)
     asked = iter(range(1, 9))
-    assert compact.until(guest, lambda: next(asked) >= enough_at) is done  # type: ignore[arg-type]
+    assert compact.until(guest, lambda: next(asked) >= enough_at) is done
     assert guest.naps == guest.scanned // 900_000 == (enough_at if done else 4)
 
 
@@ -514,6 +515,6 @@ def test_a_compaction_at_a_standstill_is_no_failure_of_a_series(
     guest = Compacting(looks_at, newer=newer)
     if skipped:
         with pytest.raises(CannotRun, match="looked at 4608 of 1000000 pages"):
-            compact.until(guest, lambda: False)  # type: ignore[arg-type]
+            compact.until(guest, lambda: False)
     else:
-        assert not compact.until(guest, lambda: False)  # type: ignore[arg-type]
+        assert not compact.until(guest, lambda: False)

@@ -243,6 +243,10 @@ def noisy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Noisy]:
     value.end()
 
 
+def quiet() -> None:
+    """Watches a guest that is well."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(console_shell, "FOLDER", str(tmp_path / "console"))
@@ -253,9 +257,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_results_come_whole_through_a_kernels_talk(noisy: Noisy, folder: Path) -> None:
     channel = ConsoleShell(noisy.console)
     data = bytes(range(256)) * 120
-    done = channel.run("cat; echo 'mark: x' >&2; exit 9", stdin=data, seconds=60, watch=bool)
+    done = channel.run("cat; echo 'mark: x' >&2; exit 9", stdin=data, seconds=60, watch=quiet)
     assert (done.status, done.stdout, done.stderr) == (9, data, b"mark: x\n")
-    again = channel.run("pwd; echo \"$PPID\" '$x'", stdin=b"", seconds=60, watch=bool)
+    again = channel.run("pwd; echo \"$PPID\" '$x'", stdin=b"", seconds=60, watch=quiet)
     assert again.stdout.startswith(b"/\n") and again.status == 0
     if noisy.noise:
         assert noisy.interrupted > 3
@@ -265,7 +269,7 @@ def test_deadline_and_end(folder: Path, tmp_path: Path) -> None:
     console = Noisy(tmp_path, 0)
     channel = ConsoleShell(console.console)
     with pytest.raises(ChannelTimeout):
-        channel.run("sleep 5", stdin=b"", seconds=0.5, watch=bool)
+        channel.run("sleep 5", stdin=b"", seconds=0.5, watch=quiet)
     console.end()
     with pytest.raises(ChannelCut):
-        channel.run("true", stdin=b"", seconds=1, watch=bool)
+        channel.run("true", stdin=b"", seconds=1, watch=quiet)

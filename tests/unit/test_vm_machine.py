@@ -20,13 +20,15 @@ from harness.errors import (
     CannotRun,
     GuestCommandError,
     GuestCrash,
+    GuestError,
     GuestHang,
     GuestLost,
     InfraError,
     InputError,
+    PinpageError,
 )
 from harness.model import Accelerator, Arch, GuestImage, Silent
-from harness.vm import begin, machine
+from harness.vm import begin, machine, shell
 from harness.vm.channel import ChannelCut
 
 FAKE = Path(__file__).with_name("fake_qemu.py")
@@ -176,7 +178,7 @@ def test_a_command_does_not_get_all_its_time_from_a_kernel_that_is_ill(
     monkeypatch: pytest.MonkeyPatch,
     behaviour: str,
     limit: str,
-    kind: type,
+    kind: type[GuestError],
     said: str,
 ) -> None:
     with boot(tmp_path, behaviour) as guest:
@@ -195,7 +197,11 @@ def test_a_command_does_not_get_all_its_time_from_a_kernel_that_is_ill(
     ],
 )
 def test_a_connection_that_was_cut_is_no_hang_where_the_guest_lets_us_in_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool, kind: type, said: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: bool,
+    kind: type[PinpageError],
+    said: str,
 ) -> None:
     class Cut:
         def run(self, *_: object, **__: object) -> None:
@@ -211,7 +217,7 @@ def test_a_connection_that_was_cut_is_no_hang_where_the_guest_lets_us_in_again(
         return Cut()
 
     monkeypatch.setattr(machine, "_GONE", 0.1)
-    monkeypatch.setattr(machine.shell, "connect", connect)
+    monkeypatch.setattr(shell, "connect", connect)
     with boot(tmp_path, "shell") as guest:
         own, guest._channel = guest._channel, Cut()  # type: ignore[assignment]
         guest._way = machine.Way(7, None, None)  # type: ignore[arg-type]

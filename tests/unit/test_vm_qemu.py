@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,9 +124,9 @@ def test_forwarded_port() -> None:
     ],
 )
 def test_each_node_has_its_memory_and_its_processors(
-    boot: dict[str, int], nodes: list[str]
+    boot: dict[str, Any], nodes: list[str]
 ) -> None:
-    wanted = replace(BOOT, memory_mib=1023, smp=3, **boot)  # type: ignore[arg-type]
+    wanted = replace(BOOT, memory_mib=1023, smp=3, **boot)
     given = pairs(qemu.argv(arch.get("x86_64"), TCG, wanted, qemu="q"))
     sizes = dict(re.findall(r"id=(node\d+-ram),size=(\w+)", str(given)))
     found = []

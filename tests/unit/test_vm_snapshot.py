@@ -9,6 +9,7 @@ import stat
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -33,11 +34,11 @@ class Bench:
         self.initrd.write_bytes(b"initrd")
 
     def boot(
-        self, behaviour: str = "shell", run: str = "run", *, store: bool = True, **words: object
+        self, behaviour: str = "shell", run: str = "run", *, store: bool = True, **words: Any
     ) -> AbstractContextManager[machine.Machine]:
         notes = Notes()
         self.notes = notes.notes
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "accel": ACCEL,
             "profile_slowdown": 1.0,
             "folder": self.folder / run,
@@ -46,10 +47,10 @@ class Bench:
             "progress": notes,
         }
         image = GuestImage(self.initrd, "sha256:0", {})
-        return begin.boot(fake(self.folder, behaviour), self.kernel, image, **{**values, **words})  # type: ignore[arg-type]
+        return begin.boot(fake(self.folder, behaviour), self.kernel, image, **{**values, **words})
 
-    def origin(self, behaviour: str = "shell", **words: object) -> str:
-        with self.boot(behaviour, **words) as guest:  # type: ignore[arg-type]
+    def origin(self, behaviour: str = "shell", **words: Any) -> str:
+        with self.boot(behaviour, **words) as guest:
             assert guest.must("echo it works") == "it works\n"
             return guest.origin
 
@@ -202,7 +203,7 @@ def test_a_restore_leaves_the_entry_as_it_was(bench: Bench) -> None:
     ],
     ids=lambda words: next(iter(words)),
 )
-def test_another_machine_has_another_key(bench: Bench, words: dict[str, object]) -> None:
+def test_another_machine_has_another_key(bench: Bench, words: dict[str, Any]) -> None:
     bench.origin()
     assert bench.origin(**words) == "booted and saved"
     assert len(bench.entries) == 2

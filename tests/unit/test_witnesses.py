@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_evidence import BUDDY, EXPECTED, FIRST, MOVED, PAGES, TARGET, TREATED, Case, Spoil, arm
+from made_evidence import BUDDY, FIRST, MOVED, PAGES, TARGET, TREATED, Case, Spoil, arm
 
 from harness.errors import EvidenceError
-from harness.model import ArmPlan, Event, Outcome, Verdict
+from harness.model import JSON, ArmPlan, Event, Outcome, Verdict
 from harness.parse.pageflags import BITS
 from harness.verdict import HELD, Expectation, judge, ledger
 from harness.witness import KERNEL, disagreements
@@ -422,7 +422,7 @@ def test_a_source_that_is_not_there(claim: str, source: str) -> None:
 
 
 def attempt(arm: str = "treated", **data: Any) -> Event:
-    whole = {
+    whole: dict[str, Any] = {
         "number": 1, "trigger": "offline", "target": "memory5", "group": "", "ok": True,
         "expected": True, "errno": 0, "said": "", "seconds": 1.0, "pins": 0, "frames": [1, 10],
         "migrated": None, "failed": None, "checks": {"sysfs state": True}, "asked": None,
@@ -497,7 +497,7 @@ def test_where_the_pins_were_is_not_read_is_said() -> None:
 
 def test_frames_that_were_taken_twice() -> None:
     held = Event("treated", "pinner", "ledger", {"when": "held", "rows": []})
-    said = {"checks": {"pageflags": True}}
+    said: dict[str, Any] = {"checks": {"pageflags": True}}
     first = attempt(frames=[100, 256], **said)
     apart = judged(first, attempt(number=2, frames=[356, 256], **said), held)
     assert apart.outcome is Outcome.PASS, apart.reason
@@ -505,7 +505,7 @@ def test_frames_that_were_taken_twice() -> None:
         twice = judged(first, attempt(number=2, frames=[again, 256], **said), held)
         assert twice.outcome is Outcome.INCONSISTENT
         assert "distinct frames says 1 (1 of them have frames of another)" in twice.reason
-    pin = [1, 9, 110, 1, 0, "stored"]
+    pin: list[JSON] = [1, 9, 110, 1, 0, "stored"]
     pinned = Event("treated", "pinner", "ledger", {"when": "held", "rows": [pin]})
     kept = judged(first, attempt(number=2, frames=[356, 256], **said), pinned)
     assert "commands says 2, pinner ledger held says 1 (1 pins are in frames" in kept.reason
@@ -571,10 +571,12 @@ def test_what_went_wrong_first_leads_and_the_others_are_named_after_it(
 
 
 def test_what_is_had_in_part_and_who_counts_it() -> None:
-    part = {"got": 5, "asked": 8, "group": "huge pages", "expected": None, "checks": {}}
+    part: dict[str, Any] = {
+        "got": 5, "asked": 8, "group": "huge pages", "expected": None, "checks": {}
+    }  # fmt: skip
     honest = judged(attempt(), attempt(number=2, also={"HugePages_Free": 5}, **part))
     assert honest.outcome is Outcome.PASS, honest.reason
-    for nobody in ({}, {"its own words": 5}):
+    for nobody in (dict[str, int](), {"its own words": 5}):
         alone = judged(attempt(), attempt(number=2, also=nobody, **part))
         assert alone.outcome is Outcome.INCONSISTENT
         assert "no independent witness bears it out" in alone.reason
@@ -587,7 +589,9 @@ def test_what_is_had_in_part_and_who_counts_it() -> None:
 
 
 def test_contents_that_were_spoilt_are_a_failure_and_no_contradiction() -> None:
-    part = {"got": 5, "asked": 8, "group": "huge pages", "expected": None, "also": {"numa_maps": 5}}
+    part: dict[str, Any] = {
+        "got": 5, "asked": 8, "group": "huge pages", "expected": None, "also": {"numa_maps": 5}
+    }  # fmt: skip
     found = judged(attempt(), attempt(number=2, checks={"contents": False}, **part))
     assert found.outcome is Outcome.FAIL
     assert "a process's pages have other contents than it gave them" in found.reason
@@ -606,8 +610,8 @@ def test_contents_that_were_spoilt_are_a_failure_and_no_contradiction() -> None:
 def test_what_had_to_fail_fails_for_pages_that_are_held(number: int, words: str) -> None:
     case = Case()
     plain = attempt("control", ok=False, expected=False, checks={"sysfs state": False})
-    every = [*case.events(), Event("control", "trigger", "attempt", plain.data | {"errno": number})]
-    every.append(attempt())
+    refused = replace(plain, data={**plain.data, "errno": number})
+    every = [*case.events(), refused, attempt()]
     found = judge(
         case.arms, every, ledger(every), (), Expectation(pinned=PAGES, attempts=True, refusals=HELD)
     )
@@ -620,13 +624,9 @@ def test_an_owner_that_was_to_lie_and_did_not_has_tested_nothing(
     told: int, outcome: Outcome
 ) -> None:
     case = Case()
-    every = [
-        replace(e, data=e.data | {"values": e.data["values"] | {"lie": "ghost", "lied": told}})
-        if (e.source, e.name, e.data.get("when")) == ("pinner", "counters", "after")
-        else e
-        for e in case.events()
-    ]
-    assert judge(case.arms, every, ledger(every), (), EXPECTED).outcome is outcome
+    for own in (case.control, case.treated):
+        own.get("pinner", "counters", "after")["values"] |= {"lie": "ghost", "lied": told}
+    assert case.verdict().outcome is outcome
 
 
 def in_part(arm: str, got: tuple[int, int], migrated: tuple[int, int | None]) -> list[Event]:
