@@ -12,8 +12,10 @@ _TOP = Path(__file__).resolve().parent
 _FOLDERS = ("scenario", "parse", "vm")
 _FILES = (
     "busybox.py",
+    "expectation.py",
     "growth.py",
     "leakage.py",
+    "pages.py",
     "seen.py",
     "unreferenced.py",
     "verdict.py",

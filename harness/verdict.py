@@ -4,85 +4,34 @@
 The order of the rules, first match wins: a report of the kernel's (CRASH); evidence that is
 not there (INFRA); witnesses that contradict each other, or a figure that only one source has
 (INCONSISTENT); an expectation that was not met (FAIL); PASS. Nothing passes without evidence.
-
-What is expected of the arms:
-
-- control: not one page moves. On its own (no subsystem in the kernel) that is all.
-- treated: at least ``MOVED`` of the pinned pages migrate, none is lost or corrupt, and more
-  free blocks of order 9 can be had after than before, and than in the control arm.
 """
 
 from __future__ import annotations
 
-import errno as numbers
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from errno import errorcode
+from dataclasses import replace
 
-from harness import leakage, unreferenced
+from harness import expectation, leakage, pages, unreferenced
 from harness.errors import EvidenceError, GuestCommandError, PinpageError
+from harness.expectation import COMPACTION, HELD, Expectation
 from harness.model import (
     ArmPlan,
     ArmResult,
-    Attempt,
     Event,
     Finding,
-    Holders,
     LedgerRow,
     Outcome,
-    PageState,
     Splat,
     Verdict,
     Witness,
 )
-from harness.parse import blocked, pageflags, starved
-from harness.parse.ledger import Pin
-from harness.seen import Seen, calls, gather
+from harness.parse import blocked, starved
+from harness.seen import Seen, gather
 from harness.witness import CONTENTS, LEFT_OVER, disagreements, examine, unsupported
 
-HELD_BACK = (PageState.STAYED, PageState.FAILED)
-_HOLDERS = 8  # ways of being held that a record keeps, the commonest
-PINNED = 2000  # pages that an arm needs for a verdict
-_NAMED = 3  # failed attempts that a sentence names
-_ROOM = 160  # characters of what one of them said
+_NAMED = 3  # leaks that a sentence names
 _ARM_WORDS = frozenset({"mode"})  # the parameters in which arms differ
-MOVED = 0.25  # share of its pinned pages that the treated arm has to migrate
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What a scenario's arms have to show, beside what goes for all of them.
-
-    pinned: pages that an arm needs. moved: share of its pages that the treated arm migrates at
-    least; barely: that share where the kernel tried to migrate nothing for some of what was tried,
-    and of the rest any more than the control arm's will do.
-    compacts: memory was compacted, which something must say. huge: the treated arm gets
-    more huge pages by it. attempts: the arms try something; each says whether it had to succeed.
-    idle: what the kernel tried to migrate nothing for, in either arm, is passed over: an old one
-    compacts for some of what is tried and not for all of it.
-    more: what can be had in part, the treated arm has more of than the control arm, by at least
-    this share of that; None if nothing of the kind is tried. refusals: what an attempt that had to
-    fail may have failed with, none: anything. census: memory is counted after each
-    of several rounds, and nothing leaks.
-    """
-
-    pinned: int = PINNED
-    moved: float = MOVED
-    barely: float | None = None
-    compacts: bool = True
-    huge: bool = True
-    attempts: bool = False
-    more: float | None = None
-    idle: bool = True
-    refusals: frozenset[int] = frozenset()
-    census: bool = False
-
-
-# What the kernel says of memory that it could not free, or that a signal ended the try at.
-HELD = frozenset({numbers.EBUSY, numbers.EAGAIN, numbers.EINTR, numbers.ENOMEM})
-COMPACTION = Expectation()
 
 NEXT = {
     Outcome.PASS: "nothing to do; 'reproduce' in the run's folder does it again",
@@ -98,80 +47,6 @@ NEXT = {
 }
 
 
-def ledger(events: Sequence[Event]) -> tuple[LedgerRow, ...]:
-    """A row for each pinned page of every arm whose ledger was read before and after."""
-    rows: list[LedgerRow] = []
-    for name in dict.fromkeys(event.arm for event in events if event.arm):
-        rows += _rows(gather(ArmPlan(name, "", ""), events))
-    return tuple(rows)
-
-
-def _rows(seen: Seen) -> list[LedgerRow]:
-    if not seen.whole:
-        return []
-    after = {pin.handle: pin for pin in seen.after}
-    asked = {call.handle for call in seen.window}
-    quiet = "not registered, nobody to ask"
-    if seen.params.get("mode") != "plain":
-        quiet = "owner was never asked"
-    rows = []
-    for pin in seen.before:
-        now = after.get(pin.handle)
-        state, errno, reason = _state(
-            pin, now, "asked, not moved" if pin.handle in asked else quiet
-        )
-        row = LedgerRow(
-            arm=seen.plan.name,
-            handle=pin.handle,
-            pfn_before=pin.pfn_now,
-            pfn_after=now.pfn_now if now else -1,
-            moves=now.moves - pin.moves if now else 0,
-            state=state,
-            errno=errno,
-            reason=reason,
-            holder="pinner",  # it is the pinner's ledger
-        )
-        rows.append(_held(seen, row) if state in HELD_BACK else row)
-    return rows
-
-
-def _held(seen: Seen, row: LedgerRow) -> LedgerRow:
-    """A page that stayed, with what the kernel tells of who holds it."""
-    stack = seen.owners.get(row.pfn_after, ())
-    flags = seen.flags.get("after", {}).get(row.pfn_after)
-    pfn, refcount = seen.refs.get(row.handle, (-1, 0))
-    return replace(
-        row,
-        holder=next((caller.module for caller in stack if caller.module), row.holder),
-        flags="" if flags is None else "|".join(pageflags.names(flags)) or "none",
-        refcount=refcount if pfn == row.pfn_after else None,
-        mapcount=seen.mapcounts.get(row.pfn_after),
-        allocated=calls(stack),
-    )
-
-
-def _state(before: Pin, now: Pin | None, quiet: str) -> tuple[PageState, int, str]:
-    """What became of a page, the last refusal of its owner, and why; quiet: why it stayed if it
-    has not refused."""
-    if now is None:
-        return PageState.LOST, 0, "no longer in the owner's ledger"
-    errno = abs(now.errno)
-    if now.state == "lost":
-        return PageState.LOST, errno, "its owner lost it"
-    if now.state == "corrupt":
-        return PageState.CORRUPT, errno, "contents changed"
-    if now.moves > before.moves or now.pfn_now != before.pfn_now:
-        return PageState.MIGRATED, errno, ""
-    if errno:
-        return PageState.FAILED, errno, f"owner refused: {errorcode.get(errno, errno)}"
-    return PageState.STAYED, 0, quiet
-
-
-# ---------------------------------------------------------------------------------------------
-# The verdict
-# ---------------------------------------------------------------------------------------------
-
-
 def judge(
     arms: Sequence[ArmPlan],
     events: Sequence[Event],
@@ -184,7 +59,7 @@ def judge(
         seen = [gather(arm, events) for arm in arms]
     except EvidenceError as error:
         return from_error(error, arms, (), splats)
-    results = tuple(_result(each, rows) for each in seen)
+    results = tuple(pages.figures(each, rows) for each in seen)
     witnesses = tuple(
         witness
         for each in seen
@@ -203,7 +78,7 @@ def judge(
         or _left_over(witnesses, _failed(seen, results, expected))
         or _inconsistent(witnesses)
         or _failed(seen, results, expected)
-        or _passed(results, expected)
+        or (Outcome.PASS, *expectation.passed(results, expected))
     )
     if outcome is Outcome.PASS:
         outcome, reason, next_step = _starved(splats) or (outcome, reason, next_step)
@@ -334,7 +209,7 @@ def _spoilt(seen: Sequence[Seen]) -> _Answer | None:
             if attempt.checks.get(CONTENTS) is False:
                 said = (
                     f"after {attempt.target} in the {each.plan.name} arm a process's pages have "
-                    f"other contents than it gave them{_told(attempt.said)}"
+                    f"other contents than it gave them{expectation.told(attempt.said)}"
                 )
                 return Outcome.FAIL, said, "check who copies the pages, and who frees them"
     return None
@@ -390,9 +265,9 @@ def _failed(
             )
             return Outcome.FAIL, said, "find out who moves pages that nobody may move"
     control = next((r for r in results if r.role == "control"), None)
-    unmet = [said for result in results if (said := _unmet(result, expected.refusals))]
+    unmet = [said for result in results if (said := expectation.unmet(result, expected.refusals))]
     for result in results:
-        if result.role == "treated" and (said := _missed(result, control, expected)):
+        if result.role == "treated" and (said := expectation.missed(result, control, expected)):
             unmet.append(said)
     if expected.huge and not unmet:
         unmet += [said for each in seen if (said := _in_the_noise(each))]
@@ -425,212 +300,6 @@ def _in_the_noise(seen: Seen) -> str:
     return (
         f"the {seen.plan.name} arm had a few more huge pages by the owner's tries, yet not more "
         f"free blocks of that order ({before} before, {after} after): lay out more pins to tell"
-    )
-
-
-def _unmet(result: ArmResult, refusals: frozenset[int]) -> str:
-    """The attempts of an arm that went otherwise than they had to, "" if none did. refusals: see
-    Expectation."""
-    wrong = [each for each in result.attempts if each.expected not in (None, each.ok)]
-    if not wrong:
-        return _strange(result, refusals)
-    first, *rest = wrong
-    how = "which had to succeed" if first.expected else "which had to fail"
-    said = f": {_short(first.said)}" if first.said.strip() else ""
-    if not rest:
-        return f"in the {result.name} arm {_went(first)}, {how}{said}"
-    should = sum(each.expected is not None for each in result.attempts)
-    named = ", ".join(map(_went, rest[: _NAMED - 1]))
-    more = f", and {len(rest) - _NAMED + 1} more" if len(rest) >= _NAMED else ""
-    return (
-        f"in the {result.name} arm {_went(first)}, {how}{said}; "
-        f"{len(wrong)} of {should} attempts went wrong, also {named}{more}"
-    )
-
-
-def _went(attempt: Attempt) -> str:
-    errno = errorcode.get(attempt.errno, attempt.errno)
-    return f"{attempt.trigger} of {attempt.target} " + (
-        "succeeded" if attempt.ok else f"failed ({errno})"
-    )
-
-
-def _strange(result: ArmResult, refusals: frozenset[int]) -> str:
-    """An attempt that failed as it had to, but for another reason, "" if there is none."""
-    failed = (each for each in result.attempts if each.expected is False and not each.ok)
-    other = [each for each in failed if refusals and each.errno not in refusals]
-    if not other:
-        return ""
-    first = other[0]
-    errno = errorcode.get(first.errno, first.errno)
-    return (
-        f"{len(other)} attempts in the {result.name} arm failed, as they had to, but not because "
-        f"pages were held: {first.trigger} of {first.target} with {errno}{_told(first.said)}"
-    )
-
-
-def _told(said: str) -> str:
-    """What the first of them said."""
-    return f"; the first: {_short(said)}" if said.strip() else ""
-
-
-def _short(said: str) -> str:
-    """As far as a sentence has room."""
-    text = " ".join(said.split())
-    return f"{text[:_ROOM]}…" if len(text) > _ROOM else text
-
-
-def _missed(treated: ArmResult, control: ArmResult | None, expected: Expectation) -> str:
-    """What the treated arm fell short of, "" if nothing."""
-    moved, more = expected.moved, expected.more
-    passed_over = _idle(treated, control) if control is not None and expected.idle else set[str]()
-    if expected.barely is not None and passed_over:
-        moved, more = expected.barely, 0.0
-    if treated.migrated < moved * treated.pinned:
-        why = "; ".join(f"{pages} {reason}" for reason, pages in treated.reasons.items())
-        return (
-            f"{treated.migrated} of {treated.pinned} pinned pages migrated, "
-            f"at least {moved:.0%} had to{f' ({why})' if why else ''}"
-        )
-    fewer = ""
-    if more is not None and control is not None:
-        fewer = _fewer(treated, control, more, passed_over)
-    if fewer or not expected.huge:
-        return fewer
-    before, after = treated.order9_before, treated.order9_after
-    if before is None or after is None:
-        return ""  # _incomplete has said so
-    if after <= before:
-        return (
-            f"{treated.migrated} pages migrated, yet no more huge pages could be had: "
-            f"{before} before, {after} after"
-        )
-    if control is not None and control.order9_after is not None and after <= control.order9_after:
-        return (
-            f"the treated arm had no more huge pages after it than the control arm: "
-            f"{after} and {control.order9_after}"
-        )
-    return ""
-
-
-def _fewer(treated: ArmResult, control: ArmResult, more: float, idle: set[str]) -> str:
-    """What the treated arm had too little of beside the control arm, "" if nothing; idle: the
-    groups that are passed over.
-
-    Where the kernel migrated nothing in either arm, it says nothing of an owner: v3.11 gives a pool
-    of hugetlb pages what lies about and compacts nothing for it.
-    """
-    plain = _had(control)
-    refused = {each.group for each in control.attempts if each.got is not None and not each.ok}
-    if idle >= set(_had(treated)):
-        return f"the kernel tried to migrate nothing for {', '.join(sorted(idle))}"
-    mine = _had(treated)
-    for group in dict.fromkeys((*mine, *plain)):
-        if group in idle:
-            continue
-        got, other = mine.get(group), plain.get(group)
-        if got is None or other is None or group in refused:
-            who = treated if got is None else control
-            return f"the {who.name} arm did not try for {group}, so nothing can be compared"
-        if got <= other * (1 + more):
-            return (
-                f"of {group} the {treated.name} arm had {got} and the {control.name} arm {other}: "
-                f"{f'at least {more:.0%} more' if more else 'more'} were due"
-            )
-    return ""
-
-
-def _had(result: ArmResult) -> dict[str, int]:
-    """Group → how much was had of what can be had in part."""
-    had: Counter[str] = Counter()
-    for each in result.attempts:
-        if each.got is not None and each.expected is None:
-            had[each.group] += each.got
-    return dict(had)
-
-
-def _idle(*results: ArmResult) -> set[str]:
-    """The groups of attempts for which the kernel has tried to migrate no page in any of the arms,
-    as its counters say; where they say nothing, nobody knows."""
-    attempts = [each for result in results for each in result.attempts]
-    busy = {each.group for each in attempts if (each.migrated, each.failed) != (0, 0)}
-    return {each.group for each in attempts} - busy
-
-
-def _passed(results: Sequence[ArmResult], expected: Expectation) -> _Answer:
-    control = next((r for r in results if r.role == "control"), None)
-    treated = [r for r in results if r.role == "treated"]
-    if not treated:
-        pinned = control.pinned if control else 0
-        said = f"all {pinned} pinned pages stayed where they were, as they must without a subsystem"
-        if control is not None and control.expectant:
-            said += f"; {_tally(control)}"
-        return Outcome.PASS, said, "name a series that moves them: --series fixed"
-    first = treated[0]
-    said = f"{first.migrated} of {first.pinned} pinned pages migrated with their contents whole"
-    if expected.huge:
-        said += f" and free huge pages went from {first.order9_before} to {first.order9_after}"
-    if first.expectant:
-        said += f" and {_tally(first)}"
-    had = ", ".join(f"{got} {group}" for group, got in _had(first).items())
-    if had:
-        said += f" and {had} were had"
-    if control is not None:
-        said += f", while in the control arm all {control.stayed} stayed"
-        if expected.huge:
-            said += f" ({control.order9_before} to {control.order9_after})"
-        if control.expectant:
-            said += f" and {_tally(control)}"
-        had = ", ".join(f"{got} {group}" for group, got in _had(control).items())
-        if had:
-            said += f" and {had} were had"
-        idle = _idle(first, control) & _had(first).keys()
-        if had and idle:
-            said += f"; for {', '.join(sorted(idle))} the kernel migrated nothing in either arm"
-    return Outcome.PASS, said, ""
-
-
-def _tally(result: ArmResult) -> str:
-    """How the attempts went of which something was expected."""
-    counted = [each for each in result.attempts if each.expected is not None]
-    done = sum(each.ok for each in counted)
-    triggers = ", ".join(dict.fromkeys(each.trigger for each in counted))
-    parts = [
-        f"{number} {word}"
-        for number, word in ((done, "succeeded"), (len(counted) - done, "failed"))
-        if number
-    ]
-    return f"of its attempts ({triggers}) {' and '.join(parts)}, as they had to"
-
-
-def _result(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:
-    own = [row for row in rows if row.arm == seen.plan.name]
-    states = Counter(row.state for row in own)
-    stayed = [row for row in own if row.state in HELD_BACK]
-    reasons = Counter(row.reason for row in stayed)
-    alike = Counter((r.holder, r.allocated, r.flags, r.refcount, r.mapcount) for r in stayed)
-    return ArmResult(
-        name=seen.plan.name,
-        role=seen.plan.role,
-        mode=seen.plan.mode,
-        pinned=len(seen.before),
-        migrated=states[PageState.MIGRATED],
-        stayed=states[PageState.STAYED],
-        failed=states[PageState.FAILED],
-        lost=states[PageState.LOST],
-        corrupt=states[PageState.CORRUPT],
-        order9_before=seen.huge.get("before"),
-        order9_after=seen.huge.get("after"),
-        seconds=seen.seconds,
-        reasons=dict(reasons.most_common()),
-        free_before=seen.blocks("before"),
-        free_after=seen.blocks("after"),
-        fragmentation_before=seen.order9("extfrag_index", "before"),
-        fragmentation_after=seen.order9("extfrag_index", "after"),
-        unusable_before=seen.order9("unusable_index", "before"),
-        unusable_after=seen.order9("unusable_index", "after"),
-        attempts=seen.tried,
-        held_by=tuple(Holders(pages, *how) for how, pages in alike.most_common(_HOLDERS)),
     )
 
 
@@ -689,7 +358,7 @@ def from_error(
     seen: list[Seen] = []
     rows: tuple[LedgerRow, ...] = ()
     with suppress(EvidenceError):
-        rows = ledger(events)
+        rows = pages.ledger(events)
         seen = [gather(arm, events) for arm in arms if arm.role != "probe"]
     splats = _provoked(splats, seen)
     crashed = _crashed(splats)
@@ -701,12 +370,12 @@ def from_error(
         outcome, reason, next_step = crashed
     elif outcome is Outcome.HANG:
         reason += _in_the_way(splats)
-    results = tuple(_result(each, rows) for each in seen)
+    results = tuple(pages.figures(each, rows) for each in seen)
     damage = _damaged(seen, results) if outcome is Outcome.SKIP else None
     if damage is not None:
         outcome, reason, next_step = damage[0], f"{damage[1]}; after which: {reason}", damage[2]
     if outcome is Outcome.SKIP:
-        unmet = [said for each in results if (said := _unmet(each, HELD))]
+        unmet = [said for each in results if (said := expectation.unmet(each, HELD))]
         if unmet:
             outcome, next_step = Outcome.FAIL, NEXT[Outcome.FAIL]
             reason = f"{'; moreover '.join(unmet)}; after which: {error.message}"

@@ -65,7 +65,7 @@ _NOIO = 0x80000  # PF_MEMALLOC_NOIO, v3.9 to v6.12: memory that a task asks for 
 
 
 def examine(seen: Seen, rows: tuple[LedgerRow, ...]) -> tuple[Witness, ...]:
-    """All witnesses of an arm, its rows being those of the ledger (see verdict.ledger)."""
+    """All witnesses of an arm, its rows being those of the ledger (see pages.ledger)."""
     return tuple(witness for claim in _CLAIMS for witness in claim(seen, rows))
 
 

@@ -10,10 +10,10 @@ from errno import errorcode
 
 from harness.errors import EvidenceError
 from harness.explain import classify, evidence
-from harness.model import ArmResult, Attempt, Event, LedgerRow, PageState, RunRecord
+from harness.model import ArmResult, Attempt, Event, LedgerRow, RunRecord
+from harness.pages import HELD_BACK
 from harness.reason import UNKNOWN
 
-_HELD_BACK = (PageState.STAYED, PageState.FAILED)
 _STANDSTILL = "compaction is at a standstill"  # scenario/trigger/compact.py says so
 _LINES = 3  # reasons that a report shows of an arm
 
@@ -57,7 +57,7 @@ def accounts(
         known = facts.get(arm.name, classify.Facts())
         own: dict[str, Account] = {}
         for row in rows:
-            if row.arm == arm.name and row.state in _HELD_BACK:
+            if row.arm == arm.name and row.state in HELD_BACK:
                 code = classify.page(row, known)
                 first = own.get(code) or Account(arm.name, code, example=page_words(row))
                 own[code] = _more(first, pages=1)

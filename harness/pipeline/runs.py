@@ -12,7 +12,7 @@ from dataclasses import replace
 from errno import errorcode
 from pathlib import Path
 
-from harness import cache, report, resources, scenario, verdict
+from harness import cache, pages, report, resources, scenario, verdict
 from harness.build import artifacts as builds
 from harness.build import kernel, series, symbols
 from harness.build.origin import Origins
@@ -118,7 +118,7 @@ def _judged(
     """The verdict, and the error if one ended the run."""
     try:
         _experiment(plan, state, progress)
-        state.rows = verdict.ledger(state.events)
+        state.rows = pages.ledger(state.events)
     except InputError:
         raise  # the user's words, known to be wrong before a guest was booted
     except PinpageError as error:
@@ -130,7 +130,7 @@ def _judged(
             state.splats = marks.thinned([*state.splats, *further])
         _explain(state, progress)
         with suppress(EvidenceError):  # which the verdict says, if it matters to it
-            state.rows = verdict.ledger(state.events)
+            state.rows = pages.ledger(state.events)
         answer = verdict.from_error(error, state.arms, state.events, state.splats)
         kind = type(error).__name__
         log = _kept(error.log, state.folder)

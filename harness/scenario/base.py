@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from harness import verdict
+from harness import expectation, verdict
 from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest, LedgerRow, Splat, Verdict
 
@@ -122,7 +122,7 @@ class Usual:
 
     PARAMS: Mapping[str, Param]
     APART = False
-    expected = verdict.COMPACTION
+    expected = expectation.COMPACTION
 
     def check(self, params: Params, memory_mib: int) -> None:
         return
@@ -143,7 +143,7 @@ class Usual:
     ) -> Verdict:
         return verdict.judge(arms, events, rows, splats, self.expects(events))
 
-    def expects(self, events: Sequence[Event]) -> verdict.Expectation:
+    def expects(self, events: Sequence[Event]) -> expectation.Expectation:
         """What is expected of a run with these events."""
         return self.expected
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from harness.errors import InputError
+from harness.expectation import PINNED
 from harness.model import ArmPlan, Guest
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
 from harness.scenario.pinned import APPEND, beside, pinned
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import compact
-from harness.verdict import PINNED
 
 _PAGES_IN_MIB = 8  # a shift
 _FILLED = 0.75  # of the memory may be laid out: the kernel and the pinner keep an eighth or so

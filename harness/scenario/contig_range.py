@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from harness import verdict
+from harness import expectation
 from harness.errors import GuestCommandError, InputError
 from harness.model import ArmPlan, Guest
 from harness.parse import buddyinfo, vmstat
@@ -26,8 +26,8 @@ from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import contig, user
 from harness.scenario.trigger.attempt import Done
 
-EXPECTED = verdict.Expectation(
-    pinned=1000, moved=0.1, compacts=False, huge=False, attempts=True, refusals=verdict.HELD
+EXPECTED = expectation.Expectation(
+    pinned=1000, moved=0.1, compacts=False, huge=False, attempts=True, refusals=expectation.HELD
 )
 _PAGES_IN_MIB = 256
 _ANON = 1 << BITS["ANON"]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import ceil
 from types import MappingProxyType
 
-from harness import verdict
+from harness import expectation
 from harness.errors import InputError
 from harness.model import ArmPlan, Event, Guest
 from harness.scenario import compaction
@@ -24,7 +24,7 @@ from harness.scenario.trigger import compact, huge
 # As many pins move as huge pages need: most of them, where the kernel compacts for each of the
 # three; with v3.11, which compacts nothing for hugetlb and soon defers the others, a seventh.
 _BARELY = 0.05
-EXPECTED = verdict.Expectation(compacts=False, huge=False, more=0.1, barely=_BARELY)
+EXPECTED = expectation.Expectation(compacts=False, huge=False, more=0.1, barely=_BARELY)
 _COMPACTS = "compacts"  # of the params: whether the kernel compacts for each of the three
 _FRAGMENTED = 0.4  # of the memory at least: what has no pins must not be enough for _ALL
 _MIB = 2
@@ -95,7 +95,7 @@ class HugePages(Usual):
             if arm.role == "treated" and _moved(own) < _BARELY * len(own.pins):
                 compact.standstill(guest, compact.scanned(guest) - scanned)
 
-    def expects(self, events: Sequence[Event]) -> verdict.Expectation:
+    def expects(self, events: Sequence[Event]) -> expectation.Expectation:
         for_all = any(e.name == "params" and e.data.get(_COMPACTS) for e in events)
         return replace(self.expected, barely=None, idle=False) if for_all else self.expected
 

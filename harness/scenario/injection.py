@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from harness import verdict
+from harness import expectation
 from harness.errors import CannotRun
 from harness.model import ArmPlan, Guest, PluggedMemory
 from harness.parse import census as parsed
@@ -32,7 +32,7 @@ from harness.scenario.trigger import compact, contig, inject, offline
 from harness.scenario.trigger.attempt import Done, errno_of
 from harness.seen import calls as shown
 
-EXPECTED = verdict.Expectation(pinned=500, moved=0.25, huge=False, attempts=True)
+EXPECTED = expectation.Expectation(pinned=500, moved=0.25, huge=False, attempts=True)
 _AREA = 64  # MiB of the contiguous area: more than what is left alone when pins are laid
 _EVERY = 64  # pages of which a trial pins one
 _NODES = "radix_tree_node"  # a cache, of which some are kept in store for the next who needs one

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from harness import growth, verdict
+from harness import expectation, growth
 from harness.errors import InputError
 from harness.model import ArmPlan, Guest
 from harness.parse import census as parsed
@@ -26,7 +26,7 @@ from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact
 from harness.scenario.trigger.attempt import Done, errno_of
 
-EXPECTED = verdict.Expectation(pinned=500, moved=0.05, huge=False, attempts=True, census=True)
+EXPECTED = expectation.Expectation(pinned=500, moved=0.05, huge=False, attempts=True, census=True)
 _FIRST, _FIRST_EVERY = 2000, 32  # pins of the drive before the rounds, see compaction
 _WARM = 2  # rounds of each size that come before any is counted
 _REFUSE = 4  # one of so many refuses to move

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from harness import verdict
+from harness import expectation
 from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
 from harness.model import ArmPlan, Guest, PluggedMemory
 from harness.parse import vmstat
@@ -24,8 +24,8 @@ from harness.scenario.trigger import offline
 from harness.scenario.trigger.attempt import Done
 from harness.scenario.trigger.eat import eaten
 
-EXPECTED = verdict.Expectation(
-    pinned=1000, moved=0.9, compacts=False, huge=False, attempts=True, refusals=verdict.HELD
+EXPECTED = expectation.Expectation(
+    pinned=1000, moved=0.9, compacts=False, huge=False, attempts=True, refusals=expectation.HELD
 )
 AUTO = "/sys/devices/system/memory/auto_online_blocks"
 _KINDS = ("online_movable", "online_kernel")

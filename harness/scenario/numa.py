@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 
-from harness import verdict
+from harness import expectation
 from harness.errors import CannotRun, GuestCommandError, InputError
 from harness.model import ArmPlan, Guest
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
@@ -22,8 +22,8 @@ from harness.scenario.recorder import Recorder, mount
 from harness.scenario.trigger import compact, offline, user
 from harness.scenario.trigger.attempt import Done
 
-EXPECTED = verdict.Expectation(
-    pinned=500, moved=0.9, compacts=True, huge=False, attempts=True, refusals=verdict.HELD
+EXPECTED = expectation.Expectation(
+    pinned=500, moved=0.9, compacts=True, huge=False, attempts=True, refusals=expectation.HELD
 )
 HOME, AWAY = 0, 1
 _PAGES_IN_MIB = 256

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from harness import verdict
+from harness import expectation
 from harness.errors import CannotRun, InputError
 from harness.model import JSON, ArmPlan, Guest
 from harness.parse import ledger as pinner
@@ -30,7 +30,7 @@ from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact, contig, offline
 from harness.scenario.trigger.attempt import Done, errno_of
 
-EXPECTED = verdict.Expectation(pinned=500, moved=0.25, huge=False, attempts=True)
+EXPECTED = expectation.Expectation(pinned=500, moved=0.25, huge=False, attempts=True)
 AREA = 16  # MiB of the contiguous area
 ROOM = 128  # MiB that are plugged, the smallest that x86 knows
 NODE = 0

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from harness.expectation import Expectation
 from harness.model import ArmPlan, Event, Splat, Verdict
+from harness.pages import ledger
 from harness.parse.pageflags import BITS
-from harness.verdict import Expectation, judge, ledger
+from harness.verdict import judge
 
 CONTROL = ArmPlan("control", "control", "plain")
 TREATED = ArmPlan("treated", "treated", "pinpage")

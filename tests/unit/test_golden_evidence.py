@@ -16,7 +16,8 @@ import pytest
 
 from harness import scenario
 from harness.model import Event
-from harness.verdict import judge, ledger
+from harness.pages import ledger
+from harness.verdict import judge
 
 FOLDER = Path(__file__).parents[1] / "golden" / "evidence"
 NAMES = sorted(path.name.removesuffix(".jsonl.xz") for path in FOLDER.glob("*.jsonl.xz"))

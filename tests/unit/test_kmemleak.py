@@ -12,8 +12,9 @@ from made_evidence import TREATED, Case
 from harness import scenario
 from harness.errors import InfraError
 from harness.model import Caller, Event, Outcome, Splat
+from harness.pages import ledger
 from harness.parse import kmemleak
-from harness.verdict import judge, ledger
+from harness.verdict import judge
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "splat"
 KMEMLEAK = "/sys/kernel/debug/kmemleak"

@@ -16,9 +16,10 @@ from harness import growth, leakage
 from harness.errors import EvidenceError
 from harness.growth import Round
 from harness.model import ArmPlan, Caller, Event, Outcome, Verdict
+from harness.pages import ledger
 from harness.parse import census
 from harness.seen import gather
-from harness.verdict import judge, ledger
+from harness.verdict import judge
 from harness.witness import disagreements
 
 OPS = (600, 1200, 0, 600, 1200, 0, 600, 1200, 0)

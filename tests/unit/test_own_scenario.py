@@ -23,6 +23,7 @@ from harness import pipeline, scenario, spec
 from harness.build import kernel
 from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
 from harness.model import ArmPlan, Attempt, CommandResult, Event, Outcome, Silent
+from harness.pages import ledger
 from harness.pipeline import runs, stages
 from harness.report.junit import junit
 from harness.report.reproduce import reproduce, words
@@ -30,7 +31,6 @@ from harness.scenario import own
 from harness.scenario.own.plan import TRIGGERS, Step, Wish
 from harness.scenario.own.read import SCHEMA_FILE, plan
 from harness.scenario.own.scenario import OwnScenario, keep
-from harness.verdict import ledger
 
 Example = Callable[[str], Path]
 

@@ -35,12 +35,13 @@ from harness.model import (
     Splat,
     Verdict,
 )
+from harness.pages import ledger
 from harness.report import frames
 from harness.report.junit import FAILURES, junit
 from harness.report.record import SCHEMA_FILE, as_json
 from harness.report.reproduce import words
 from harness.report.text import visible
-from harness.verdict import from_error, ledger
+from harness.verdict import from_error
 
 XSD = Path(__file__).parents[1] / "golden" / "junit.xsd"
 HOSTILE = "\x1b[31mred\x00 \r [bold]x[/bold] [/] ]]> & <b> \u202eevil \ud800 \ufffe \x9b"

@@ -12,9 +12,10 @@ from fake_guest import NODE, PINNER, TRACING, FakeGuest
 from harness import scenario
 from harness.errors import CannotRun, EvidenceError, GuestCommandError, InfraError, InputError
 from harness.model import ArmPlan, Event, Outcome
+from harness.pages import ledger
 from harness.scenario.pinned import load
 from harness.scenario.recorder import Recorder
-from harness.verdict import judge, ledger
+from harness.verdict import judge
 
 COMPACTION = scenario.get("compaction")
 CONTROL, TREATED = COMPACTION.arms(True, {})

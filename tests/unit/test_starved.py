@@ -10,8 +10,9 @@ from made_evidence import EXPECTED, Case
 
 from harness.errors import GuestHang
 from harness.model import Outcome, Splat, Verdict
+from harness.pages import ledger
 from harness.parse import marks, splat, starved
-from harness.verdict import from_error, judge, ledger
+from harness.verdict import from_error, judge
 
 IDLE_3_11 = """\
 [   60.00000] INFO: rcu_sched detected stalls on CPUs/tasks: { 1} (detected by 0, t=21002 jiffies)

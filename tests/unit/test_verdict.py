@@ -33,8 +33,9 @@ from harness.errors import (
     PinpageError,
 )
 from harness.model import JSON, Culprit, Event, Outcome, PageState, Splat, Verdict
+from harness.pages import ledger
 from harness.parse.pageflags import BITS
-from harness.verdict import NEXT, from_error, judge, ledger
+from harness.verdict import NEXT, from_error, judge
 
 
 def spoiled(*spoils: Spoil) -> Verdict:

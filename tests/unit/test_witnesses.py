@@ -14,9 +14,11 @@ import pytest
 from made_evidence import BUDDY, FIRST, MOVED, PAGES, TARGET, TREATED, Case, Spoil, arm
 
 from harness.errors import EvidenceError
+from harness.expectation import HELD, Expectation
 from harness.model import JSON, ArmPlan, Event, Outcome, Verdict
+from harness.pages import ledger
 from harness.parse.pageflags import BITS
-from harness.verdict import HELD, Expectation, judge, ledger
+from harness.verdict import judge
 from harness.witness import KERNEL, disagreements
 
 DOC = (Path(__file__).parents[2] / "harness" / "WITNESSES.md").read_text()

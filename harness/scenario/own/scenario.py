@@ -11,7 +11,7 @@ from errno import errorcode
 from hashlib import sha256
 from pathlib import Path
 
-from harness import verdict
+from harness import expectation, verdict
 from harness.errors import CannotRun, EvidenceError, InfraError, InputError
 from harness.model import (
     ArmPlan,
@@ -49,7 +49,7 @@ class OwnScenario(Usual):
         self.FEATURES = _features(plan)
         self.MODULES = _modules(plan)
         self.PARAMS: Mapping[str, Param] = _params(plan)
-        self.expected = verdict.Expectation(
+        self.expected = expectation.Expectation(
             pinned=plan.pin.least,
             moved=plan.moved,
             compacts=plan.has("compact", "compact-node"),
