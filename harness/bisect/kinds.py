@@ -106,7 +106,7 @@ def options(words: RunSpec, good: Path, bad: Path) -> Line:
     changed: dict[str, str] = {}
     for name, value in differ.items():
         changed[name] = value
-        state = State(f"CONFIG_{name}={value}", f"it was {first.get(name, 'n')}")
+        state = State(f"CONFIG_{name}={value}", f"(it was {first.get(name, 'n')})")
         both = {**first, **changed}
         states.append(state)
         specs[state.name] = replace(words, config=tuple(f"{n}={v}" for n, v in both.items()))
