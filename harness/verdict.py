@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from errno import EINVAL
 
 from harness import expectation, leakage, pages, unreferenced
 from harness.errors import EvidenceError, GuestCommandError, PinpageError
@@ -255,8 +256,8 @@ def _inconsistent(witnesses: tuple[Witness, ...]) -> _Answer | None:
 def _failed(
     seen: Sequence[Seen], results: Sequence[ArmResult], expected: Expectation
 ) -> _Answer | None:
-    if damage := _damaged(seen, results):
-        return damage
+    if wrong := _damaged(seen, results) or _misasked(seen):
+        return wrong
     for result in results:
         if result.role == "control" and result.migrated:
             said = (
@@ -286,6 +287,23 @@ def _damaged(seen: Sequence[Seen], results: Sequence[ArmResult]) -> _Answer | No
         if each.verify_error:
             said = f"the {result.name} arm's contents did not verify: {each.verify_error}"
             return Outcome.FAIL, said, ""
+    return None
+
+
+def _misasked(seen: Sequence[Seen]) -> _Answer | None:
+    """What the owner answers with EINVAL: it is asked for a page that it does not hold, or one of
+    the two is not registered with what it gave (guest-modules/pinner/migrate.c: pinner_move()). A
+    sound subsystem does neither, whether that page moves later or not."""
+    for each in seen:
+        wrong = [call for call in each.calls if abs(call.errno) == EINVAL]
+        if wrong:
+            first = wrong[0]
+            said = (
+                f"the owner was asked {len(wrong)} times in the {each.plan.name} arm for a page "
+                f"that is not its own, or not registered with what it gave (EINVAL); the first: "
+                f"handle {first.handle}, page {first.pfn_old:#x} to {first.pfn_new:#x}"
+            )
+            return Outcome.FAIL, said, "look at what is registered for a page before it moves"
     return None
 
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from errno import EINVAL
 
 from harness.errors import InputError
 from harness.model import JSON, ArmPlan, Guest
@@ -64,6 +65,18 @@ class Pinned:
         """How many pages are pinned in so many frames from a first one on: at this moment, as what
         was tried before may have moved some."""
         return sum(first <= pin.pfn_now < first + count for pin in self.record.pins())
+
+
+def odd(rows: Iterable[Pin]) -> list[str]:
+    """Of each pin what is wrong with it. EINVAL is no refusal: the owner was asked for a page that
+    is not its own, or is not registered (guest-modules/pinner/migrate.c: pinner_move())."""
+    wrong = []
+    for pin in rows:
+        if pin.state != "stored":
+            wrong.append(f"handle {pin.handle} is {pin.state}")
+        elif pin.errno == -EINVAL:
+            wrong.append(f"handle {pin.handle} was to move unregistered (EINVAL)")
+    return wrong
 
 
 @contextmanager

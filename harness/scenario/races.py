@@ -25,7 +25,7 @@ from harness.model import JSON, ArmPlan, Guest
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
-from harness.scenario.pinned import APPEND, Pinned, beside, once_more, pinned
+from harness.scenario.pinned import APPEND, Pinned, beside, odd, once_more, pinned
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact, contig, offline
 from harness.scenario.trigger.attempt import Done, errno_of
@@ -303,7 +303,7 @@ def damage(
     role: str,
 ) -> str:
     """What is wrong after a round, "" if nothing: contents, accounting, or that nothing raced."""
-    bad = [f"handle {row.handle} is {row.state}" for row in rows if row.state != "stored"]
+    bad = odd(rows)
     if after["corrupt"] or after["lost"]:
         bad.append(f"{after['corrupt']} objects were corrupt and {after['lost']} lost")
     if after["stored"] - after["freed"] != after["pinned"]:

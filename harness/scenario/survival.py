@@ -12,7 +12,7 @@ from harness.model import JSON
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
 from harness.scenario.census import Census
-from harness.scenario.pinned import Pinned
+from harness.scenario.pinned import Pinned, odd
 from harness.scenario.recorder import PINNER, Recorder
 from harness.scenario.trigger import compact
 from harness.scenario.trigger.attempt import Done
@@ -88,7 +88,7 @@ class Site:
             [p.handle, p.pfn_pin, p.pfn_now, p.moves, p.errno, p.state] for p in rows
         ]
         self.record.event("pinner", "site", rows=told, counters={**values})
-        wrong = [f"handle {pin.handle} is {pin.state}" for pin in rows if pin.state != "stored"]
+        wrong = odd(rows)
         if {pin.handle for pin in rows} != {pin.handle for pin in self.pins}:
             wrong.append(f"{len(self.pins)} pins were laid, {len(rows)} are left")
         if len({pin.pfn_now for pin in rows}) != len(rows):

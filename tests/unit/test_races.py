@@ -93,6 +93,8 @@ def test_plain_pages_are_not_asked_and_bad_rows_are_named() -> None:
     assert "asked to move 4 times" in races.damage(ROWS, COUNTERS, COUNTERS, PLAN, "control")
     bad = (*ROWS, Pin(3, 30, 30, 0, 0, "corrupt"))
     assert "handle 3 is corrupt" in races.damage(bad, COUNTERS, COUNTERS, PLAN, "treated")
+    bad = (*ROWS, Pin(3, 30, 30, 0, -22, "stored"))
+    assert "was to move unregistered" in races.damage(bad, COUNTERS, COUNTERS, PLAN, "treated")
 
 
 @pytest.mark.parametrize("corrupt", [0, 1])

@@ -581,6 +581,22 @@ def test_contents_that_do_not_verify_fail() -> None:
     assert verdict.outcome is Outcome.FAIL and "EIO" in verdict.reason
 
 
+@pytest.mark.parametrize(("errno", "outcome"), [(-11, Outcome.PASS), (-22, Outcome.FAIL)])
+def test_a_page_that_was_not_registered_where_it_went_fails(errno: int, outcome: Outcome) -> None:
+    """Even if it moves in the end: the owner was asked for what it does not know."""
+    case = Case()
+    for call in case.treated.all("pinner", "refused"):
+        call["errno"] = errno
+    for call in case.treated.all("dmesg", "refused"):
+        call["errno"] = errno
+    for row in case.treated.rows():
+        row[4] = errno if row[4] else 0
+    verdict = case.verdict()
+    assert verdict.outcome is outcome, verdict.reason
+    asked = "the owner was asked 3 times in the treated arm for a page that is not its own"
+    assert (asked in verdict.reason) is (outcome is Outcome.FAIL)
+
+
 def test_a_control_arm_that_moves_too_has_shown_nothing() -> None:
     case = Case()
     case.control = arm(CONTROL, moved=10, after9=171)
