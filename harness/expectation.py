@@ -199,24 +199,23 @@ def passed(results: Sequence[ArmResult], expected: Expectation) -> tuple[str, st
     said = f"{first.migrated} of {first.pinned} pinned pages migrated with their contents whole"
     if expected.huge:
         said += f" and free huge pages went from {first.order9_before} to {first.order9_after}"
-    if first.expectant:
-        said += f" and {_tally(first)}"
-    had = ", ".join(f"{got} {group}" for group, got in _had(first).items())
-    if had:
-        said += f" and {had} were had"
+    said += _besides(first)
     if control is not None:
         said += f", while in the control arm all {control.stayed} stayed"
         if expected.huge:
             said += f" ({control.order9_before} to {control.order9_after})"
-        if control.expectant:
-            said += f" and {_tally(control)}"
-        had = ", ".join(f"{got} {group}" for group, got in _had(control).items())
-        if had:
-            said += f" and {had} were had"
+        said += _besides(control)
         idle = _idle(first, control) & _had(first).keys()
-        if had and idle:
+        if idle and _had(control):
             said += f"; for {', '.join(sorted(idle))} the kernel migrated nothing in either arm"
     return said, ""
+
+
+def _besides(result: ArmResult) -> str:
+    """How an arm's attempts went, and what was had in part, where there is any of it."""
+    said = f" and {_tally(result)}" if result.expectant else ""
+    had = ", ".join(f"{got} {group}" for group, got in _had(result).items())
+    return f"{said} and {had} were had" if had else said
 
 
 def _tally(result: ArmResult) -> str:

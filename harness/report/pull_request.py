@@ -79,11 +79,7 @@ def sentence(judged: Judged) -> str:
     if new:
         first = new[0].failure
         more = f" (new failures in all: {len(new)})" if len(new) > 1 else ""
-        said = (
-            "it did not run"
-            if first is None
-            else f"{first.outcome.value}: {_reason(judged, first)}"
-        )
+        said = "it did not run" if first is None else _said(judged, first)
         at = "" if first is None else _at(judged, first)
         return f"{_name(judged, new[0])} fails{at}, and did not before: {said}{more}"
     if not found.pairs and not judged.untold:
@@ -91,6 +87,11 @@ def sentence(judged: Judged) -> str:
     parts = [_told(state, pairs) for state in _WORDS if (pairs := found.of(state))]
     parts += [f"of {name} nothing can be said: {why}" for name, why in judged.untold.items()]
     return f"{'nothing new fails' if found.told else 'nothing could be judged'}: {'; '.join(parts)}"
+
+
+def _said(judged: Judged, run: Ran) -> str:
+    """A verdict with its reason."""
+    return f"{run.outcome.value}: {_reason(judged, run)}"
 
 
 def _reason(judged: Judged, run: Ran) -> str:
@@ -205,8 +206,7 @@ def commands(judged: Judged) -> Iterator[str]:
         if (where := judged.spots.get(failure.id)) is not None:
             words = {"file": where[0], "line": str(where[1]), **words}
         listed = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in words.items())
-        said = f"{failure.outcome.value}: {_reason(judged, failure)}"
-        yield f"::error {listed}::{_escaped(said)}"
+        yield f"::error {listed}::{_escaped(_said(judged, failure))}"
     if judged.exit_code and not judged.found.exit_code:
         yield f"::warning title=pinpage::{_escaped(sentence(judged))}"
 
