@@ -92,15 +92,15 @@ def judge(
 
 
 _Answer = tuple[Outcome, str, str]
-_STARVED = "the host did not run it, or it gets no interrupts"
+_STARVED = "the host did not run it for long enough, or it gets no interrupts"
 _AGAIN = "run it again, with less beside it; where it comes again it is the kernel's"
 
 
 def _crashed(splats: Sequence[Splat]) -> _Answer | None:
-    """Every report counts, a WARN too: a kernel that complains has not passed. Of processors that
-    had nothing to do see _starved."""
+    """Every report counts, a WARN too: a kernel that complains has not passed. Of stalls that are
+    no sign of it see _starved."""
     complaints = (each for each in splats if not each.provoked and each.kind != blocked.KIND)
-    splats = [each for each in complaints if not starved.processors(each.kind, each.report)]
+    splats = [each for each in complaints if not starved.excuse(each.kind, each.report)]
     if not splats:
         return None
     first = next((splat for splat in splats if splat.fatal), splats[0])
@@ -113,12 +113,11 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
 
 
 def _starved(splats: Sequence[Splat]) -> _Answer | None:
-    """In the place of a PASS where processors stalled that had nothing to do: nobody knows whose
-    doing that is, and whether all was as it should be."""
+    """In the place of a PASS where processors stalled that had nothing to do, or nobody did any
+    more: it is not known whose doing that is, and whether all was as it should be."""
     for each in splats:
-        for processor in starved.processors(each.kind, each.report):
-            said = f"{each.title!r} of processor {processor}, which had nothing to do"
-            return Outcome.INFRA, f"the kernel reported {said}: {_STARVED}", _AGAIN
+        if excuse := starved.excuse(each.kind, each.report):
+            return Outcome.INFRA, f"the kernel reported {each.title!r}{excuse}: {_STARVED}", _AGAIN
     return None
 
 

@@ -52,8 +52,8 @@ def thinned(splats: Iterable[Splat]) -> list[Splat]:
     for splat in splats:
         what = _VARIES.sub("#", splat.title)
         of = (splat.arm, splat.during, splat.fatal, splat.provoked)
-        idle = bool(starved.processors(splat.kind, splat.report))
-        own = alike.setdefault((splat.kind, splat.function, what, idle, *of), [])
+        excuse = bool(starved.excuse(splat.kind, splat.report))
+        own = alike.setdefault((splat.kind, splat.function, what, excuse, *of), [])
         if len(own) < _ALIKE:
             own.append(len(kept))
             kept.append(replace(splat, again=0))

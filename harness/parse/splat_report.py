@@ -73,7 +73,8 @@ _BODY = re.compile(
     r"|but (?:task|there are)|which lock|the existing|other info|Chain exists|\s+\*\*\* DEADLOCK"
     r"|and (?:this|the) |-> #\d|\s+(?:r?lock|sync)\(| Possible|\s+CPU0\b|rcu_scheduler_active"
     # stalls
-    r"|rcu: |Sending NMI|NMI backtrace|Task dump for CPU|CPU#\d+ Utilization|\t#\d+:"
+    r"|rcu: |INFO: Stall ended before|Sending NMI|NMI backtrace|Task dump for CPU"
+    r"|CPU#\d+ Utilization|\t#\d+:"
     r"|Showing busy workq|workqueue \S+: flags|\s+pwq \d|\s+(?:pending|in-flight|inactive):|pool \d"
     # memory
     r"|Mem-Info:|active_anon:| \w+:\d+ \w+:\d+|Node \d+ |lowmem_reserve|\d+ (?:total )?page"

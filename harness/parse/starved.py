@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Stalls of processors that had nothing to do: whoever emulates them did not run them. Pure.
+"""Stalls that are no sign of a kernel that is stuck: whoever emulates it did not run it. Pure.
 
 A processor that is idle holds nothing up: RCU asks for no more of it than to be there. One that
-does not even answer that is not run by the host, or gets no interrupts.
+does not even answer that is not run by the host, or gets no interrupts. And a stall may be over
+when the kernel looks for who it was: what took so long has gone on.
 
 Sources: kernel/rcu/tree_stall.h, print_other_cpu_stall() and print_cpu_stall_info();
 lib/nmi_backtrace.c; kernel/sched/core.c, dump_cpu_task(); kernel/rcutree.c of v3.11.
@@ -27,7 +28,16 @@ _IDLE = re.compile(
     r"\b(?:(?:pv_)?native_(?:safe_)?halt|default_idle(?:_call)?|mwait_idle\w*|acpi_safe_halt|"
     r"acpi_idle_\w+|cpu_do_idle|arch_cpu_idle|cpuidle_\w+|intel_idle)\+0x"
 )
+_OVER = re.compile(r"(?:rcu: )?INFO: Stall ended before state dump start$")
 _FUNCTION = re.compile(r"\b[A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+")
+
+
+def excuse(kind: str, report: str) -> str:
+    """Why the report says nothing against the kernel, to go on with behind its title; "" where it
+    may be stuck."""
+    if idle := processors(kind, report):
+        return f" of processor {idle[0]}, which had nothing to do"
+    return ", which was over before it looked for who it was" if _over(kind, report) else ""
 
 
 def processors(kind: str, report: str) -> tuple[int, ...]:
@@ -44,6 +54,13 @@ def processors(kind: str, report: str) -> tuple[int, ...]:
     busy = {cpu for cpu, idle in seen if not idle}
     idle = {cpu for cpu, idle in seen if idle} - busy
     return tuple(sorted(stalled)) if stalled <= idle else ()
+
+
+def _over(kind: str, report: str) -> bool:
+    """Whether the kernel found nobody to wait for, as what it had waited for had come."""
+    lines = [clean(line) for line in report.splitlines()]
+    named = [*_stalled(lines), *filter(_TASKS.search, _head(lines))]
+    return kind == _KIND and not named and any(_OVER.match(line.strip()) for line in lines)
 
 
 def _head(lines: list[str]) -> list[str]:

@@ -135,7 +135,7 @@ def _complaint(
         if not each.probed or each.shown is not None:
             continue
         facts = _facts(each.arm, [event for event in events if event.arm == each.arm])
-        told = [r for r in facts.reports if not starved.processors(r.kind, r.text)]
+        told = [r for r in facts.reports if not starved.excuse(r.kind, r.text)]
         crashed = Outcome.CRASH if told else None
         ended = next((o for o in _GUEST if facts.outcome == o), crashed)
         if ended is not None:

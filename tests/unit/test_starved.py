@@ -56,6 +56,20 @@ IDLING = "".join(
 LATE = IDLE.replace("[   90.000002]", f"{ROWS}[   90.000002]") + IDLING
 SELF = "[   60.000000] INFO: rcu_sched self-detected stall on CPU { 1}  (t=15000 jiffies q=20)\n"
 
+ENDED = "INFO: Stall ended before state dump start\n"
+OVER_3_11 = f"""\
+[   66.640131] INFO: rcu_sched detected stalls on CPUs/tasks: {{}} (detected by 0, t=15002)
+[   66.640131] {ENDED}[   74.274288] ACPI: PCI Interrupt Link [LNKC] enabled at IRQ 11
+"""
+OVER = f"""\
+[   90.000000] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+[   90.000002] rcu: 	(detected by 0, t=21002 jiffies, g=-43, q=11 ncpus=2)
+[   90.000003] rcu: {ENDED}"""
+ZERO = OVER_3_11.replace("{}", "{ 0}")
+ROW = OVER.replace("rcu: \t(det", "rcu: \t0-...0: (1 GPs behind)\n[   90.000002] rcu: \t(det")
+TASK = OVER.replace("rcu: \t(det", "rcu: \tTasks blocked on level-0 (CPUs 0-1): P38\nrcu: \t(det")
+KTHREAD = OVER.replace("Stall ended before state dump start", "All QSes seen, last rcu_preempt")
+
 
 def judged(reports: Iterable[Splat]) -> Verdict:
     case = Case()
@@ -73,13 +87,25 @@ def test_a_processor_that_was_idle_is_told(text: str, cpus: tuple[int, ...]) -> 
 
 
 @pytest.mark.parametrize(
-    "text", [TWO, BUSY, INTERRUPTED, OTHER, UNSEEN, TASKS, SELF, THEN_IDLE, LATE]
+    "text",
+    [TWO, BUSY, INTERRUPTED, OTHER, UNSEEN, TASKS, SELF, THEN_IDLE, LATE, ZERO, ROW, TASK, KTHREAD],
 )
 def test_a_processor_that_was_not_seen_to_be_idle_is_a_crash(text: str) -> None:
     (report,) = splat.find(text.splitlines())
     assert report.kind == "rcu-stall"
     assert starved.processors(report.kind, report.report) == ()
+    assert starved.excuse(report.kind, report.report) == ""
     assert judged([report]).outcome is Outcome.CRASH
+
+
+@pytest.mark.parametrize("text", [OVER_3_11, OVER])
+def test_a_stall_that_was_over_says_nothing(text: str) -> None:
+    """As a boot of v3.11 with kmemleak said beside five other busy processors."""
+    (report,) = splat.find(text.splitlines())
+    assert starved.processors(report.kind, report.report) == ()
+    answer = judged([report])
+    assert answer.outcome is Outcome.INFRA
+    assert "stalls on CPUs/tasks', which was over before it looked" in answer.reason
 
 
 def test_reports_that_are_left_out_are_none_of_others() -> None:

@@ -31,7 +31,7 @@ with tty.raw(0), tty.shown(1) as screen:
         tty.write_all(1, data)
     {act}
 """
-# Python looks for a signal before it calls what sleeps: one that comes in between is seen behind it.
+# Python looks for signals before it calls what sleeps: it sees one that comes in between too late.
 WAITS = "while True: time.sleep(0.1)"
 
 
