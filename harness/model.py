@@ -203,6 +203,7 @@ class Arch:
     kernel_arch: make's ARCH. image: the bootable image's path in the build folder.
     cross: prefix of Debian's cross compiler. deb: Debian's architecture name.
     machines: names that ``uname -m`` gives. triplet: Debian's multiarch library folder.
+    cmdline: words on the kernel command line; cmdline_tcg: further ones of an emulated guest.
     """
 
     name: str
@@ -219,6 +220,7 @@ class Arch:
     console: str
     tiny: TinyGuest
     cmdline: tuple[str, ...] = ()
+    cmdline_tcg: tuple[str, ...] = ()
     compiler_package: str = ""
     # Boot images that stand beside the main one: "firmware" guests etc. name→value, free use.
     notes: Mapping[str, str] = field(default_factory=dict)

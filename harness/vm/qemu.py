@@ -55,7 +55,8 @@ def cmdline(arch: Arch, accelerator: str, append: Sequence[str]) -> str:
     for word in append:
         if not word.isprintable():
             raise InputError(f"no word for a kernel command line: {word!r}", hint="see --append")
-    own = (*arch.cmdline, *arch.machine.cmdline, *(() if accelerator == "kvm" else _PATIENT))
+    own = (*arch.cmdline, *arch.machine.cmdline)
+    own += () if accelerator == "kvm" else (*arch.cmdline_tcg, *_PATIENT)
     return " ".join([f"console={arch.console}", *own, *_CMDLINE, *append])
 
 

@@ -91,6 +91,13 @@ def test_an_emulated_processor_may_be_away_for_longer() -> None:
     assert "stall" not in qemu.cmdline(own, "kvm", [])
 
 
+def test_what_a_delay_is_no_emulated_processor_has_to_find_out() -> None:
+    own = arch.get("x86_64")
+    words = qemu.cmdline(own, "tcg", ["lpj=7"]).split()
+    assert [word for word in words if word.startswith("lpj=")] == ["lpj=10000000", "lpj=7"]
+    assert "lpj=" not in qemu.cmdline(own, "kvm", []) + qemu.cmdline(arch.get("arm64"), "tcg", [])
+
+
 @pytest.mark.parametrize("name", arch.all_arches())
 def test_tiny_guest_argv(name: str) -> None:
     value = arch.get(name)
