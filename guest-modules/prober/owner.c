@@ -545,7 +545,7 @@ static unsigned long prober_declined(void)
 void prober_owner_facts(struct seq_file *m)
 {
 	unsigned long i, owned = 0, moved = 0, flagged = 0, known = 0;
-	unsigned long stale = 0, held = 0, alive = 0, listed = 0;
+	unsigned long stale = 0, held = 0, alive = 0, listed = 0, bare = 0;
 	unsigned int most = 0;
 
 	for (i = 0; i < prober_count; i++) {
@@ -559,8 +559,10 @@ void prober_owner_facts(struct seq_file *m)
 		owned++;
 		listed += PageLRU(slot->page) ? 1 : 0;
 		most = max(most, slot->moves);
-		if (!slot->moves)
+		if (!slot->moves) {
+			bare += PagePin(slot->page) ? 0 : 1;
 			continue;
+		}
 		moved++;
 		held += slot->held;
 		flagged += PagePin(slot->page) ? 1 : 0;
@@ -570,6 +572,7 @@ void prober_owner_facts(struct seq_file *m)
 	}
 	seq_printf(m, "pages %lu\n", owned);
 	seq_printf(m, "pages_lru %lu\n", listed);
+	seq_printf(m, "pages_unflagged %lu\n", bare);
 	seq_printf(m, "moved %lu\n", moved);
 	seq_printf(m, "moved_held %lu\n", held);
 	seq_printf(m, "moved_flagged %lu\n", flagged);

@@ -91,7 +91,7 @@ PAGE = {"pfn": 77, "status": 1, "said": "sh: write error: Input/output error"}
 BLOCK = {"block": 3, "pins": 90, "state": "online", "said": "sh: write error: Device or busy"}
 WHOLE = {"half_set": 0, "half_cleared": 0, "lru_late": 0, "refs_left": 0, "reclaim_waited": 0}
 
-SETTLED = {"stuck": 0, "pages_lru": 0, "declined_registered": 0}
+SETTLED = {"stuck": 0, "pages_lru": 0, "pages_unflagged": 0, "declined_registered": 0}
 
 SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("1", {"splat": (BUG, ""), "driven": False, "message": "crashed"}),
@@ -109,6 +109,7 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
         for left in (
             {"stuck": 1},
             {"pages_lru": 1},
+            {"pages_unflagged": 1},
             {"declined_registered": 1},
             {"nr_isolated": -65},
             {"nr_isolated": 65},

@@ -143,6 +143,7 @@ def _left_behind(facts: Facts) -> str:
     left = [
         (facts.number("stuck"), "pages are still in somebody's hands"),
         (facts.number("pages_lru"), "pins are on the LRU"),
+        (facts.number("pages_unflagged"), "pins that never moved have lost PG_pin"),
         (facts.number("declined_registered"), "pages that their owner declined are registered"),
         (counted if abs(counted) > OTHERS else 0, "pages are counted as isolated"),
     ]
