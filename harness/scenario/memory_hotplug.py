@@ -169,8 +169,7 @@ class _Drive:
         movable, kernels = devices
         went = self._all_offline(kernels)
         self._unplug(kernels, f"unplug, {kernels.how}", self.moves, went or not self.moves)
-        if self.moves:
-            self._with_nowhere_to_go(movable.blocks[0])
+        self._with_nowhere_to_go(movable.blocks[0])
         went = self._all_offline(movable)
         self.own.record.ledger("held")
         if self.moves:
@@ -243,7 +242,8 @@ class _Drive:
 
     def _with_nowhere_to_go(self, block: offline.Block) -> None:
         """All memory is taken but for less than the block has: what is in it cannot all go
-        elsewhere. A signal ends the attempt, and nothing is lost.
+        elsewhere. A signal ends the attempt, and nothing is lost. Where nobody moves the pins there
+        is nothing to try.
 
         Until v4.13 the kernel kills whoever it likes for room (0f55685627d6, "mm, migration: do
         not trigger OOM killer when migrating memory"), the harness's own way in among them. The
@@ -252,6 +252,8 @@ class _Drive:
         if _OOM not in vmstat.vmstat(self.own.record.text("/proc/vmstat")):
             why = "this kernel's offline has processes killed where there is no room"
             self.own.record.event("harness", "left out", part="offline, nowhere to go", why=why)
+            return
+        if not self.moves:
             return
         pins = self.own.inside(block.first, block.count)
         with eaten(self.own.record.guest, block.count * 7 // 8):

@@ -40,6 +40,19 @@ def test_what_came_last_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert went == came[::-1] and len(went) == 2
 
 
+@pytest.mark.parametrize("moves", [True, False])
+def test_what_old_kernels_are_not_asked_is_left_out_of_both_arms(moves: bool) -> None:
+    """An arm that alone leaves something out cannot be compared: all of v3.11 was an INFRA."""
+    told: list[tuple[str, ...]] = []
+    record = SimpleNamespace(
+        text=lambda path: "nr_free_pages 9\n",
+        event=lambda source, name, **data: told.append((source, name, data["part"])),
+    )
+    drive = memory_hotplug._Drive(cast(Any, SimpleNamespace(record=record)), moves, 8)
+    drive._with_nowhere_to_go(cast(Any, None))
+    assert told == [("harness", "left out", "offline, nowhere to go")]
+
+
 def test_a_dash_is_as_good_in_its_name() -> None:
     """Faults, profiles and options have dashes in their names."""
     assert scenario.is_one("memory-hotplug")
