@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness import arch, pipeline, resources, scenario
-from harness.build import image
+from harness import arch, pipeline, resources, scenario, spec
+from harness.build import image, source
 from harness.model import BuildArtifacts, GuestImage, PatchedTree, RunSpec, Silent
 
 
@@ -42,6 +42,16 @@ def build(series: str) -> Build:
     progress = Silent()
     tree = pipeline.apply(chosen, pipeline.fetch(chosen, progress), progress)
     return Build(tree, pipeline.build(chosen, tree, progress))
+
+
+@pytest.fixture
+def kernel(request: pytest.FixtureRequest) -> str:
+    """The kernel that a test is parametrised with; the test is skipped without a source of it."""
+    name = str(request.param)
+    variable = source.variable_of(spec.load_kernel(name))
+    if name != "6.12" and variable not in os.environ:
+        pytest.skip(f"no source of {name}: set {variable}")
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from harness import spec
-from harness.build.source import variable_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
@@ -33,15 +29,9 @@ def defects(
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
-def kernel_at_hand(name: str) -> str:
-    if name != "6.12" and variable_of(spec.load_kernel(name)) not in os.environ:
-        pytest.skip(f"no source of {name}: set {variable_of(spec.load_kernel(name))}")
-    return name
-
-
-@pytest.mark.parametrize("kernel", ["6.12", "3.11"])
+@pytest.mark.parametrize("kernel", ["6.12", "3.11"], indirect=True)
 def test_defects_of_the_posted_series_show(kernel: str, tmp_path: Path) -> None:
-    code, record, said = defects(tmp_path, kernel_at_hand(kernel), "posted")
+    code, record, said = defects(tmp_path, kernel, "posted")
     assert (code, record["verdict"]) == (1, "FAIL"), said
     found = {each["defect"]: each for each in record["findings"]}
     assert set(found) == set(ONLY.split(","))
@@ -52,20 +42,20 @@ def test_defects_of_the_posted_series_show(kernel: str, tmp_path: Path) -> None:
     assert (tmp_path / "latest" / "defect-1" / "console.log").is_file()
 
 
-@pytest.mark.parametrize("kernel", ["6.12", "3.11"])
+@pytest.mark.parametrize("kernel", ["6.12", "3.11"], indirect=True)
 def test_none_of_them_shows_in_the_fixed_series(kernel: str, tmp_path: Path) -> None:
-    code, record, said = defects(tmp_path, kernel_at_hand(kernel), "fixed")
+    code, record, said = defects(tmp_path, kernel, "fixed")
     assert (code, record["verdict"]) == (0, "PASS"), (record["reason"], said)
     assert [each["shown"] for each in record["findings"]] == [False] * len(ONLY.split(","))
 
 
 @pytest.mark.parametrize(("defect", "fix"), [("5", "0016"), ("7", "0020"), ("c", "0010")])
-@pytest.mark.parametrize("kernel", ["6.12", "3.11"])
+@pytest.mark.parametrize("kernel", ["6.12", "3.11"], indirect=True)
 def test_a_defect_is_back_without_its_fix(
     kernel: str, defect: str, fix: str, tmp_path: Path
 ) -> None:
     """Several of them; 'pinpage fixes' leaves each out in turn."""
-    words = (tmp_path, kernel_at_hand(kernel), "fixed", defect, "--without", fix)
+    words = (tmp_path, kernel, "fixed", defect, "--without", fix)
     code, record, said = defects(*words)
     assert (code, record["verdict"]) == (1, "FAIL"), (record["reason"], said)
     (found,) = record["findings"]

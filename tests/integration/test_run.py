@@ -99,6 +99,15 @@ def test_each_scenario_passes(tmp_path: Path, scenario: str) -> None:
     assert drawn.getroot().tag.endswith("svg")
 
 
+@pytest.mark.parametrize("scenario", ["compaction", "contig_range", "memory_hotplug"])
+@pytest.mark.parametrize("kernel", ["3.11"], indirect=True)
+def test_scenarios_pass_on_an_old_kernel(tmp_path: Path, kernel: str, scenario: str) -> None:
+    words = [f"--set={each}" for each in SMALL.get(scenario, ())]
+    code, record, _ = run(tmp_path, "--kernel", kernel, *words, scenario=scenario)
+    assert (code, record["verdict"]) == (0, "PASS"), record["reason"]
+    assert record["arms"]["control"]["migrated"] == 0 < record["arms"]["treated"]["migrated"]
+
+
 def test_a_snapshot_gives_what_a_boot_gives(tmp_path: Path) -> None:
     """Seed and layout are the same, so the control arm is to the page."""
     runs = [run(tmp_path, *words)[1] for words in ((), (), ("--boot-each",))]
