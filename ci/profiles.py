@@ -20,7 +20,7 @@ from harness import scenario, spec
 BITES = Path("tests/bites")
 TIMED = "compaction"
 ROUNDS = 3
-# Where a bite shows: two compactors isolate at once in races alone.
+# Where a bite shows: two threads pin at once in races alone.
 WHERE = {"race": ("races", "--set=rounds=2")}
 
 
