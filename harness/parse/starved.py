@@ -35,32 +35,24 @@ _FUNCTION = re.compile(r"\b[A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+")
 def excuse(kind: str, report: str) -> str:
     """Why the report says nothing against the kernel, to go on with behind its title; "" where it
     may be stuck."""
-    if idle := processors(kind, report):
-        return f" of processor {idle[0]}, which had nothing to do"
-    return ", which was over before it looked for who it was" if _over(kind, report) else ""
-
-
-def processors(kind: str, report: str) -> tuple[int, ...]:
-    """The processors that the report says are stalled, if each of them is seen to be idle in it,
-    as often as it is shown; () otherwise: where one was at something, or nobody could see what it
-    was at, or where tasks are what is waited for."""
     if kind != _KIND:
-        return ()
+        return ""
     lines = [clean(line) for line in report.splitlines()]
     stalled = set(_stalled(lines))
-    if not stalled or any(_TASKS.search(line) for line in _head(lines)):
-        return ()
+    if any(_TASKS.search(line) for line in _head(lines)):
+        return ""
+    if not stalled:
+        over = any(_OVER.match(line.strip()) for line in lines)
+        return ", which was over before it looked for who it was" if over else ""
+    if stalled <= _idle(lines):
+        return f" of processor {min(stalled)}, which had nothing to do"
+    return ""
+
+
+def _idle(lines: list[str]) -> set[int]:
+    """Those that had nothing to do, as often as they are shown."""
     seen = list(_seen(lines))
-    busy = {cpu for cpu, idle in seen if not idle}
-    idle = {cpu for cpu, idle in seen if idle} - busy
-    return tuple(sorted(stalled)) if stalled <= idle else ()
-
-
-def _over(kind: str, report: str) -> bool:
-    """Whether the kernel found nobody to wait for, as what it had waited for had come."""
-    lines = [clean(line) for line in report.splitlines()]
-    named = [*_stalled(lines), *filter(_TASKS.search, _head(lines))]
-    return kind == _KIND and not named and any(_OVER.match(line.strip()) for line in lines)
+    return {cpu for cpu, idle in seen if idle} - {cpu for cpu, idle in seen if not idle}
 
 
 def _head(lines: list[str]) -> list[str]:
