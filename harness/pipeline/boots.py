@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ from harness.scenario.base import Emit
 from harness.scenario.recorder import mount
 from harness.vm import accel, begin, machine, snapshot
 
+# MODULE.NAME=VALUE is on the command line what this file says (kernel/params.c).
+_PARAMETER = re.compile(r"/sys/module/(?P<module>[^/]+)/parameters/(?P<name>[^/]+)")
 _CPU = re.compile(r"(?:model name|stepping|microcode|flags|CPU \w+|Features)\s*:")
 
 
@@ -114,15 +116,22 @@ def boot(
         progress=progress,
     ) as guest:
         _check_identity(guest.must("cat /proc/version"), ready.artifacts)
-        _set(guest, profile, progress)
+        _set(guest, profile, ready.words.append, progress)
         yield guest
 
 
-def _set(guest: machine.Machine, profile: Profile, progress: Progress) -> None:
-    """Write what a profile has written to a guest that is ready."""
+def _set(
+    guest: machine.Machine, profile: Profile, append: Sequence[str], progress: Progress
+) -> None:
+    """Write what a profile has written to a guest that is ready, but for a module's parameter
+    that the user has given on the kernel command line."""
     if profile.settings:
         mount(guest)
+    given = {word.partition("=")[0].replace("-", "_") for word in append}
     for setting in profile.settings:
+        found = _PARAMETER.fullmatch(setting.file)
+        if found and f"{found['module']}.{found['name']}" in given:
+            continue
         try:
             guest.write(setting.file, setting.text.encode())
         except GuestCommandError:

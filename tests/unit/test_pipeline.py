@@ -145,14 +145,24 @@ def test_what_a_profile_has_written_to_a_guest() -> None:
     guest, notes = FakeGuest(), Notes()
     guest.refusals = {"no": "Invalid argument"}
     own = (Setting("/sys/kernel/debug/kcsan", "on"), Setting("/sys/x", "no", optional=True))
-    boots._set(cast(Any, guest), Profile("keen", "", settings=own), notes)
+    boots._set(cast(Any, guest), Profile("keen", "", settings=own), (), notes)
     assert [step for step in guest.done if step.startswith("write")] == [
         "write /sys/kernel/debug/kcsan on",
         "write /sys/x no",
     ]
     assert notes.said == ["profile keen: no 'no' in /sys/x"]
+    refused = Profile("keen", "", settings=(Setting("/x", "no"),))
     with pytest.raises(GuestCommandError):
-        boots._set(cast(Any, guest), Profile("keen", "", settings=(Setting("/x", "no"),)), notes)
+        boots._set(cast(Any, guest), refused, (), notes)
+
+
+def test_a_users_parameter_is_not_written_over() -> None:
+    guest = FakeGuest()
+    folder = "/sys/module/the_one/parameters"
+    own = (Setting(f"{folder}/rate", "400"), Setting(f"{folder}/delay", "80"))
+    words = ("the-one.rate=7", "other.delay=1", "delay=2")
+    boots._set(cast(Any, guest), Profile("keen", "", settings=own), words, Notes())
+    assert [step for step in guest.done if "write" in step] == [f"write {folder}/delay 80"]
 
 
 def test_a_guest_is_as_its_profile_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
