@@ -4,17 +4,31 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from harness import arch, flake, judges, pipeline, report, resources, scenario, spec
-from harness.cli.options import ALL, JSON_OPTION, host_arch, out, progress_shown
+from harness.cli.options import (
+    ALL,
+    CONFIG_OPTION,
+    GUEST_OPTIONS,
+    JOBS_OPTION,
+    JSON_OPTION,
+    SNAPSHOT_OPTIONS,
+    TOOLCHAIN_OPTION,
+    TREE_OPTION,
+    Words,
+    host_arch,
+    options_of,
+    out,
+    progress_shown,
+)
 from harness.errors import InputError
 from harness.flake import Cell, tally
 from harness.flake.child import Child
@@ -54,13 +68,14 @@ _MOST = 10_000  # runs of a measurement
     "profile, series) are the run's; the last that fits. By itself PASS, and CRASH for 'posted'.",
 )
 @click.option("--guests", type=click.IntRange(1), default=1, show_default=True, help="At once.")
-@click.option("--boot-each", is_flag=True, help="Boot every guest instead of restoring it.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As of 'run'.")
-@click.option("--tree", metavar="DIR|TARBALL|GIT[@REF]", help="As of 'run'.")
 @click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the results [default: one of the state folder's flake/, by these words]",
+)
+@options_of(
+    (TREE_OPTION, CONFIG_OPTION, JOBS_OPTION, TOOLCHAIN_OPTION), GUEST_OPTIONS, SNAPSHOT_OPTIONS
 )
 @JSON_OPTION
 def measure(
@@ -73,11 +88,10 @@ def measure(
     series: tuple[str, ...],
     expect: tuple[str, ...],
     guests: int,
-    boot_each: bool,
     settings: tuple[str, ...],
-    tree: str | None,
     keep: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Run each SCENARIO for many seeds, and say how often the verdict was not the right one.
 
@@ -99,17 +113,13 @@ def measure(
     numbers = _seeds(seeds)
 
     def spec_of(cell: Cell, seed: int) -> RunSpec:
-        return RunSpec(
-            **scenario.named(cell.scenario),
-            kernel=cell.kernel,
-            arch=cell.arch,
-            series=cell.series,
-            profile=cell.profile,
+        own = {"kernel": cell.kernel, "arch_name": cell.arch, "series": cell.series, "without": ()}
+        which = scenario.named(cell.scenario)
+        return Words({**options, **own, "profile": cell.profile}).spec(
+            which["scenario"],
+            file=which.get("file"),
             seed=seed,
-            tree=tree,
-            jobs=len(os.sched_getaffinity(0)),
             params=scenario.params(cell.scenario, settings),
-            snapshots=not boot_each,
         )
 
     plan = flake.jobs(wanted, numbers, repeat, spec_of, judges.code())

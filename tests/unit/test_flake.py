@@ -256,6 +256,19 @@ def test_words_make_the_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert json.loads(result.stdout)["total"]["runs"] == 48
 
 
+def test_guests_and_kernels_are_as_those_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = ["--boot-each", "--memory", "512", "--smp", "2", "--append", "nosmt", "--jobs", "3"]
+    options += ["--config", "SLUB_DEBUG=n", "--toolchain", "llvm", "--accel", "tcg"]
+    result, (job,) = asked(monkeypatch, tmp_path, "compaction", "--seeds", "7", *options)
+    assert result.exit_code == 0, result.output
+    spec = job.spec
+    assert (spec.snapshots, spec.memory_mib, spec.smp, spec.append) == (False, 512, 2, ("nosmt",))
+    assert (spec.config, spec.toolchain, spec.accel) == (("SLUB_DEBUG=n",), "llvm", "tcg")
+    assert (spec.jobs, spec.seed, spec.series) == (3, 7, ("fixed",))
+
+
 @pytest.mark.parametrize(
     "words",
     [
