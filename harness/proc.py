@@ -285,3 +285,17 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
     words = text.rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wanted_seconds(pid: int) -> float | None:
+    """Seconds that the threads of a process have had a processor or waited for one so far, all
+    together; None where this kernel does not count (no CONFIG_SCHED_INFO), or it is gone.
+    Source: Documentation/scheduler/sched-stats.rst, /proc/PID/schedstat."""
+    wanted = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            ran, waited = path.read_text(encoding="ascii").split()[:2]
+        except (OSError, ValueError):  # a thread that has just ended
+            continue
+        wanted += int(ran) + int(waited)
+    return wanted / 1e9 if wanted else None

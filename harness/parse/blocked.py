@@ -37,7 +37,8 @@ _SCHEDULER = re.compile(
 _ENTRY = re.compile(r"(?:asm_)?common_interrupt|ret_from_intr|do_IRQ|el1h?_(?:64_)?irq")
 _STATUS = re.compile(r"/proc/\d+/task/(?P<task>\d+)/status:(?P<name>\w+):\s*(?P<value>.*)")
 _STAT = re.compile(r"/proc/\d+/task/(?P<task>\d+)/stat:\d+ \(.*\) \S(?P<rest>(?: -?\d+)+)")
-_USER, _KERNEL = 10, 11  # utime and stime among the numbers behind the state
+_PARENT, _USER, _KERNEL = 0, 10, 11  # ppid, utime and stime among the numbers behind the state
+_KTHREADD = 2  # whose children the kernel's threads are (init/main.c, rest_init())
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _report(own: Sequence[str], found: Sequence[Frame]) -> str:
 class Looked:
     """A task at one moment. waits: without taking a signal (state D). waited, preempted: times
     that it was scheduled away, by its own will or not. user, kernel: its processor's time so far,
-    in hundredths of a second."""
+    in hundredths of a second. kernels: a thread of the kernel's, not of a program."""
 
     name: str
     waits: bool
@@ -135,6 +136,7 @@ class Looked:
     preempted: int
     user: int
     kernel: int
+    kernels: bool = False
 
 
 def looked(listed: str) -> Mapping[int, Looked]:
@@ -154,5 +156,7 @@ def looked(listed: str) -> Mapping[int, Looked]:
         if all(count.isdecimal() for count in counts) and len(spent) > _KERNEL:
             waits = said.get("State", "").startswith("D")
             name, (waited, preempted) = said.get("Name", "?"), map(int, counts)
-            result[task] = Looked(name, waits, waited, preempted, spent[_USER], spent[_KERNEL])
+            times_ = spent[_USER], spent[_KERNEL]
+            kernels = spent[_PARENT] == _KTHREADD
+            result[task] = Looked(name, waits, waited, preempted, *times_, kernels)
     return result

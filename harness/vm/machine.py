@@ -32,6 +32,7 @@ from harness.vm import fate, keys, qemu, registers, shell, snapshot, sysrq
 from harness.vm.channel import Channel, ChannelCut, ChannelTimeout
 from harness.vm.console import Console, ConsoleClosed, ConsoleSilent, tail, wait_ready
 from harness.vm.console_shell import ConsoleShell
+from harness.vm.idle import Idle
 from harness.vm.memory import MemoryDevices
 from harness.vm.patrol import Patrol
 from harness.vm.qmp import Monitor, MonitorError
@@ -42,7 +43,7 @@ NO_NETWORK = "network=none"  # what a guest without one says behind its word of 
 _POLL = 0.02
 _ENTROPY = 64  # bytes for a guest that was restored
 _DYING = 15  # seconds that a command gets after a report that its kernel may not live through
-_ILL = 30  # the same after any other report, times the guest's patience
+_ILL = 30  # the same after any other report, times the guest's patience where it is at work
 _AGAIN = 5  # seconds for a guest whose connection was cut to let us in on another
 _GONE = 3  # seconds for QEMU to end once its guest is known to be over
 
@@ -307,10 +308,15 @@ class Machine:
 
     def _watch(self, waiting: str, patrol: shell.Shell | None = None) -> Callable[[], None]:
         """patrol: what to look over for tasks that the kernel never runs again."""
-        since: dict[float, float] = {}
-        round_ = None if patrol is None else Patrol(patrol, self._parts.patience, self._spent)
+        since: dict[float, tuple[float, float]] = {}
+        idle = Idle(lambda: proc.wanted_seconds(self.pid))
+        patience = self._parts.patience
+        round_ = None
+        if patrol is not None:
+            round_ = Patrol(patrol, patience, self._spent, idle.seconds)
 
         def look() -> None:
+            rested = idle.seconds()
             stuck = "" if round_ is None else round_.stuck()
             if stuck:
                 raise self.fate(waiting, f"it does not end: {stuck}")
@@ -319,10 +325,14 @@ class Machine:
             ill = self._ill()
             if ill is None:
                 return
-            since.setdefault(ill, time.monotonic())
-            if time.monotonic() - since[ill] > ill:
+            now = time.monotonic()
+            when, before = since.setdefault(ill, (now, rested))
+            if now - when > ill:
                 said = f"it did not end within {ill:g} s of the kernel's report"
                 raise self.fate(waiting, said)
+            if rested - before > _ILL:
+                said = f"since the kernel's report the guest had nothing to do for {_ILL} s"
+                raise self.fate(waiting, f"it does not end: {said}")
 
         return look
 

@@ -5,10 +5,12 @@ long before the command is out of time.
 The rules are the kernel's own. For hung tasks (kernel/hung_task.c): it waits without taking signals
 (state D), and was not scheduled once in two minutes. It may wait for another that is at work, as
 who wants a buffer of CMA does (v3.11: alloc_contig_range() at each place of the whole area, under
-cma_mutex): while the kernel is at work, the two minutes are counted at the guest's own speed. For
-soft lockups (kernel/watchdog.c), as they look from here: a task that is in the kernel all the time
-and waits for nothing; or a guest whose processors are busy, and that has no answer meanwhile. What
-the kernel calls a lockup takes 20 s.
+cma_mutex): while the kernel is at work, the two minutes are counted at the guest's own speed. One
+that is run now and again, only to wait on, the kernel does not see (v3.11: congestion_wait() in
+isolate_migratepages_range()): here a program's task that waits at every look is one, after two
+minutes in which the guest had nothing to do. For soft lockups (kernel/watchdog.c), as they look
+from here: a task that is in the kernel all the time and waits for nothing; or a guest whose
+processors are busy, and that has no answer meanwhile. What the kernel calls a lockup takes 20 s.
 """
 
 from __future__ import annotations
@@ -37,26 +39,30 @@ _COMMAND = f"grep -sE {_FACTS} {_TASKS}/status; grep -s . {_TASKS}/stat || true"
 @dataclass(frozen=True)
 class _Asleep:
     """count: times that a task was scheduled away, when it was first seen to wait. worked: seconds
-    that all tasks have had in the kernel by then."""
+    that all tasks have had in the kernel by then. idle: seconds in which the guest had had nothing
+    to do when the task was first seen to wait, whether it was run since or not."""
 
     count: int
     when: float
     worked: float
+    idle: float
 
 
 class Patrol:
     """For one command. spent: the processor's time that the whole guest has had so far, in
-    seconds."""
+    seconds. idle: those in which it had nothing to do."""
 
     def __init__(
         self,
         channel: Channel,
         patience: float,
         spent: Callable[[], float],
+        idle: Callable[[], float],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._channel, self._patience, self._spent, self._clock = channel, patience, spent, clock
+        self._channel, self._patience, self._clock = channel, patience, clock
+        self._spent, self._idle = spent, idle
         self._next = clock() + _FIRST
         self._busy = BUSY * patience
         self._answered: float | None = None  # the time that it had had by then
@@ -88,6 +94,7 @@ class Patrol:
         grown = (spent - self._kernel.get(task, 0) for task, spent in ticks.items())
         self._worked += sum(each for each in grown if each > 0) / _TICKS
         self._kernel = ticks
+        idle = self._idle()
         before, self._asleep = self._asleep, {}
         for task, each in tasks.items():
             if not each.waits:
@@ -95,12 +102,17 @@ class Patrol:
             count = each.waited + each.preempted
             since = before.get(task)
             if since is None or since.count != count:
-                since = _Asleep(count, now, self._worked)
+                first = idle if since is None else since.idle
+                since = _Asleep(count, now, self._worked, first)
             self._asleep[task] = since
             seconds = now - since.when
             working = self._worked - since.worked >= WORK * seconds
             if seconds >= (HUNG * self._patience if working else HUNG):
                 return f"{each.name} ({task}) has waited for {seconds:.0f} s and was not run once"
+            rested = idle - since.idle
+            if rested >= HUNG and not each.kernels:
+                said = f"in {rested:.0f} s in which the guest had nothing to do"
+                return f"{each.name} ({task}) waited whenever it was looked at, {said}"
         return ""
 
     def _runs(self, tasks: Mapping[int, blocked.Looked]) -> str:

@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness import proc
 from harness.model import CommandResult
 from harness.parse import blocked
 from harness.parse.splat_frames import frames
 from harness.vm import registers
 from harness.vm.channel import ChannelCut, ChannelTimeout
+from harness.vm.idle import Idle
 from harness.vm.patrol import BUSY, HUNG, Patrol
 from harness.vm.qmp import MonitorError
 
@@ -86,14 +91,15 @@ Task = tuple[str, str, int] | tuple[str, str, int, int, int]
 
 
 def status(tasks: Mapping[int, Task]) -> str:
-    """Name, state, times that it was scheduled away; user's and kernel's hundredths of a second."""
+    """Name, state, times that it was scheduled away; user's and kernel's hundredths of a second.
+    Those whose names begin with a k are the kernel's."""
     return "".join(
         f"/proc/{task}/task/{task}/status:Name:\t{name}\n"
         f"/proc/{task}/task/{task}/status:State:\t{state}\n"
         f"/proc/{task}/task/{task}/status:voluntary_ctxt_switches:\t{count}\n"
         f"/proc/{task}/task/{task}/status:nonvoluntary_ctxt_switches:\t1\n"
-        f"/proc/{task}/task/{task}/stat:{task} (a) b) {state[0]} 1 1 1 0 -1 4194304 9 0 0 0 "
-        f"{' '.join(map(str, spent or (5, 7)))} 0 0 20 0 1\n"
+        f"/proc/{task}/task/{task}/stat:{task} (a) b) {state[0]} {2 if name[0] == 'k' else 1} "
+        f"1 1 0 -1 4194304 9 0 0 0 {' '.join(map(str, spent or (5, 7)))} 0 0 20 0 1\n"
         for task, (name, state, count, *spent) in tasks.items()
     )
 
@@ -105,6 +111,7 @@ class Guest:
         self.now, self.looks, self.tasks = 0.0, 0, tasks
         self.error: Exception | None = None
         self.busy = 0.0  # of each second
+        self.idle = 0.0  # of each second
 
     def clock(self) -> float:
         self.now += 1.0
@@ -122,7 +129,8 @@ class Guest:
 
     def found(self, seconds: float, patience: float = 1.0) -> tuple[float, str]:
         """When the patrol finds somebody in so many seconds, and whom."""
-        patrol = Patrol(self, patience, lambda: self.busy * self.now, clock=self.clock)
+        spent, idle = (lambda: self.busy * self.now), (lambda: self.idle * self.now)
+        patrol = Patrol(self, patience, spent, idle, clock=self.clock)
         while self.now < seconds:
             if stuck := patrol.stuck():
                 return self.now, stuck
@@ -150,6 +158,71 @@ def test_who_waits_beside_a_busy_kernel_has_the_guests_own_two_minutes(
     when, who = guest.found(5000, patience=8.0)
     assert who.startswith("dd (7) has waited for ")
     assert HUNG * times < when < HUNG * times + 60
+
+
+@pytest.mark.parametrize("patience", [1.0, 8.0])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_who_waits_again_and_again_in_an_idle_guest_is_found(share: float, patience: float) -> None:
+    """One that looks ten times a second whether it may go on. Nobody computes: no patience."""
+    guest = Guest(
+        lambda now: {6: ("kswapd0", "D (x)", int(now)), 7: ("sh", "D (disk sleep)", int(10 * now))}
+    )
+    guest.idle = share
+    when, who = guest.found(1000, patience=patience)
+    said = r"in (\d+) s in which the guest had nothing to do"
+    seconds = re.fullmatch(rf"sh \(7\) waited whenever it was looked at, {said}", who)
+    assert seconds is not None and HUNG <= int(seconds[1]) < HUNG + 30
+    assert HUNG / share < when < HUNG / share + 60
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        lambda now: {7: ("kworker/0", "D (disk sleep)", int(10 * now))},
+        lambda now: {7: ("sh", "D (x)" if now % 100 < 50 else "S (x)", int(10 * now))},
+        lambda now: {int(now / 100): ("sh", "D (x)", int(10 * now))},
+    ],
+    ids=["the kernel's", "takes signals between", "another each time"],
+)
+def test_an_idle_guest_may_have_others(tasks: Callable[[float], Mapping[int, Task]]) -> None:
+    guest = Guest(tasks)
+    guest.idle = 1.0
+    assert guest.found(1500)[1] == ""
+
+
+def test_idle_time_is_what_nobody_wanted() -> None:
+    now, wanted = 100.0, 7.0
+    idle = Idle(lambda: wanted, clock=lambda: now)
+    for passed, more, so_far in [
+        (1.0, 0.25, 0.75),  # at work for a quarter of it
+        (1.0, 1.0, 0.75),  # all the time, or waiting for a processor
+        (1.0, 2.0, 0.75),  # two threads
+        (60.0, 0.0, 5.75),  # who knows
+        (1.0, -3.0, 5.75),  # a thread has ended
+        (1.0, 0.0, 6.75),
+    ]:
+        now, wanted = now + passed, wanted + more
+        assert idle.seconds() == pytest.approx(so_far)
+    nobody = Idle(lambda: None, clock=lambda: now)
+    now += 2.0
+    assert nobody.seconds() == 0.0
+
+
+def test_a_process_that_sleeps_wants_no_processor() -> None:
+    """Of the kernel that we are on: one that reads a pipe, and one that computes."""
+    asleep = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        while (proc.wanted_seconds(busy.pid) or 0.0) < 0.3:
+            assert busy.poll() is None
+            time.sleep(0.02)  # between two looks at one that computes
+        wanted = proc.wanted_seconds(asleep.pid)
+        assert wanted is not None and wanted < 0.3
+    finally:
+        for child in (asleep, busy):
+            child.kill()
+            child.communicate()
+    assert proc.wanted_seconds(asleep.pid) is None
 
 
 @pytest.mark.parametrize(

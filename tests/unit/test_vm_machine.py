@@ -189,6 +189,18 @@ def test_a_command_does_not_get_all_its_time_from_a_kernel_that_is_ill(
     assert caught.value.splats
 
 
+def test_patience_is_for_a_guest_that_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that sleeps gets what any other gets, however slow it is."""
+    said = r"does not end: since the kernel's report the guest had nothing to do for 0\.2 s"
+    with boot(tmp_path, "complains", Accelerator("tcg", "a test", 5.0)) as guest:
+        assert guest.run("true").status == 0
+        monkeypatch.setattr(machine, "_ILL", 0.2)
+        with pytest.raises(GuestHang, match=said):
+            guest.run("sleep 60", timeout=50)
+
+
 @pytest.mark.parametrize(
     ("answers", "kind", "said"),
     [
