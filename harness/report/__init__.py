@@ -9,6 +9,8 @@ import json
 import os
 from pathlib import Path
 
+from rich.console import Console
+
 from harness.errors import InfraError
 from harness.model import Event, LedgerRow, RunRecord
 from harness.report import comparison, explained, frames, inputs, picture, seeded, told
@@ -54,6 +56,7 @@ def write(record: RunRecord, folder: Path) -> None:
         shown = picture.terminal(record, _COLUMNS)
         if shown is not None:
             _put(folder / "pages.txt", f"{shown.plain}\n")
+        _put(folder / "report.txt", _text(record))
         _put(folder / "junit.xml", junit(record))
         _put(folder / "reproduce", reproduce(record, Path.cwd()), mode=0o755)
         _put(folder / "run.json", json.dumps(content, indent=2) + "\n")
@@ -64,7 +67,15 @@ def write(record: RunRecord, folder: Path) -> None:
         ) from error
 
 
-_COLUMNS = 100  # of pages.txt
+_COLUMNS = 100  # of pages.txt and report.txt
+
+
+def _text(record: RunRecord) -> str:
+    """What the terminal showed, for a letter or a file of CI's."""
+    shown = io.StringIO()
+    console = Console(file=shown, width=_COLUMNS, force_terminal=False, color_system=None)
+    console.print(terminal(record, _COLUMNS))
+    return "".join(f"{line.rstrip()}\n" for line in shown.getvalue().splitlines())
 
 
 def _put(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:

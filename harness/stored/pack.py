@@ -35,7 +35,10 @@ from harness.stored.kept import Kept, inside
 
 # What report.write() leaves, and what each guest's boot does.
 _NEEDED = ("events.jsonl", "ledger.csv")
-_BESIDE = ("junit.xml", "reproduce", "pages.svg", "pages.txt", "console.log", "build.log")
+_BESIDE = (
+    *("junit.xml", "reproduce", "report.txt", "pages.svg", "pages.txt", "console.log"),
+    "build.log",
+)
 _OF_ARM = ("console.log", "qemu.log", "ssh.log")
 _SYMBOLS = ("build.json", "origins.json", "System.map", "build.log")
 _PRESET = 6  # of xz: a higher one makes nothing smaller of what a run leaves, and is slower

@@ -127,6 +127,16 @@ def test_every_verdict_can_be_written(outcome: Outcome, tmp_path: Path) -> None:
     assert outcome.value in shown(run)
 
 
+def test_what_the_terminal_showed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    run = record(Verdict(Outcome.CRASH, "it said \x1b[31mso", "look", splats=(SPLAT,)))
+    report.write(run, tmp_path)
+    text = (tmp_path / "report.txt").read_text()
+    monkeypatch.delenv("FORCE_COLOR")
+    assert text.split() == shown(run, width=100).split()
+    assert "CRASH" in text and "\x1b" not in text and " \n" not in text
+
+
 # junit.xml
 
 
@@ -197,6 +207,7 @@ def test_a_folder_is_whole(tmp_path: Path) -> None:
         "events.jsonl",
         "ledger.csv",
         "console.log",
+        "report.txt",
         "reproduce",
         "control",
         "treated",
