@@ -45,8 +45,10 @@ __all__ = ["KINDS", "clean", "find", "find_numbered", "one_to_json", "summary", 
 # that began so long ago: what is found meanwhile waits for it.
 _SILENCE = 600
 _AGE = 20_000
-# With nothing open, only a line that begins like this can matter: a box, a page dump, a register.
-_OPENERS = frozenset("=RpP[fhramNku8")
+# With nothing open, only a line that begins like this can matter: a box, a page dump, a register,
+# who was running.
+_OPENERS = frozenset("=RpP[fhramNku8C")
+_CALLERS, _LAST = 64, 200  # of so many the last message is known, and so many characters of it
 # Another boot: nothing before it goes on behind it.
 _BOOT = ("Linux version ", "Booting Linux on physical CPU")
 _STALLS = frozenset({"rcu-stall", "soft-lockup", "hard-lockup", "workqueue-lockup", "hung-task"})
@@ -102,6 +104,7 @@ class _Finder:
         self._count = 0
         self._open: dict[str, Report] = {}  # by caller id; "" for a log without
         self._frames: dict[str, Frame] = {}
+        self._before: dict[str, str] = {}  # by caller: its last message
         self._looked = 0  # the line at which what is open was last looked through
 
     # --- in and out -------------------------------------------------------------------------
@@ -130,6 +133,9 @@ class _Finder:
             self._start(found, number, raw, text, caller).doubt()
         elif report is not None or caller in self._frames or text[:1] in _OPENERS:
             self._other(report, number, raw, text, caller)
+        if caller not in self._before and len(self._before) >= _CALLERS:
+            self._before.clear()
+        self._before[caller] = text[:_LAST]
 
     def _cut_off(self, number: int, raw: str) -> None:
         """A message that another one stands behind on its line: often only the half of one."""
@@ -148,6 +154,7 @@ class _Finder:
             self._finish(report)
         for caller in list(self._frames):
             self._drop_frame(caller)
+        self._before.clear()
 
     def ready(self) -> Iterator[Splat]:
         """Closed reports that no open one can precede any more."""
@@ -259,6 +266,12 @@ class _Finder:
                 self._finish(report)
                 report = None
         frame = self._frames.get(caller)
+        idle = report is None or report.complete()
+        if idle and (frame is None or not frame.cut):
+            lost = Report.headless(text, self._before.get(caller, ""))
+            if lost is not None:
+                self._start(lost, number, raw, text, caller)
+                return
         if frame is not None and frame.cut:
             frame.add(number, raw, text)
             if frame.full:
@@ -269,6 +282,3 @@ class _Finder:
                 self._drop_frame(caller)
         elif frame is not None and text.strip():
             self._drop_frame(caller)
-        idle = report is None or report.complete()
-        if idle and frame is None and (lost := Report.headless(text)) is not None:
-            self._start(lost, number, raw, text, caller)

@@ -153,8 +153,9 @@ FORMATS = (
     # Context
     _row(  # kernel/softirq.c: handle_softirqs()
         "preempt-count",
-        r"huh, entered softirq \d+ (?P<what>\w+) .*with preempt_count",
+        r"(?:softirq: )?huh, entered softirq \d+ (?P<what>\w+) .*with preempt_count",
         "entered softirq {what}, and left it with another preempt_count",
+        Role.LINE,
     ),
     _row(
         "sched-atomic",
@@ -210,6 +211,29 @@ FORMATS = (
         "negative-counter",
         r"vmstat_refresh: (?P<what>\w+) -\d+",
         "vmstat_refresh: {what} is negative",
+        Role.LINE,
+    ),
+    _row(  # mm/page_poison.c: check_poison_mem(); v3.11's mm/debug-pagealloc.c
+        "page-poison",
+        r"pagealloc: (?P<what>memory corruption|single bit error)",
+        "pagealloc: {what}",
+    ),
+    _row(  # kernel/resource.c: __release_region()
+        "resource",
+        r"(?:resource: )?Trying to free nonexistent resource",
+        "Trying to free nonexistent resource",
+        Role.LINE,
+    ),
+    _row(  # kernel/rcu/rcu.h: debug_rcu_head_queue()'s callers
+        "rcu-head",
+        r"(?:rcu: )?\w+\(\): Double-freed CB",
+        "Double-freed RCU callback",
+        Role.LINE,
+    ),
+    _row(  # guest-modules/pinner/object.c: pinner_object_free()
+        "owner",
+        r"pinner: lost handle=\d+ pfn=0x[0-9a-f]+ when it was freed",
+        "pinner: a page that was to be freed is not its owner's any more",
         Role.LINE,
     ),
     _row("KASAN", r"BUG \S+ \([^)]*\): kasan: bad access detected", "", Role.MORE),

@@ -15,8 +15,9 @@ _DIE = re.compile(
 )
 # What a die() is called with that has no "Oops: " in front of it (x86 until 6.9, s390).
 _TRAP = re.compile(
-    r"(?:[\w-]+[ _]){0,3}(?:fault|error|opcode|int3|segment|present|TSS|check|overrun|bounds|"
-    r"overflow|available|exception|operation|endbr|trap|debug|pagetable|event|hit|BUG|Oops|NMI)\b[^:\"']*$"
+    r"(?:[a-zA-Z0-9-]+[ _]){0,3}(?:fault|error|opcode|int3|segment|present|TSS|check|overrun|"
+    r"bounds|overflow|available|exception|operation|endbr|trap|debug|pagetable|event|hit|BUG|Oops|NMI)\b"
+    r"[^:\"']*$"
 )
 _HEX = re.compile(r"[0-9a-f]{4,16}")
 _BARE_DIE = re.compile(r"Oops|Kernel BUG|Kernel bug detected|[A-Z][\w /-]{3,60}\[#\d+\]:$")
@@ -71,7 +72,7 @@ _NEEDLES = frozenset(row.needle for row in FORMATS if row.needle)
 KINDS = frozenset(
     {row.kind for row in FORMATS}
     | {kind for kind, _ in (*DIE_KINDS, *PANIC_KINDS)}
-    | {"oops", "panic", "unknown"}
+    | {"oops", "panic", "stack-dump", "unknown"}
 )
 
 

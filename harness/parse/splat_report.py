@@ -81,9 +81,23 @@ _BODY = re.compile(
     r"|(?:Free|Total) swap|\[ *(?:pid|\d+) *\] |Tasks state|addr:\S+ vm_flags|file:\S+ fault"
     r"|Slab 0x|Object|Redzone|Padding|Bytes b4|FIX |Allocated |Freed |The buggy|Memory state"
     r"|(?:Read|Write|Free) (?:of|at)|>?[ >][0-9a-f]{16}:|(?:read|write) to 0x|Reported by"
+    r"|[0-9a-f]{8,16}: (?:[0-9a-f]{2} ){2}"
     r"|kfence-|kmemleak: +\S|  (?:comm|hex dump|backtrace|\[<)|    (?:[0-9a-f]{2} ){4}"
     r"|(?:mce: )?\[Hardware Error\]|handlers:|Disabling IRQ|Cpu \d+ Memory"
 )
+
+# What dump_stack() begins with (lib/dump_stack.c: dump_stack_print_info()), and what stands in
+# front of it where somebody has asked for it: sysrq (drivers/tty/sysrq.c), a stall's report of all
+# processors (lib/nmi_backtrace.c), fault injection (lib/fault-inject.c: fail_dump()).
+_DUMP = re.compile(
+    r"(?:CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm: |Pid: \d+, comm: ).{1,32} (?:Not tainted|Tainted)"
+)
+_ASKED = re.compile(
+    r"(?:sysrq|SysRq) ?: |[Ss]ending NMI |NMI backtrace for cpu|CPU\d+:$|FAULT_INJECTION: "
+    r"|name \S+, interval \d"
+)
+_DUMPED = "stack-dump"
+_BEFORE = 80  # characters of a message that a title has
 
 # What may follow the end marker; the registers once more, at once, if it killed.
 _AFTER = re.compile(
@@ -179,10 +193,15 @@ class Report:
         return self._lines[0][0]
 
     @staticmethod
-    def headless(text: str) -> Headline | None:
-        """A register dump out of nothing: believed to be a report if an end marker follows."""
+    def headless(text: str, before: str) -> Headline | None:
+        """A register dump out of nothing: believed to be a report if an end marker follows. And who
+        was running, which dump_stack() begins with: believed if a trace follows, and nobody has
+        asked for it. before: the message before, of the same caller."""
         if _PROGRAM_COUNTER.match(text) and SYMBOL.search(text):
             return Headline("unknown", "report without its headline", Role.MAYBE)
+        if _DUMP.match(text) and not _ASKED.match(before):
+            behind = f" behind {before.strip()[:_BEFORE]!r}" if before.strip() else ""
+            return Headline(_DUMPED, f"stack dump{behind}", Role.MAYBE)
         return None
 
     # --- questions --------------------------------------------------------------------------
@@ -318,7 +337,8 @@ class Report:
         if text.startswith("8<--- cut here"):
             return False  # opens the next one
         if _PAGE_DUMP.match(text):
-            return self._ends or not self._guilty.traced  # behind a trace: of the next report
+            # Behind a trace, and where none may come: of the next report.
+            return self.kind != _DUMPED and (self._ends or not self._guilty.traced)
         return _BODY.match(text) is not None
 
     def _patience(self) -> int:

@@ -29,6 +29,8 @@ _IDLE = re.compile(
     r"acpi_idle_\w+|cpu_do_idle|arch_cpu_idle|cpuidle_\w+|intel_idle)\+0x"
 )
 _OVER = re.compile(r"(?:rcu: )?INFO: Stall ended before state dump start$")
+# rcu_check_gp_kthread_starvation()
+_KTHREAD = re.compile(r"rcu_\w+ kthread starved for \d+ jiffies")
 _FUNCTION = re.compile(r"\b[A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+")
 
 
@@ -44,15 +46,14 @@ def excuse(kind: str, report: str) -> str:
     if not stalled:
         over = any(_OVER.match(line.strip()) for line in lines)
         return ", which was over before it looked for who it was" if over else ""
-    if stalled <= _idle(lines):
+    seen = list(_seen(lines))
+    busy = {cpu for cpu, idle in seen if not idle}
+    # The thread that looks whether the others are idle is kept from it by who is busy.
+    if busy and any(_KTHREAD.search(line) for line in lines):
+        return ""
+    if stalled <= {cpu for cpu, idle in seen if idle} - busy:
         return f" of processor {min(stalled)}, which had nothing to do"
     return ""
-
-
-def _idle(lines: list[str]) -> set[int]:
-    """Those that had nothing to do, as often as they are shown."""
-    seen = list(_seen(lines))
-    return {cpu for cpu, idle in seen if idle} - {cpu for cpu, idle in seen if not idle}
 
 
 def _head(lines: list[str]) -> list[str]:

@@ -56,6 +56,19 @@ IDLING = "".join(
 LATE = IDLE.replace("[   90.000002]", f"{ROWS}[   90.000002]") + IDLING
 SELF = "[   60.000000] INFO: rcu_sched self-detected stall on CPU { 1}  (t=15000 jiffies q=20)\n"
 
+# The thread of RCU that would see that processor 1 is idle is kept from running by processor 0.
+KEPT = f"""\
+{IDLE}[   90.000005] rcu: rcu_preempt kthread starved for 21002 jiffies! g-43 f0x0 ->cpu=0
+[   90.000006] rcu: Stack dump where RCU GP kthread last ran:
+[   90.000007] NMI backtrace for cpu 0
+[   90.000008] CPU: 0 UID: 0 PID: 80 Comm: sh Tainted: G           O       6.12.0 #1
+[   90.000009] RIP: 0010:isolate_pinpage+0x123/0x900
+[   90.000010] Call Trace:
+[   90.000011]  <TASK>
+[   90.000012]  isolate_migratepages_block+0x4f1/0xe80
+[   90.000013]  </TASK>
+"""
+
 ENDED = "INFO: Stall ended before state dump start\n"
 OVER_3_11 = f"""\
 [   66.640131] INFO: rcu_sched detected stalls on CPUs/tasks: {{}} (detected by 0, t=15002)
@@ -87,7 +100,10 @@ def test_a_processor_that_was_idle_is_told(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [TWO, BUSY, INTERRUPTED, OTHER, UNSEEN, TASKS, SELF, THEN_IDLE, LATE, ZERO, ROW, TASK, KTHREAD],
+    [
+        *(TWO, BUSY, INTERRUPTED, OTHER, UNSEEN, TASKS, SELF, THEN_IDLE, LATE, KEPT),
+        *(ZERO, ROW, TASK, KTHREAD),
+    ],
 )
 def test_a_processor_that_was_not_seen_to_be_idle_is_a_crash(text: str) -> None:
     (report,) = splat.find(text.splitlines())
