@@ -81,10 +81,16 @@ static int pinner_churn(void *data)
 {
 	struct pinner_churner *churner = data;
 	u64 done;
+	int err;
 
 	for (done = 0; done < churner->ops && !kthread_should_stop(); done++) {
-		if (pinner_churn_one(&churner->state))
+		err = pinner_churn_one(&churner->state);
+		/* Another one has freed it meanwhile, or there was no memory */
+		if (err && err != -ENOENT && err != -ENOMEM) {
 			atomic_long_inc(&pinner_counters.churn_errors);
+			atomic_long_cmpxchg(&pinner_counters.churn_errno, 0,
+					    -err);
+		}
 		atomic_long_inc(&pinner_counters.churn_ops);
 		cond_resched();
 	}
@@ -144,6 +150,7 @@ static int pinner_churn_create_all(u64 ops, u64 seed, u64 threads)
 
 	atomic_long_set(&pinner_counters.churn_ops, 0);
 	atomic_long_set(&pinner_counters.churn_errors, 0);
+	atomic_long_set(&pinner_counters.churn_errno, 0);
 	for (i = 0; i < threads; i++) {
 		err = pinner_churn_create(&pinner_churners[i], ops, seed + i);
 		if (err) {

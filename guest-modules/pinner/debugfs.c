@@ -358,6 +358,7 @@ static int pinner_counters_show(struct seq_file *m, void *v)
 		{ "layout_ms", &c->layout_ms },
 		{ "churn_ops", &c->churn_ops },
 		{ "churn_errors", &c->churn_errors },
+		{ "churn_errno", &c->churn_errno },
 		{ "churn_running", &c->churn_running },
 		{ "visits", &c->visits },
 		{ "lied", &c->lied },

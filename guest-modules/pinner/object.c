@@ -237,8 +237,12 @@ int pinner_object_free(struct pinner_object *obj)
 	pinner_put_kept(obj);
 	if (pinner_page_lost(obj, page)) {
 		/* Not ours any more: neither is a reference on it */
-		pr_err_ratelimited("lost handle=%d pfn=0x%lx, not freed\n",
-				   obj->handle, page_to_pfn(page));
+		if (obj->state == PINNER_IS_STORED) {
+			obj->state = PINNER_IS_LOST;
+			atomic_long_inc(&pinner_counters.lost);
+			pr_err_ratelimited("lost handle=%d pfn=0x%lx when it was freed\n",
+					   obj->handle, page_to_pfn(page));
+		}
 	} else {
 		set_page_private(page, 0);
 		/* An isolator may hold a reference: the last one frees it */

@@ -84,7 +84,8 @@ struct pinner_counters {
 	atomic_long_t huge_got;
 	atomic_long_t layout_ms;	/* what the last layout took */
 	atomic_long_t churn_ops;	/* done by the last churn */
-	atomic_long_t churn_errors;	/* of these, not done, as for memory */
+	atomic_long_t churn_errors;	/* of these, refused without a reason */
+	atomic_long_t churn_errno;	/* of the first of those, positive */
 	atomic_long_t churn_running;	/* threads */
 	atomic_long_t visits;		/* systems that came and went */
 	atomic_long_t lied;		/* times that the lie was told */

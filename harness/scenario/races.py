@@ -41,6 +41,8 @@ _ROUND = 120.0  # seconds that a round may take, before the host's scaling
 _POLL = 50_000  # microseconds between two looks
 _DIR = "/tmp/races"
 _MIB = 8  # a shift: pages in one
+_VISIT = 256  # operations of which one is a visit, by chance (pinner_churn_one())
+_CERTAIN = 20  # times as many, and there has been one
 _ISOLATED = ("nr_isolated_anon", "nr_isolated_file")
 _NOTHING_RACED = "no page moved, so nothing has raced"
 _WORD = re.compile(r"^([a-z]+) (\d{1,3})$")
@@ -318,6 +320,12 @@ def damage(
         )
     if after["churn_ops"] != plan.ops * plan.threads:
         bad.append(f"{after['churn_ops']} of {plan.ops * plan.threads} operations were done")
+    if after["churn_errors"]:
+        errno = numbers.errorcode.get(after["churn_errno"], after["churn_errno"])
+        bad.append(f"{after['churn_errors']} operations were refused, the first with {errno}")
+    visits = role == "treated" and after["churn_ops"] >= _VISIT * _CERTAIN
+    if visits and not grown["visits"]:
+        bad.append("no further system came and went")
     if role == "control" and grown["callbacks"]:
         bad.append(f"plain pages were asked to move {grown['callbacks']} times")
     if role == "treated" and not grown["migrated"]:

@@ -60,6 +60,9 @@ COUNTERS = {
     "corrupt": 0,
     "lost": 0,
     "churn_ops": 20,
+    "churn_errors": 0,
+    "churn_errno": 0,
+    "visits": 0,
     "callbacks": 4,
     "migrated": 1,
     "refused": 3,
@@ -81,12 +84,23 @@ def test_a_whole_round_has_no_damage() -> None:
         ({"stored": 6}, "6 were stored and 3 freed, yet 2 are pinned"),
         ({"callbacks": 5}, "5 callbacks, of which 1 moved a page and 3 refused"),
         ({"churn_ops": 19}, "19 of 20 operations were done"),
+        ({"churn_errors": 3, "churn_errno": 16}, "3 operations were refused, the first with EBUSY"),
         ({"migrated": 0, "callbacks": 3}, "no page moved, so nothing has raced"),
     ],
 )
 def test_damage_is_named(change: dict[str, int], said: str) -> None:
     values = COUNTERS | change
     assert said in races.damage(ROWS, values, values, PLAN, "treated")
+
+
+def test_further_systems_have_to_come_and_go() -> None:
+    plan, values = Round(5000, 2, 1, ()), COUNTERS | {"churn_ops": 10_000}
+    said = "no further system came and went"
+    assert races.damage(ROWS, values, values, plan, "treated") == said
+    values |= {"visits": 1}
+    assert races.damage(ROWS, values, values, plan, "treated") == ""
+    still = values | {"visits": 0, "callbacks": 0, "migrated": 0, "refused": 0}
+    assert races.damage(ROWS, values, still, plan, "control") == ""
 
 
 def test_plain_pages_are_not_asked_and_bad_rows_are_named() -> None:
