@@ -6,6 +6,7 @@
 | leaked pages | pages | page_owner, by stack | free pages |
 | leaked objects | objects | slabinfo, by cache | pages of slab |
 | isolated pages | pages | vmstat nr_isolated_* | |
+| miscounted pages | pages | vmstat, the other counts of pages | |
 
 Before v6.9 page_owner counts no stacks, and before v3.19 there is none: free pages are the figure
 then, and a leak that is less than the noise of the system cannot be told.
@@ -23,7 +24,9 @@ from harness.model import Caller, Witness
 from harness.seen import Census, Seen, calls
 
 PAGES, OBJECTS, ISOLATED = "leaked pages", "leaked objects", "isolated pages"
-CLAIMS = (PAGES, OBJECTS, ISOLATED)
+COUNTED = "miscounted pages"
+CLAIMS = (PAGES, OBJECTS, ISOLATED, COUNTED)
+_ISOLATED, _SLAB_PAGES = "nr_isolated_", "nr_slab_"  # counts that have rules of their own
 # What is there to look at a guest: memory in which page_owner keeps its stacks, and what comes in
 # by the network, over which the guest is asked.
 _INSTRUMENTS = ("stack_depot_save_flags", "net_rx_action")
@@ -61,7 +64,7 @@ def leaks(seen: Seen) -> tuple[Leak, ...]:
     """What grows with the rounds, the most of it first."""
     if gap(seen):
         return ()
-    found = [*_stacks(seen), *_caches(seen), *_isolated(seen)]
+    found = [*_stacks(seen), *_caches(seen), *_isolated(seen), *_counted(seen)]
     if not _counts(seen, "stacks"):
         found += _free(seen)
     return tuple(sorted(found, key=lambda leak: (CLAIMS.index(leak.claim), -leak.growth.total)))
@@ -159,10 +162,28 @@ def _isolated(seen: Seen) -> Iterator[Leak]:
     """Nothing is isolated between rounds: what is counted so was never put back, or miscounted."""
     last = seen.census[-1]
     for name, value in last.vmstat.items():
-        if name.startswith("nr_isolated_") and value:
+        if name.startswith(_ISOLATED) and value:
             yield Leak(
                 ISOLATED, f"in {name}", Growth((Round(last.number, last.ops),), (value,), ())
             )
+
+
+def _counted(seen: Seen) -> Iterator[Leak]:
+    """Counts that drift with the work, either way: of pages that are no longer there, or were moved
+    and counted at one of both places alone."""
+    for name in seen.census[-1].vmstat:
+        if name.startswith((_ISOLATED, _SLAB_PAGES)):
+            continue
+        more = _growth(seen, partial(_of_count, name, 1))
+        fewer = _growth(seen, partial(_of_count, name, -1))
+        if more.leaks:
+            yield Leak(COUNTED, f"too many in {name}", more)
+        elif fewer.leaks:
+            yield Leak(COUNTED, f"too few in {name}", fewer)
+
+
+def _of_count(name: str, sign: int, each: Census) -> int:
+    return sign * each.vmstat.get(name, 0)
 
 
 def _lost(seen: Seen) -> Growth:
@@ -219,7 +240,7 @@ def _objects(seen: Seen, found: tuple[Leak, ...]) -> Iterator[Witness]:
     )
     grown = _growth(
         seen,
-        lambda each: sum(n for name, n in each.vmstat.items() if name.startswith("nr_slab_")),
+        lambda each: sum(n for name, n in each.vmstat.items() if name.startswith(_SLAB_PAGES)),
     )
     said = f"{grown.total} more pages of slab, {due} are due, ±{grown.noise}"
     if 0 < due <= grown.noise and abs(grown.total) <= grown.noise:
@@ -231,5 +252,7 @@ def _objects(seen: Seen, found: tuple[Leak, ...]) -> Iterator[Witness]:
 
 def _others(seen: Seen, found: tuple[Leak, ...]) -> Iterator[Witness]:
     last = seen.census[-1].vmstat
-    if any(name.startswith("nr_isolated_") for name in last):
+    if any(name.startswith(_ISOLATED) for name in last):
         yield Witness(ISOLATED, seen.plan.name, "vmstat", _total(found, ISOLATED), True)
+    if any(not name.startswith((_ISOLATED, _SLAB_PAGES)) for name in last):
+        yield Witness(COUNTED, seen.plan.name, "vmstat", _total(found, COUNTED), True)

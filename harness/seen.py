@@ -100,6 +100,7 @@ class Seen:
     dumped: dict[int, list[str]] = field(default_factory=dict)  # attempt → pages in its way
     layout: dict[str, tuple[Run, ...]] = field(default_factory=dict)  # pageblocks
     left_out: dict[str, str] = field(default_factory=dict)  # part of the drive → why
+    dropped: int = 0  # messages of the kernel's that never came to its console
     task_flags: list[int] = field(default_factory=list)  # of who compacted, after each time
     areas: list[tuple[int, int]] = field(default_factory=list)  # contiguous: first frame, frames
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
@@ -426,6 +427,10 @@ def _compaction(seen: Seen, data: Data) -> None:
     seen.compactions += 1
 
 
+def _dropped(seen: Seen, data: Data) -> None:
+    seen.dropped += _number(data["messages"])
+
+
 def _compacted(seen: Seen, data: Data) -> None:
     seen.task_flags.append(_number(data["flags"]))
 
@@ -553,6 +558,7 @@ _TAKE = {
     ("dmesg", "refused"): _logged,
     ("dmesg", "read"): _log_read,
     ("dmesg", "dumped"): _dumped,
+    ("console", "dropped"): _dropped,
     ("pinner", "refs"): _refs,
     ("pageflags", "mapcounts"): _mapcounts,
     ("pageflags", "blocks"): _blocks,

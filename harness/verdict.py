@@ -82,7 +82,8 @@ def judge(
         or (Outcome.PASS, *expectation.passed(results, expected))
     )
     if outcome is Outcome.PASS:
-        outcome, reason, next_step = _starved(splats) or (outcome, reason, next_step)
+        doubt = _starved(splats) or _unheard(seen)
+        outcome, reason, next_step = doubt or (outcome, reason, next_step)
     if outcome is Outcome.PASS and expected.census:
         reason += f"; nothing grew in {len(seen[-1].census) - 1} rounds"
     if outcome is Outcome.PASS and seen[0].left_out:
@@ -103,13 +104,22 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     splats = [each for each in complaints if not starved.excuse(each.kind, each.report)]
     if not splats:
         return None
-    first = next((splat for splat in splats if splat.fatal), splats[0])
+    # What a kernel dies of is often the doing of what it complained of before.
+    fatal = next((splat for splat in splats if splat.fatal), None)
+    first = splats[0] if fatal is None else next(s for s in splats if s.arm == fatal.arm)
+    then = "" if fatal is None or fatal is first else f", and died of {_named(fatal)}"
     count = sum(1 + splat.again for splat in splats)
     more = f" (reports in all: {count:,})" if count > 1 else ""
-    where = f" in {first.function}" if first.function and first.function not in first.title else ""
-    blame = f"; blame: {first.culprit.said}" if first.culprit is not None else ""
+    culprit = first.culprit or (fatal.culprit if fatal is not None else None)
+    blame = f"; blame: {culprit.said}" if culprit is not None else ""
     next_step = "" if first.first_line else unreferenced.NEXT
-    return Outcome.CRASH, f"the kernel reported {first.title!r}{where}{more}{blame}", next_step
+    said = f"the kernel reported {_named(first)}{then}{more}{blame}"
+    return Outcome.CRASH, said, next_step
+
+
+def _named(splat: Splat) -> str:
+    known = not splat.function or splat.function in splat.title
+    return f"{splat.title!r}" if known else f"{splat.title!r} in {splat.function}"
 
 
 def _starved(splats: Sequence[Splat]) -> _Answer | None:
@@ -118,6 +128,16 @@ def _starved(splats: Sequence[Splat]) -> _Answer | None:
     for each in splats:
         if excuse := starved.excuse(each.kind, each.report):
             return Outcome.INFRA, f"the kernel reported {each.title!r}{excuse}: {_STARVED}", _AGAIN
+    return None
+
+
+def _unheard(seen: Sequence[Seen]) -> _Answer | None:
+    """In the place of a PASS where a kernel has not said all that it had to say."""
+    for each in seen:
+        if each.dropped:
+            said = f"the {each.plan.name} arm's kernel dropped {each.dropped:,} of its messages"
+            next_step = "run it again, with less beside it, or with less that prints"
+            return Outcome.INFRA, f"{said}: what it complained of is not known", next_step
     return None
 
 

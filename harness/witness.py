@@ -61,7 +61,10 @@ SLACK = 64  # huge pages that two readings may differ by
 # nothing folds them (mm/vmstat.c: stat_threshold, 125 at most).
 ISOLATED = 512
 EXACT = 128  # the same without what processors keep back, at two readings
-_NOIO = 0x80000  # PF_MEMALLOC_NOIO, v3.9 to v6.12: memory that a task asks for waits for no I/O
+# Which memory a task is given, and what it waits for then (include/linux/sched.h): PF_MEMALLOC,
+# PF_MEMALLOC_NOFS (since v4.12; a kswapd alone has that bit before), PF_MEMALLOC_NOIO, and
+# PF_MEMALLOC_PIN (since v5.2, first as _NOCMA; rtmutex's tester alone before).
+_GIVEN = 0x800 | 0x40000 | 0x80000 | 0x10000000
 
 
 def examine(seen: Seen, rows: tuple[LedgerRow, ...]) -> tuple[Witness, ...]:
@@ -361,8 +364,9 @@ def _left_over(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     if not seen.task_flags:
         yield claim.absent("task flags", "nobody compacted on demand")
     else:
-        left = sum(bool(flags & _NOIO) for flags in seen.task_flags)
-        yield claim.says("task flags", left, not left, "compactions left their task without I/O")
+        left = sum(bool(flags & _GIVEN) for flags in seen.task_flags)
+        said = "compactions left their task with other memory, or other waits for it"
+        yield claim.says("task flags", left, not left, said)
     grown = [seen.delta(f"nr_isolated_{kind}", "outer") for kind in ("anon", "file")]
     if any(each is None for each in grown):
         yield claim.absent("vmstat nr_isolated", "not read")

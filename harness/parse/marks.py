@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The lines that attempts leave in the kernel log, and which attempt a line belongs to. Pure."""
+"""The lines that attempts leave in the kernel log, and which attempt a line belongs to; and those
+that say that lines are missing. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from harness.parse import starved
 
 _ALIKE = 4  # reports of the same that are kept
 _VARIES = re.compile(r"0x[0-9a-f]+|\d+")  # in a title
+_DROPPED = re.compile(r"\*\* (\d{1,9}) printk messages dropped \*\*")
 _MARK = re.compile(r"\bpinpage: attempt (\d{1,9}) (begins|ends)\b")
 
 
@@ -41,6 +43,11 @@ def spans(lines: Iterable[str]) -> list[tuple[int, int, int]]:
             found.append((number, open_at.pop(number), last))
     found += [(number, first, last) for number, first in open_at.items()]
     return sorted(found, key=lambda span: span[1])
+
+
+def dropped(lines: Iterable[str]) -> int:
+    """Messages that a console never got (kernel/printk/printk.c: console_prepend_dropped())."""
+    return sum(int(found[1]) for line in lines if (found := _DROPPED.search(line)))
 
 
 def thinned(splats: Iterable[Splat]) -> list[Splat]:

@@ -278,6 +278,8 @@ def _one_arm(
         state.console[arm.name] = text
         lines = text.splitlines()
         state.splats += marks.thinned(marks.attribute(splat.find(lines), lines, arm.name))
+        if dropped := marks.dropped(lines):
+            state.events.append(Event(arm.name, "console", "dropped", {"messages": dropped}))
 
 
 def _advanced(event: Event, progress: Progress) -> None:

@@ -26,7 +26,13 @@ _PARTS = {
     "stacks": _STACKS,
 }
 _MARK = "@census "
-_COUNTERS = ("nr_isolated_anon", "nr_isolated_file", "nr_slab_unreclaimable", "nr_slab_reclaimable")
+# Counts of pages by what they are (mm/vmstat.c: vmstat_text), but for free ones.
+_COUNTERS = (
+    *("nr_isolated_anon", "nr_isolated_file", "nr_slab_unreclaimable", "nr_slab_reclaimable"),
+    *("nr_anon_pages", "nr_mapped", "nr_file_pages", "nr_shmem", "nr_unevictable", "nr_mlock"),
+    *("nr_inactive_anon", "nr_active_anon", "nr_inactive_file", "nr_active_file"),
+    *("nr_zone_unevictable", "nr_zspages", "nr_dirty", "nr_writeback", "nr_page_table_pages"),
+)
 _SETTLE = (
     "echo 3 > /proc/sys/vm/drop_caches; "
     "for each in /sys/kernel/slab/*/shrink; do echo 1 > $each 2>/dev/null; done"

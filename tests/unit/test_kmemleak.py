@@ -129,6 +129,26 @@ def test_a_leak_of_ours_is_a_crash(stack: list[tuple[str, str]]) -> None:
     assert (splat.kind, splat.arm, splat.function) == ("kmemleak", "treated", stack[0][0])
 
 
+MOVE = [("mempool_alloc", ""), ("migrate_pages_batch", ""), ("compact_zone", "")]
+
+
+@pytest.mark.parametrize(
+    ("control", "treated", "outcome"),
+    [(0, 1, "CRASH"), (1, 2, "CRASH"), (1, 1, "PASS"), (2, 1, "PASS"), (1, 0, "PASS")],
+)
+def test_a_leak_of_a_migration_counts_where_the_control_arm_has_fewer(
+    control: int, treated: int, outcome: str
+) -> None:
+    case = Case()
+    for arm, count in ((case.control, control), (case.treated, treated)):
+        for _ in range(count):
+            arm.add("kmemleak", "leak", **leak(*MOVE))
+        arm.add("kmemleak", "scanned", found=count)
+    verdict = case.verdict()
+    assert verdict.outcome.value == outcome
+    assert ("mempool_alloc" in verdict.reason) is (outcome == "CRASH")
+
+
 def test_what_is_found_when_it_is_asked_again_counts_as_well() -> None:
     case = Case()
     case.treated.add("kmemleak", "leak", **leak(("acpi_init", "")))

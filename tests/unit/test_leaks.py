@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -251,6 +251,29 @@ def test_slabs_that_are_kept_are_no_leak_while_objects_are_counted(slabinfo: boo
             del data["slabs"]
         events[at] = replace(event, data=data)
     assert bool(leakage.leaks(gather(ARM, events))) is not slabinfo
+
+
+@pytest.mark.parametrize(("sign", "said"), [(1, "too many"), (-1, "too few")])
+def test_a_count_that_drifts_with_the_work_is_found(sign: int, said: str) -> None:
+    """As one that a move adds to, and takes nothing from."""
+    events = censuses(QUIET, QUIET)
+    for event, value in zip(events, values([sign * step for step in TENTH], 20_000), strict=True):
+        cast(dict[str, int], event.data["vmstat"])["nr_file_pages"] = value
+    found = gather(ARM, events)
+    (leak,) = leakage.leaks(found)
+    assert (leak.claim, leak.growth.total) == ("miscounted pages", sum(TENTH))
+    assert f"{said} in nr_file_pages" in str(leak)
+    assert counts(found)["miscounted pages", "vmstat"] == (sum(TENTH), True, True)
+    assert not disagreements(leakage.examine(found))
+
+
+def test_a_count_that_wanders_is_not() -> None:
+    events = censuses(QUIET, QUIET)
+    for event, value in zip(events, values([40, -9, 0, 7, 3, -30, 2, 1, 25], 900), strict=True):
+        cast(dict[str, int], event.data["vmstat"])["nr_mapped"] = value
+    found = gather(ARM, events)
+    assert leakage.leaks(found) == ()
+    assert counts(found)["miscounted pages", "vmstat"] == (0, True, True)
 
 
 def test_pages_that_stay_isolated_are_leaked() -> None:

@@ -34,6 +34,7 @@ from harness.errors import (
 )
 from harness.model import JSON, Culprit, Event, Outcome, PageState, Splat, Verdict
 from harness.pages import ledger
+from harness.parse import marks
 from harness.parse.pageflags import BITS
 from harness.verdict import NEXT, from_error, judge
 
@@ -342,6 +343,35 @@ def isolation_adrift(case: Case) -> None:
 
 def task_without_io(case: Case) -> None:
     case.treated.get("harness", "compacted")["flags"] |= 0x80000
+
+
+@pytest.mark.parametrize("flag", [0x800, 0x40000, 0x80000, 0x10000000])
+def test_whatever_a_task_is_left_with_is_seen(flag: int) -> None:
+    case = Case()
+    case.treated.get("harness", "compacted")["flags"] |= flag
+    answer = case.verdict()
+    assert answer.outcome is Outcome.INCONSISTENT and "task flags says 1" in answer.reason
+
+
+def test_the_first_report_is_named_before_what_the_kernel_died_of() -> None:
+    case = Case()
+    first = replace(SPLAT, kind="KASAN", title="BUG: KASAN: x in foo", function="foo", fatal=False)
+    last = replace(SPLAT, title="general protection fault", function="victim", fatal=True)
+    case.splats = [replace(each, arm="treated") for each in (first, last)]
+    said = "reported 'BUG: KASAN: x in foo', and died of 'general protection fault' in victim"
+    assert said in case.verdict().reason
+    case.splats[0] = replace(case.splats[0], arm="control")  # which another kernel said
+    assert "reported 'general protection fault' in victim (rep" in case.verdict().reason
+
+
+def test_messages_that_were_dropped_are_no_pass() -> None:
+    lines = ["[   1.0] a", "** 2317 printk messages dropped **", "** 3 printk messages dropped **"]
+    assert marks.dropped(lines) == 2320
+    case = Case()
+    case.control.add("console", "dropped", messages=marks.dropped(lines))
+    answer = case.verdict()
+    assert answer.outcome is Outcome.INFRA
+    assert "control arm's kernel dropped 2,320 of its messages" in answer.reason
 
 
 DISAGREEMENTS = [
