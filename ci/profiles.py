@@ -86,15 +86,13 @@ def passes(profile: str, words: list[str]) -> bool:
 def bites(profile: str, words: list[str]) -> bool:
     """Whether the profile reports each fault that is planted for one of its parts."""
     good = True
-    for part in profile.split("-"):
-        patch = BITES / f"{part}.patch"
-        if not patch.is_file():
-            continue
+    found = [(part, patch) for part in profile.split("-") for patch in BITES.glob(f"{part}*.patch")]
+    for part, patch in sorted(found):
         more = ["--series=fixed", f"--series={patch}", "--seed=1"]
         name, *own = WHERE.get(part, (TIMED,))
         record = run(name, profile, words, *own, *more)
         verdict = record.get("verdict", "no run")
-        print(f"    bite {part:<11} {verdict:<6} {record.get('reason', '')}", flush=True)  # noqa: T201
+        print(f"    bite {patch.stem:<13} {verdict:<6} {record.get('reason', '')}", flush=True)  # noqa: T201
         good &= verdict == "CRASH"
     return good
 
