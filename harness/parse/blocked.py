@@ -156,7 +156,6 @@ def looked(listed: str) -> Mapping[int, Looked]:
         if all(count.isdecimal() for count in counts) and len(spent) > _KERNEL:
             waits = said.get("State", "").startswith("D")
             name, (waited, preempted) = said.get("Name", "?"), map(int, counts)
-            times_ = spent[_USER], spent[_KERNEL]
-            kernels = spent[_PARENT] == _KTHREADD
-            result[task] = Looked(name, waits, waited, preempted, *times_, kernels)
+            user, kernel, kernels = spent[_USER], spent[_KERNEL], spent[_PARENT] == _KTHREADD
+            result[task] = Looked(name, waits, waited, preempted, user, kernel, kernels)
     return result

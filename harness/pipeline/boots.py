@@ -127,7 +127,7 @@ def _set(
     that the user has given on the kernel command line."""
     if profile.settings:
         mount(guest)
-    given = {word.partition("=")[0].replace("-", "_") for word in append}
+    given = {word.partition("=")[0].replace("-", "_") for word in " ".join(append).split()}
     for setting in profile.settings:
         found = _PARAMETER.fullmatch(setting.file)
         if found and f"{found['module']}.{found['name']}" in given:

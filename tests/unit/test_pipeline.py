@@ -160,7 +160,7 @@ def test_a_users_parameter_is_not_written_over() -> None:
     guest = FakeGuest()
     folder = "/sys/module/the_one/parameters"
     own = (Setting(f"{folder}/rate", "400"), Setting(f"{folder}/delay", "80"))
-    words = ("the-one.rate=7", "other.delay=1", "delay=2")
+    words = ("quiet the-one.rate=7", "other.delay=1", "delay=2")
     boots._set(cast(Any, guest), Profile("keen", "", settings=own), words, Notes())
     assert [step for step in guest.done if "write" in step] == [f"write {folder}/delay 80"]
 
