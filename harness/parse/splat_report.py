@@ -97,6 +97,7 @@ _ASKED = re.compile(
     r"|name \S+, interval \d"
 )
 _DUMPED = "stack-dump"
+_POISON = "page-poison"  # whose page is dumped last (mm/page_poison.c: check_poison_mem())
 _BEFORE = 80  # characters of a message that a title has
 
 # What may follow the end marker; the registers once more, at once, if it killed.
@@ -338,7 +339,8 @@ class Report:
             return False  # opens the next one
         if _PAGE_DUMP.match(text):
             # Behind a trace, and where none may come: of the next report.
-            return self.kind != _DUMPED and (self._ends or not self._guilty.traced)
+            before = self.kind != _DUMPED and not self._guilty.traced
+            return before or self._ends or self.kind == _POISON
         return _BODY.match(text) is not None
 
     def _patience(self) -> int:
