@@ -31,6 +31,7 @@ from harness.parse import blocked, starved
 from harness.seen import Seen, gather
 from harness.witness import CONTENTS, LEFT_OVER, disagreements, examine, unsupported
 
+_RACE = "KCSAN"
 _NAMED = 3  # leaks that a sentence names
 _ARM_WORDS = frozenset({"mode"})  # the parameters in which arms differ
 
@@ -142,7 +143,8 @@ def _unheard(seen: Sequence[Seen]) -> _Answer | None:
 
 
 def _provoked(splats: Sequence[Splat], seen: Sequence[Seen]) -> tuple[Splat, ...]:
-    """The splats, those marked that an attempt said beforehand it would provoke."""
+    """The splats, those marked that an attempt said beforehand it would provoke, or that are none
+    of what is judged."""
     allowed = {
         (each.plan.name, attempt.number, kind)
         for each in seen
@@ -154,10 +156,20 @@ def _provoked(splats: Sequence[Splat], seen: Sequence[Seen]) -> tuple[Splat, ...
         replace(
             splat,
             provoked=(splat.arm, splat.during, splat.kind) in allowed
-            or (splat.kind == unreferenced.KIND and splat.arm in listed),
+            or (splat.kind == unreferenced.KIND and splat.arm in listed)
+            or _others(splat),
         )
         for splat in splats
     )
+
+
+def _others(splat: Splat) -> bool:
+    """Whether it is a data race that neither side comes to by an owner or by what the series
+    patches, as far as the build's symbols tell: a kernel has many that it lives with, and of most
+    nobody has said so (Documentation/dev-tools/kcsan.rst)."""
+    told = any(frame.places for frame in splat.frames)
+    ours = splat.culprit is not None or any(frame.module for frame in splat.frames)
+    return splat.kind == _RACE and told and not ours
 
 
 def _incomplete(

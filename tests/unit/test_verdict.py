@@ -32,7 +32,17 @@ from harness.errors import (
     PatchError,
     PinpageError,
 )
-from harness.model import JSON, Culprit, Event, Outcome, PageState, Splat, Verdict
+from harness.model import (
+    JSON,
+    Culprit,
+    Event,
+    Frame,
+    Outcome,
+    PageState,
+    Place,
+    Splat,
+    Verdict,
+)
 from harness.pages import ledger
 from harness.parse import marks
 from harness.parse.pageflags import BITS
@@ -362,6 +372,32 @@ def test_the_first_report_is_named_before_what_the_kernel_died_of() -> None:
     assert said in case.verdict().reason
     case.splats[0] = replace(case.splats[0], arm="control")  # which another kernel said
     assert "reported 'general protection fault' in victim (rep" in case.verdict().reason
+
+
+PATCHED = Culprit("0001.patch", "mm: a change", "mm/migrate.c", 7, "foo", brought=False)
+RACE_PLACE = Place("mm/migrate.c", 7, "foo")
+RACE_FRAME = Frame(2, "foo", 1, 2, places=(RACE_PLACE,))
+RACE = Splat("KCSAN", "BUG: KCSAN: data-race in foo / bar", "foo", 3, 9, "", frames=(RACE_FRAME,))
+
+
+@pytest.mark.parametrize(
+    ("race", "outcome"),
+    [
+        (RACE, "PASS"),
+        (replace(RACE, culprit=PATCHED), "CRASH"),
+        (replace(RACE, frames=(RACE_FRAME, replace(RACE_FRAME, module="pinner"))), "CRASH"),
+        (replace(RACE, frames=(replace(RACE_FRAME, places=()),)), "CRASH"),
+        (replace(RACE, frames=()), "CRASH"),
+        (replace(RACE, kind="KASAN"), "CRASH"),
+    ],
+    ids=["the kernel's", "patched", "an owner's", "no symbols", "no frames", "no race"],
+)
+def test_a_data_race_counts_where_it_may_be_ours(race: Splat, outcome: str) -> None:
+    case = Case()
+    case.splats = [replace(race, arm="treated")]
+    answer = case.verdict()
+    assert answer.outcome.value == outcome
+    assert answer.splats[0].provoked is (outcome == "PASS")
 
 
 def test_messages_that_were_dropped_are_no_pass() -> None:
