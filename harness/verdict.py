@@ -28,6 +28,7 @@ from harness.model import (
     Witness,
 )
 from harness.parse import blocked, starved
+from harness.parse.splat import where
 from harness.seen import Seen, gather
 from harness.witness import CONTENTS, LEFT_OVER, disagreements, examine, unsupported
 
@@ -119,8 +120,7 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
 
 
 def _named(splat: Splat) -> str:
-    known = not splat.function or splat.function in splat.title
-    return f"{splat.title!r}" if known else f"{splat.title!r} in {splat.function}"
+    return f"{splat.title!r}{where(splat)}"
 
 
 def _starved(splats: Sequence[Splat]) -> _Answer | None:

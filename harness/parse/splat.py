@@ -39,7 +39,7 @@ from harness.parse.splat_headline import CONSEQUENCE, CUT_HERE, KINDS, buried, h
 from harness.parse.splat_report import CLOSING, Frame, Report
 from harness.parse.splat_text import clean, message, messages
 
-__all__ = ["KINDS", "clean", "find", "find_numbered", "one_to_json", "summary", "to_json"]
+__all__ = ["KINDS", "clean", "find", "find_numbered", "one_to_json", "summary", "to_json", "where"]
 
 # A report of one caller that has been silent for so many lines of others is over, and so is one
 # that began so long ago: what is found meanwhile waits for it.
@@ -72,9 +72,13 @@ def find_numbered(lines: Iterable[tuple[int, str]]) -> Iterator[Splat]:
 
 def summary(splat: Splat) -> str:
     """A splat on one line: its title, and the guilty function where the title does not say it."""
-    if not splat.function or splat.function in splat.title:
-        return splat.title
-    return f"{splat.title} in {splat.function}"
+    return f"{splat.title}{where(splat)}"
+
+
+def where(splat: Splat) -> str:
+    """The guilty function, to go on with behind the title; "" where that says it."""
+    known = not splat.function or splat.function in splat.title
+    return "" if known else f" in {splat.function}"
 
 
 def to_json(splats: Iterable[Splat]) -> dict[str, JSON]:
