@@ -165,10 +165,8 @@ def _run(
     name = chosen[0]
     more = list(words)
     more.remove(name)
-    which = scenario.named(name)
     wanted = Words(options, tuple(more)).spec(
-        which["scenario"],
-        file=which.get("file"),
+        **scenario.named(name),
         seed=secrets.randbelow(2**32) if seed is None else seed,
         keep=keep.absolute() if keep is not None else None,
         params=scenario.params(name, settings),

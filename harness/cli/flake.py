@@ -114,10 +114,8 @@ def measure(
 
     def spec_of(cell: Cell, seed: int) -> RunSpec:
         own = {"kernel": cell.kernel, "arch_name": cell.arch, "series": cell.series, "without": ()}
-        which = scenario.named(cell.scenario)
         return Words({**options, **own, "profile": cell.profile}).spec(
-            which["scenario"],
-            file=which.get("file"),
+            **scenario.named(cell.scenario),
             seed=seed,
             params=scenario.params(cell.scenario, settings),
         )

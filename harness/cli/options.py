@@ -241,7 +241,7 @@ class Words:
     options: dict[str, Any]
     more: tuple[str, ...] = ()
 
-    def spec(self, scenario_name: str = "", **extra: Any) -> RunSpec:
+    def spec(self, scenario: str = "", **extra: Any) -> RunSpec:
         given = self.options
         named = click.get_current_context().get_parameter_source("series")
         if self.more and named is click.core.ParameterSource.DEFAULT:
@@ -251,7 +251,7 @@ class Words:
                 f"{self.more[0]}",
             )
         return RunSpec(
-            scenario=scenario_name,
+            scenario=scenario,
             kernel=given["kernel"],
             arch=given.get("arch_name") or host_arch(),
             series=(*given["series"], *self.more),
