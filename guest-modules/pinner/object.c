@@ -142,6 +142,15 @@ static bool pinner_page_lost(struct pinner_object *obj, struct page *page)
 	return !page_count(page) || page_private(page) != obj->handle;
 }
 
+static void pinner_set_lost(struct pinner_object *obj, struct page *page,
+			    const char *when)
+{
+	obj->state = PINNER_IS_LOST;
+	atomic_long_inc(&pinner_counters.lost);
+	pr_err_ratelimited("lost handle=%d pfn=0x%lx%s\n", obj->handle,
+			   page_to_pfn(page), when);
+}
+
 static void pinner_check_locked(struct pinner_object *obj)
 {
 	struct page *page = pinner_used_page(obj);
@@ -152,10 +161,7 @@ static void pinner_check_locked(struct pinner_object *obj)
 		return;
 
 	if (pinner_page_lost(obj, page)) {
-		obj->state = PINNER_IS_LOST;
-		atomic_long_inc(&pinner_counters.lost);
-		pr_err_ratelimited("lost handle=%d pfn=0x%lx\n", obj->handle,
-				   page_to_pfn(page));
+		pinner_set_lost(obj, page, "");
 	} else if (!pinner_whole(page, obj->seed, obj->sum, &offset)) {
 		obj->state = PINNER_IS_CORRUPT;
 		atomic_long_inc(&pinner_counters.corrupt);
@@ -237,12 +243,8 @@ int pinner_object_free(struct pinner_object *obj)
 	pinner_put_kept(obj);
 	if (pinner_page_lost(obj, page)) {
 		/* Not ours any more: neither is a reference on it */
-		if (obj->state == PINNER_IS_STORED) {
-			obj->state = PINNER_IS_LOST;
-			atomic_long_inc(&pinner_counters.lost);
-			pr_err_ratelimited("lost handle=%d pfn=0x%lx when it was freed\n",
-					   obj->handle, page_to_pfn(page));
-		}
+		if (obj->state == PINNER_IS_STORED)
+			pinner_set_lost(obj, page, " when it was freed");
 	} else {
 		set_page_private(page, 0);
 		/* An isolator may hold a reference: the last one frees it */
