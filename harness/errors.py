@@ -23,10 +23,17 @@ PinpageError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from errno import errorcode
 from pathlib import Path
 from shlex import join
 
 from harness.model import EXIT_CODES, EXIT_USAGE, Outcome, Splat
+
+
+def errno_name(errno: int) -> str:
+    """EBUSY for 16; the number where the host has no name for it: kernels have some of their own
+    (include/linux/errno.h)."""
+    return errorcode.get(errno, str(errno))
 
 
 class PinpageError(Exception):

@@ -12,8 +12,8 @@ import errno as numbers
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from errno import errorcode
 
+from harness.errors import errno_name
 from harness.model import ArmResult, Attempt
 
 PINNED = 2000  # pages that an arm needs for a verdict
@@ -77,7 +77,7 @@ def unmet(result: ArmResult, refusals: frozenset[int]) -> str:
 
 
 def _went(attempt: Attempt) -> str:
-    errno = errorcode.get(attempt.errno, attempt.errno)
+    errno = errno_name(attempt.errno)
     return f"{attempt.trigger} of {attempt.target} " + (
         "succeeded" if attempt.ok else f"failed ({errno})"
     )
@@ -90,7 +90,7 @@ def _strange(result: ArmResult, refusals: frozenset[int]) -> str:
     if not other:
         return ""
     first = other[0]
-    errno = errorcode.get(first.errno, first.errno)
+    errno = errno_name(first.errno)
     return (
         f"{len(other)} attempts in the {result.name} arm failed, as they had to, but not because "
         f"pages were held: {first.trigger} of {first.target} with {errno}{told(first.said)}"

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from errno import errorcode
 
+from harness.errors import errno_name
 from harness.model import ArmPlan, ArmResult, Event, Holders, LedgerRow, PageState
 from harness.parse import pageflags
 from harness.parse.ledger import Pin
@@ -82,7 +82,7 @@ def _state(before: Pin, now: Pin | None, quiet: str) -> tuple[PageState, int, st
     if now.moves > before.moves or now.pfn_now != before.pfn_now:
         return PageState.MIGRATED, errno, ""
     if errno:
-        return PageState.FAILED, errno, f"owner refused: {errorcode.get(errno, errno)}"
+        return PageState.FAILED, errno, f"owner refused: {errno_name(errno)}"
     return PageState.STAYED, 0, quiet
 
 

@@ -6,9 +6,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from errno import errorcode
 
-from harness.errors import EvidenceError
+from harness.errors import EvidenceError, errno_name
 from harness.explain import classify, evidence
 from harness.model import ArmResult, Attempt, Event, LedgerRow, RunRecord
 from harness.pages import HELD_BACK
@@ -110,7 +109,7 @@ def flag_words(flags: str) -> str:
 
 def attempt_words(tried: Attempt) -> str:
     """An attempt, what came of it, and the first page that was in its way."""
-    how = errorcode.get(tried.errno, str(tried.errno)) if tried.errno else ""
+    how = errno_name(tried.errno) if tried.errno else ""
     if tried.got is not None:
         how = f"{tried.got} of {tried.asked}{f', {how}' if how else ''}"
     words = f"attempt {tried.number}, {tried.trigger} of {tried.target}: {how}"

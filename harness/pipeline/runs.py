@@ -9,14 +9,20 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from errno import errorcode
 from pathlib import Path
 
 from harness import cache, pages, report, resources, scenario, verdict
 from harness.build import artifacts as builds
 from harness.build import kernel, series, symbols
 from harness.build.origin import Origins
-from harness.errors import CannotRun, EvidenceError, GuestError, InputError, PinpageError
+from harness.errors import (
+    CannotRun,
+    EvidenceError,
+    GuestError,
+    InputError,
+    PinpageError,
+    errno_name,
+)
 from harness.model import (
     JSON,
     ArmPlan,
@@ -285,7 +291,7 @@ def _one_arm(
 def _advanced(event: Event, progress: Progress) -> None:
     """Say what was tried last, and what came of it: a drive may take minutes."""
     data = event.data
-    how = "" if data["ok"] else f": {errorcode.get(int(str(data['errno'])), data['errno'])}"
+    how = "" if data["ok"] else f": {errno_name(int(str(data['errno'])))}"
     number = int(str(data["number"]))
     progress.advance(number, None, f"attempts, {data['trigger']} of {data['target']}{how}")
 

@@ -20,7 +20,7 @@ from functools import partial
 from types import MappingProxyType
 
 from harness import expectation
-from harness.errors import CannotRun
+from harness.errors import CannotRun, errno_name
 from harness.model import ArmPlan, Guest, PluggedMemory
 from harness.parse import census as parsed
 from harness.parse import injected, vmstat
@@ -228,7 +228,7 @@ class _Trials:
         if found.failed > 1:
             said += f", {found.failed} calls"
         if found.errno:
-            said += f", write: {numbers.errorcode.get(found.errno, found.errno)}"
+            said += f", write: {errno_name(found.errno)}"
         if not found.failed:
             return Done(numbers.ENOENT, "nothing failed: there are fewer calls")
         checks = {"dmesg FAULT_INJECTION": True} if found.stacks else {}
@@ -309,7 +309,7 @@ class _Trials:
         self._refusal(way, numbers.EAGAIN, 3)
 
     def _refusal(self, way: _Way, errno: int, times: int) -> None:
-        name = numbers.errorcode[errno]
+        name = errno_name(errno)
         target = f"{name} for ever" if times == ALWAYS else f"{name} {times} times"
         pins = self.low.fill()
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from harness import expectation
-from harness.errors import CannotRun, GuestCommandError, InfraError, InputError
+from harness.errors import CannotRun, GuestCommandError, InfraError, InputError, errno_name
 from harness.model import ArmPlan, Guest, PluggedMemory
 from harness.parse import vmstat
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
@@ -133,7 +133,7 @@ class Device:
             if done.errno:
                 raise GuestCommandError(
                     f"{block.name} could not be brought online as {self.how}: "
-                    f"{numbers.errorcode.get(done.errno, done.errno)}",
+                    f"{errno_name(done.errno)}",
                     hint="the end of console.log may have the kernel's reason",
                 )
             self._zone(record, block)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from harness import expectation
-from harness.errors import CannotRun, InputError
+from harness.errors import CannotRun, InputError, errno_name
 from harness.model import JSON, ArmPlan, Guest
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
@@ -321,7 +321,7 @@ def damage(
     if after["churn_ops"] != plan.ops * plan.threads:
         bad.append(f"{after['churn_ops']} of {plan.ops * plan.threads} operations were done")
     if after["churn_errors"]:
-        errno = numbers.errorcode.get(after["churn_errno"], after["churn_errno"])
+        errno = errno_name(after["churn_errno"])
         bad.append(f"{after['churn_errors']} operations were refused, the first with {errno}")
     visits = role == "treated" and after["churn_ops"] >= _VISIT * _CERTAIN
     if visits and not grown["visits"]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import CannotRun, EvidenceError, GuestCommandError, GuestHang
+from harness.errors import CannotRun, EvidenceError, GuestCommandError, GuestHang, errno_name
 from harness.model import ArmPlan, CommandResult, Event, PluggedMemory, Unplugged
 from harness.parse import userpages
 from harness.parse.cma import Area
@@ -518,3 +518,8 @@ def test_a_compaction_at_a_standstill_is_no_failure_of_a_series(
             compact.until(guest, lambda: False)
     else:
         assert not compact.until(guest, lambda: False)
+
+
+def test_an_errno_has_the_name_that_a_kernel_developer_knows() -> None:
+    assert errno_name(16) == "EBUSY"
+    assert errno_name(524) == "524"  # ENOTSUPP, which the host's C library does not know

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from errno import errorcode
 from pathlib import Path
 
+from harness.errors import errno_name
 from harness.model import Attempt
 
 TRIGGERS = (
@@ -34,7 +34,7 @@ class Wish:
             return (made.got or 0) >= self.least
         if self.word == "succeeds":
             return made.ok
-        return not made.ok and self.word in ("fails", errorcode.get(made.errno, ""))
+        return not made.ok and self.word in ("fails", errno_name(made.errno))
 
     def __str__(self) -> str:
         if self.least:

@@ -7,12 +7,11 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from errno import errorcode
 from hashlib import sha256
 from pathlib import Path
 
 from harness import expectation, verdict
-from harness.errors import CannotRun, EvidenceError, InfraError, InputError
+from harness.errors import CannotRun, EvidenceError, InfraError, InputError, errno_name
 from harness.model import (
     ArmPlan,
     ArmResult,
@@ -187,7 +186,7 @@ def _came(made: Attempt) -> str:
     if made.ok:
         return f"of {made.target} succeeded"
     said = f" ({made.said})" if made.said else ""
-    return f"of {made.target} failed with {errorcode.get(made.errno, made.errno)}{said}"
+    return f"of {made.target} failed with {errno_name(made.errno)}{said}"
 
 
 def _answered(answer: Verdict, outcome: Outcome, reason: str) -> Verdict:
