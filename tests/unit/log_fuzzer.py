@@ -208,7 +208,7 @@ def check_sane(splats: list[Splat], lines: list[tuple[int, str]]) -> None:
         for line in splat.report.split("\n"):  # each message is of the log, in its order
             for mine in messages(line):
                 assert any(mine.rstrip("\r")[:8000] in each for each in theirs), mine
-    if len(set(whole.values())) == len(whole) and all(
+    if len({line.rstrip("\r") for line in whole.values()}) == len(whole) and all(
         len(messages(w)) == 1 for w in whole.values()
     ):
         told = [line for splat in splats for line in splat.report.split("\n") if message(line)[0]]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from log_fuzzer import NAMES, check, check_sane, chunks, expectation, golden
 
@@ -53,6 +53,9 @@ def test_long_lines_come_in_pieces_of_one_number(lengths: list[int], size: int) 
 
 
 @settings(max_examples=100, deadline=None)
+@example(
+    [b"[    1.000000] BUG: unable to handle page fault for address: 00007f4c2c943000"] * 2, b"\r\n"
+)
 @given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from(
     [line.encode() for name in NAMES for line in golden(name)])), max_size=60),
     st.sampled_from([b"\n", b"\r\n", b"\r", b"\0\n", b"", b"\xff"]))  # fmt: skip
