@@ -2,8 +2,9 @@
 """What a scenario's arms have to show, and whether their figures show it. Pure.
 
 - control: not one page moves. On its own (no subsystem in the kernel) that is all.
-- treated: at least ``MOVED`` of the pinned pages migrate, none is lost or corrupt, and more
-  free blocks of order 9 can be had after than before, and than in the control arm.
+- treated: at least ``MOVED`` of the pinned pages migrate, and nearly all of those that a
+  compaction went past; none is lost or corrupt, and more free blocks of order 9 can be had after
+  than before, and than in the control arm.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from harness.model import ArmResult, Attempt
 
 PINNED = 2000  # pages that an arm needs for a verdict
 MOVED = 0.25  # share of its pinned pages that the treated arm has to migrate
+_FEW = 0.1  # the same, where it is known which pages it went past
+_SWEPT = 200  # pages that it has to have gone past for that
 _NAMED = 3  # failed attempts that a sentence names
 _ROOM = 160  # characters of what one of them said
 
@@ -29,6 +32,7 @@ class Expectation:
     pinned: pages that an arm needs. moved: share of its pages that the treated arm migrates at
     least; barely: that share where the kernel tried to migrate nothing for some of what was tried,
     and of the rest any more than the control arm's will do.
+    swept: share of the pages that it migrates of those that a compaction of all memory went past.
     compacts: memory was compacted, which something must say. huge: the treated arm gets
     more huge pages by it. attempts: the arms try something; each says whether it had to succeed.
     idle: what the kernel tried to migrate nothing for, in either arm, is passed over: an old one
@@ -42,6 +46,7 @@ class Expectation:
     pinned: int = PINNED
     moved: float = MOVED
     barely: float | None = None
+    swept: float | None = None
     compacts: bool = True
     huge: bool = True
     attempts: bool = False
@@ -53,7 +58,7 @@ class Expectation:
 
 # What the kernel says of memory that it could not free, or that a signal ended the try at.
 HELD = frozenset({numbers.EBUSY, numbers.EAGAIN, numbers.EINTR, numbers.ENOMEM})
-COMPACTION = Expectation()
+COMPACTION = Expectation(swept=0.9)
 
 
 def unmet(result: ArmResult, refusals: frozenset[int]) -> str:
@@ -114,11 +119,17 @@ def missed(treated: ArmResult, control: ArmResult | None, expected: Expectation)
     passed_over = _idle(treated, control) if control is not None and expected.idle else set[str]()
     if expected.barely is not None and passed_over:
         moved, more = expected.barely, 0.0
+    if expected.swept is not None and treated.swept is not None and treated.swept >= _SWEPT:
+        if treated.swept_moved < expected.swept * treated.swept:
+            return (
+                f"of {treated.swept} pinned pages that compaction went past {treated.swept_moved} "
+                f"migrated, at least {expected.swept:.0%} had to{_whys(treated)}"
+            )
+        moved = min(moved, _FEW)
     if treated.migrated < moved * treated.pinned:
-        why = "; ".join(f"{pages} {reason}" for reason, pages in treated.reasons.items())
         return (
             f"{treated.migrated} of {treated.pinned} pinned pages migrated, "
-            f"at least {moved:.0%} had to{f' ({why})' if why else ''}"
+            f"at least {moved:.0%} had to{_whys(treated)}"
         )
     fewer = ""
     if more is not None and control is not None:
@@ -139,6 +150,11 @@ def missed(treated: ArmResult, control: ArmResult | None, expected: Expectation)
             f"{after} and {control.order9_after}"
         )
     return ""
+
+
+def _whys(result: ArmResult) -> str:
+    why = "; ".join(f"{pages} {reason}" for reason, pages in result.reasons.items())
+    return f" ({why})" if why else ""
 
 
 def _fewer(treated: ArmResult, control: ArmResult, more: float, idle: set[str]) -> str:

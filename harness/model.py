@@ -711,6 +711,8 @@ class ArmResult:
     failed: int
     lost: int
     corrupt: int
+    swept: int | None = None  # pins below every frame that a page was moved to; None: not known
+    swept_moved: int = 0  # of these
     order9_before: int | None = None
     order9_after: int | None = None
     seconds: float = 0.0

@@ -86,12 +86,26 @@ def _state(before: Pin, now: Pin | None, quiet: str) -> tuple[PageState, int, st
     return PageState.STAYED, 0, quiet
 
 
+def _swept(seen: Seen, rows: Sequence[LedgerRow]) -> list[LedgerRow] | None:
+    """The pages that a compaction of a whole zone has gone past, None where that cannot be told.
+
+    It takes pages from the zone's begin on and puts them to its end, until the two meet
+    (mm/compaction.c: compact_zone()): what was pinned below the lowest frame that one came to was
+    on its way. Of several zones it is the lowest's.
+    """
+    if not seen.calls_read or seen.calls_dropped:
+        return None
+    places = [call.pfn_new for call in seen.window if call.errno == 0]
+    return [row for row in rows if row.pfn_before < min(places)] if places else None
+
+
 def figures(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:
     """An arm, counted; rows: of the ledger, of all arms."""
     own = [row for row in rows if row.arm == seen.plan.name]
     states = Counter(row.state for row in own)
     stayed = [row for row in own if row.state in HELD_BACK]
     reasons = Counter(row.reason for row in stayed)
+    swept = _swept(seen, own)
     alike = Counter((r.holder, r.allocated, r.flags, r.refcount, r.mapcount) for r in stayed)
     return ArmResult(
         name=seen.plan.name,
@@ -103,6 +117,8 @@ def figures(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:
         failed=states[PageState.FAILED],
         lost=states[PageState.LOST],
         corrupt=states[PageState.CORRUPT],
+        swept=None if swept is None else len(swept),
+        swept_moved=sum(row.state is PageState.MIGRATED for row in swept or ()),
         order9_before=seen.huge.get("before"),
         order9_after=seen.huge.get("after"),
         seconds=seen.seconds,

@@ -107,6 +107,8 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
         "reasons": dict(arm.reasons),
         "order9_before": arm.order9_before,
         "order9_after": arm.order9_after,
+        "swept": arm.swept,
+        "swept_moved": arm.swept_moved,
         "free_before": list(arm.free_before),
         "free_after": list(arm.free_after),
         "fragmentation_before": arm.fragmentation_before,

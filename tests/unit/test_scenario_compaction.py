@@ -38,15 +38,15 @@ def test_arms() -> None:
 
 
 def test_two_arms_come_to_a_pass() -> None:
-    events = drive(FakeGuest(), CONTROL) + drive(FakeGuest(moves=1500), TREATED)
+    events = drive(FakeGuest(), CONTROL) + drive(FakeGuest(moves=1900), TREATED)
     verdict = judge((CONTROL, TREATED), events, ledger(events), ())
     assert verdict.outcome is Outcome.PASS, verdict.reason
     assert all(w.complete for w in verdict.witnesses)
-    assert (verdict.arms[1].migrated, verdict.arms[1].order9_after) == (1500, 320)
+    assert (verdict.arms[1].migrated, verdict.arms[1].order9_after) == (1900, 360)
 
 
 def test_steps_come_in_the_order_that_makes_them_evidence() -> None:
-    guest = FakeGuest(moves=1500)
+    guest = FakeGuest(moves=1900)
     drive(guest, TREATED, rounds=2)
     done = guest.done
     drives = [at for at, step in enumerate(done) if step == f"write {COMPACT} 1"]
@@ -85,11 +85,11 @@ def test_pages_that_move_while_they_are_counted_are_counted_again(times: int) ->
                 self._compact()
             return said
 
-    guest = Going(moves=1500)
+    guest = Going(moves=1900)
     events = drive(FakeGuest(), CONTROL) + drive(guest, TREATED)
     verdict = judge((CONTROL, TREATED), events, ledger(events), ())
     assert verdict.outcome is Outcome.PASS, verdict.reason
-    assert verdict.arms[1].migrated == 1500 + 3 * times
+    assert verdict.arms[1].migrated == 1900 + 3 * times
     assert guest.done.count(f"read {PINNER}/ledger") == 2 + times
 
 
@@ -142,14 +142,14 @@ def test_a_layout_that_does_not_fit_is_our_fault() -> None:
 
 
 def test_contents_that_do_not_verify_are_evidence() -> None:
-    guest = FakeGuest(moves=1500)
+    guest = FakeGuest(moves=1900)
     guest.refusals["verify"] = "I/O error"
     events = drive(guest, TREATED)
     assert judge((TREATED,), events, ledger(events), ()).outcome is Outcome.FAIL
 
 
 def test_without_tracing_the_witness_is_missed_by_name() -> None:
-    guest = FakeGuest(moves=1500)
+    guest = FakeGuest(moves=1900)
     guest.absent |= {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}
     events = drive(guest, TREATED)
     verdict = judge((TREATED,), events, ledger(events), ())
@@ -159,7 +159,7 @@ def test_without_tracing_the_witness_is_missed_by_name() -> None:
 
 @pytest.mark.parametrize("event", ["mm_compaction_begin", "stats", "read", "missing", "other"])
 def test_a_trace_of_any_names_is_no_traceback(event: str) -> None:
-    guest = FakeGuest(moves=1500)
+    guest = FakeGuest(moves=1900)
     guest.traced.append(f"x-1 [000] ..... 0.1: {event}: name=a source=b self=c time=d arm=e lost=9")
     events = drive(guest, TREATED)
     verdict = judge((TREATED,), events, ledger(events), ())
@@ -180,7 +180,7 @@ def test_output_that_is_cut_short_is_no_evidence(
 
 
 def test_an_absent_tracepoint_and_kpageflags_are_missed_by_name() -> None:
-    guest = FakeGuest(moves=1500)
+    guest = FakeGuest(moves=1900)
     guest.absent |= {f"{TRACING}/events/kmem/mm_page_free", "/proc/kpageflags"}
     events = drive(guest, TREATED)
     verdict = judge((TREATED,), events, ledger(events), ())

@@ -9,6 +9,7 @@ import pytest
 from made_evidence import (
     BUDDY,
     CONTROL,
+    EXPECTED,
     FIRST,
     MOVED,
     PAGES,
@@ -32,8 +33,10 @@ from harness.errors import (
     PatchError,
     PinpageError,
 )
+from harness.expectation import Expectation, missed
 from harness.model import (
     JSON,
+    ArmResult,
     Culprit,
     Event,
     Frame,
@@ -43,9 +46,10 @@ from harness.model import (
     Splat,
     Verdict,
 )
-from harness.pages import ledger
+from harness.pages import figures, ledger
 from harness.parse import marks
 from harness.parse.pageflags import BITS
+from harness.seen import gather
 from harness.verdict import NEXT, from_error, judge
 
 
@@ -679,6 +683,60 @@ def test_treated_pages_have_to_migrate(moved: int, outcome: Outcome) -> None:
     assert verdict.outcome is outcome, verdict.reason
     if outcome is Outcome.FAIL:
         assert "99 of 400" in verdict.reason and "301 owner was never asked" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("moved", "beyond", "says"),
+    [
+        (360, 0, ""),
+        (359, 0, "of 400 pinned pages that compaction went past 359 migrated, at least 90% had to"),
+        (200, 0, "of 400 pinned pages that compaction went past 200 migrated"),
+        (200, 180, ""),
+        (197, 180, "of 220 pinned pages that compaction went past 197 migrated"),
+        (40, 361, "at least 25% had to"),  # of 39 it says nothing
+    ],
+)
+def test_what_compaction_went_past_has_to_migrate(moved: int, beyond: int, says: str) -> None:
+    """beyond: the last pages lie where others were moved to."""
+    case = Case()
+    case.treated = arm(TREATED, moved=moved, after9=440)
+    for when in ("before", "after"):
+        for row in case.treated.rows(when)[PAGES - beyond :]:
+            row[1:3] = [TARGET + row[0]] * 2
+    rows = ledger(case.events())
+    seen = gather(case.arms[1], case.events())
+    result = figures(seen, rows)
+    assert (result.swept, result.swept_moved) == (PAGES - beyond, min(moved, PAGES - beyond))
+    found = missed(result, None, replace(EXPECTED, huge=False, swept=0.9))
+    assert (says in found) if says else not found
+
+
+@pytest.mark.parametrize(
+    ("migrated", "says"), [(867, ""), (400, ""), (399, "399 of 4000 pinned pages migrated")]
+)
+def test_fewer_have_to_migrate_where_all_did_that_compaction_went_past(
+    migrated: int, says: str
+) -> None:
+    result = ArmResult(
+        *("treated", "treated", "pinpage"),
+        pinned=4000,
+        migrated=migrated,
+        stayed=4000 - migrated,
+        failed=0,
+        lost=0,
+        corrupt=0,
+        swept=migrated,
+        swept_moved=migrated,
+    )
+    found = missed(result, None, Expectation(swept=0.9, huge=False))
+    assert found.startswith(says) if says else not found
+
+
+def test_where_calls_are_missing_nobody_knows_what_compaction_went_past() -> None:
+    case = Case()
+    case.treated.get("pinner", "calls")["dropped"] = 1
+    result = figures(gather(case.arms[1], case.events()), ledger(case.events()))
+    assert (result.swept, result.swept_moved) == (None, 0)
 
 
 @pytest.mark.parametrize(("control", "treated"), [(171, 170), (440, 440), (500, 440)])
