@@ -13,7 +13,7 @@ from harness.errors import EvidenceError
 from harness.model import ArmPlan, Event, Splat
 from harness.parse import marks, splat
 
-_LEDGER, _DRIVE, _ATTEMPT = ("pinner", "ledger"), ("harness", "drive"), ("trigger", "attempt")
+_LEDGER, _DRIVE, _PROVOKES = ("pinner", "ledger"), ("harness", "drive"), ("trigger", "provokes")
 
 
 class Stop(StrEnum):
@@ -38,8 +38,8 @@ class Finder:
     def saw(self, event: Event) -> str:
         """Why to stop now, "" if not."""
         kind = (event.source, event.name)
-        if kind == _ATTEMPT:
-            self._attempt(event)
+        if kind == _PROVOKES:
+            self._provokes(event)
         if self._stop is Stop.SPLAT:
             return self.splat() if kind in (_LEDGER, _DRIVE) else ""
         if kind == _LEDGER and self._ledgers:
@@ -57,8 +57,8 @@ class Finder:
     def _counts(self, each: Splat) -> bool:
         return (each.during, each.kind) not in self._provoked
 
-    def _attempt(self, event: Event) -> None:
-        number, kinds = event.data.get("number"), event.data.get("provokes")
+    def _provokes(self, event: Event) -> None:
+        number, kinds = event.data.get("number"), event.data.get("kinds")
         if isinstance(number, int) and isinstance(kinds, list | tuple):
             self._provoked |= {(number, str(kind)) for kind in kinds}
 

@@ -93,6 +93,7 @@ class Seen:
     unloaded: bool = False
     attempts: list[Attempt] = field(default_factory=list)
     numbers: set[int] = field(default_factory=set)  # of attempts and steps that are on record
+    provoked: set[tuple[int, str]] = field(default_factory=set)  # attempt, kind of splat
     begun: set[int] = field(default_factory=set)  # of those that a mark in the trace began
     refs: dict[int, tuple[int, int]] = field(default_factory=dict)  # handle → pfn, references
     mapcounts: dict[int, int] = field(default_factory=dict)
@@ -361,8 +362,14 @@ def attempt_of(data: Data) -> Attempt:
 
 
 def _attempt(seen: Seen, data: Data) -> None:
-    seen.attempts.append(attempt_of(data))
-    seen.numbers.add(_number(data["number"]))
+    made = attempt_of(data)
+    seen.attempts.append(made)
+    seen.numbers.add(made.number)
+    seen.provoked |= {(made.number, kind) for kind in made.provokes}
+
+
+def _provokes(seen: Seen, data: Data) -> None:
+    seen.provoked |= {(_number(data["number"]), str(kind)) for kind in data["kinds"]}
 
 
 def _step(seen: Seen, data: Data) -> None:
@@ -571,6 +578,7 @@ _TAKE = {
     ("trace", "mark"): _mark,
     ("trigger", "attempt"): _attempt,
     ("trigger", "step"): _step,
+    ("trigger", "provokes"): _provokes,
     ("trace", "mm_compaction_begin"): _compaction,
     ("trace", "mm_page_free"): _page_free,
     ("harness", "compacted"): _compacted,

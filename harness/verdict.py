@@ -145,12 +145,7 @@ def _unheard(seen: Sequence[Seen]) -> _Answer | None:
 def _provoked(splats: Sequence[Splat], seen: Sequence[Seen]) -> tuple[Splat, ...]:
     """The splats, those marked that an attempt said beforehand it would provoke, or that are none
     of what is judged."""
-    allowed = {
-        (each.plan.name, attempt.number, kind)
-        for each in seen
-        for attempt in each.attempts
-        for kind in attempt.provokes
-    }
+    allowed = {(each.plan.name, *said) for each in seen for said in each.provoked}
     listed = {each.plan.name for each in seen if each.leaks_read}
     return tuple(
         replace(

@@ -19,8 +19,9 @@ _MARK = re.compile(r"\bpinpage: attempt (\d{1,9}) (begins|ends)\b")
 
 
 def begins(number: int, what: str) -> str:
-    """The line before an attempt; what: its trigger and target, for who reads the log."""
-    return f"pinpage: attempt {number} begins: {what}"
+    """The line before an attempt; what: its trigger and target, for who reads the log, of which
+    one line has to do: a second one might look like a report."""
+    return f"pinpage: attempt {number} begins: {' '.join(what.split())}"
 
 
 def ends(number: int) -> str:

@@ -54,7 +54,7 @@ def test_a_control_arms_pages_are_to_stay() -> None:
 
 
 def test_a_report_is_seen_when_nothing_is_timed() -> None:
-    attempt = Event("", "trigger", "attempt", {"number": 3, "provokes": []})
+    attempt = Event("", "trigger", "attempt", {"number": 3})
     assert found(Stop.SPLAT, TREATED, attempt, said=SPLAT) == ""
     for event in (BEFORE, Event("", "harness", "drive", {"seconds": 1})):
         why = found(Stop.SPLAT, TREATED, event, said=SPLAT)
@@ -64,8 +64,8 @@ def test_a_report_is_seen_when_nothing_is_timed() -> None:
 
 def test_what_an_attempt_has_to_provoke_is_no_complaint() -> None:
     for provokes, seen in ((["WARN"], False), (["alloc-failure"], True)):
-        attempt = Event("", "trigger", "attempt", {"number": 3, "provokes": provokes})
-        assert bool(found(Stop.SPLAT, TREATED, attempt, AFTER, said=SPLAT)) is seen
+        begun = Event("", "trigger", "provokes", {"number": 3, "kinds": provokes})
+        assert bool(found(Stop.SPLAT, TREATED, begun, AFTER, said=SPLAT)) is seen
 
 
 def test_a_ledger_without_rows_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -163,6 +164,32 @@ def test_what_breaks_off_an_attempt_leaves_no_half_event() -> None:
     with pytest.raises(GuestHang):
         made.make("offline", "memory7", act)
     assert events == []
+    with pytest.raises(GuestHang):
+        made.make("offline", "memory7", act, provokes=["alloc-failure"])
+    (event,) = events
+    assert (event.name, event.data) == ("provokes", {"number": 2, "kinds": ["alloc-failure"]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """echo "it doesn't move" """,
+        f"x={'a' * 280}; echo 'a long one, which is cut within its quotes'"[:300],
+        "sh -c 'test ! -e taken && touch taken'",
+        "echo one\necho $HOME `pwd`",
+    ],
+)
+def test_a_mark_is_a_text_for_the_log_and_nothing_else(text: str, tmp_path: Path) -> None:
+    guest = Scripted()
+    made, _ = attempts(guest)
+    made.make("command", text, lambda: Done(0))
+    (mark,) = [words for words in guest.asked if "begins" in words]
+    log = tmp_path / "kmsg"
+    command = mark[: mark.index(" > /dev/kmsg")] + f" > {log}"
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    said = log.read_text()
+    assert said == f"<5>pinpage: attempt 1 begins: command of {' '.join(text.split())}\n"
+    assert [*tmp_path.iterdir()] == [log]
 
 
 def test_many_at_once_are_told_apart_but_not_counted() -> None:

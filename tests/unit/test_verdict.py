@@ -844,6 +844,18 @@ def test_what_had_to_succeed_and_failed_is_no_skip(
     assert ("offline of memory32" in verdict.reason) is (outcome is Outcome.FAIL)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "outcome"), [(["alloc-failure"], Outcome.LOST), (["WARN"], Outcome.CRASH)]
+)
+def test_what_an_attempt_had_to_provoke_is_no_crash_though_it_never_ended(
+    kinds: list[JSON], outcome: Outcome
+) -> None:
+    event = Event("treated", "trigger", "provokes", {"number": 3, "kinds": kinds})
+    said = replace(SPLAT, kind="alloc-failure", arm="treated", during=3)
+    verdict = from_error(GuestLost("QEMU was killed"), Case().arms, (event,), (said,))
+    assert verdict.outcome is outcome, verdict.reason
+
+
 def test_an_ended_run_keeps_what_its_arms_had_come_to() -> None:
     case = Case()
     keep_until = [item[:2] for item in case.treated.items].index(("pinner", "calls"))

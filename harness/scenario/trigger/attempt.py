@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno as numbers
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -79,6 +80,8 @@ class Attempts:
         which no witness counts.
         """
         number = self._next()
+        if provokes:  # said beforehand: it may not come to its end
+            self._record.event("trigger", "provokes", number=number, kinds=[*provokes])
         before = self._around(number, marks.begins(number, f"{trigger} of {target}"))
         began = time.monotonic()
         done = act()
@@ -119,7 +122,8 @@ class Attempts:
         """Mark what comes now, and read the counters: one command, as each takes its time. None:
         this kernel does not count that."""
         mark = self._window.marking(number)
-        command = f"echo '<5>{line}' > /dev/kmsg; {mark}; cat /proc/vmstat"
+        said = shlex.quote(f"<5>{line}")
+        command = f"echo {said} > /dev/kmsg; {mark}; cat /proc/vmstat"
         values = vmstat.vmstat(self._record.guest.must(command, timeout=60))
         return tuple(values.get(name) for name in _COUNTERS)
 
