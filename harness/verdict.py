@@ -282,7 +282,7 @@ def _inconsistent(witnesses: tuple[Witness, ...]) -> _Answer | None:
 def _failed(
     seen: Sequence[Seen], results: Sequence[ArmResult], expected: Expectation
 ) -> _Answer | None:
-    if wrong := _damaged(seen, results) or _misasked(seen):
+    if wrong := _damaged(seen, results) or _misasked(seen) or _standing(seen, expected):
         return wrong
     for result in results:
         if result.role == "control" and result.migrated:
@@ -313,6 +313,24 @@ def _damaged(seen: Sequence[Seen], results: Sequence[ArmResult]) -> _Answer | No
         if each.verify_error:
             said = f"the {result.name} arm's contents did not verify: {each.verify_error}"
             return Outcome.FAIL, said, ""
+    return None
+
+
+def _standing(seen: Sequence[Seen], expected: Expectation) -> _Answer | None:
+    """A compaction of all memory that moves nobody's pages: that an owner's stay says nothing then.
+    There are always some, of page cache and of processes."""
+    if expected.swept is None:
+        return None
+    for each in seen:
+        grown = each.delta("pgmigrate_success", "outer")
+        moved = sum(call.errno == 0 for call in each.window)
+        if grown is None or each.calls_gap or grown > moved:
+            continue
+        said = f"in the {each.plan.name} arm no page but of the owner's migrated"
+        if failed := each.delta("pgmigrate_fail", "outer"):
+            said += f", and {failed} failed: compaction moves nothing on this kernel"
+            return Outcome.FAIL, said, "see whether it does so without the series"
+        return Outcome.INFRA, f"{said}, and none was tried", "give the guest something to move"
     return None
 
 
@@ -404,7 +422,7 @@ def from_error(
     with suppress(EvidenceError):
         rows = pages.ledger(events)
         seen = [gather(arm, events) for arm in arms if arm.role != "probe"]
-    splats = _provoked(splats, seen)
+    splats = (*_provoked(splats, seen), *unreferenced.reports(seen))
     crashed = _crashed(splats)
     if crashed and outcome in consequences:
         # A task that met a BUG was ended by the kernel: that its command failed is no news.

@@ -48,6 +48,7 @@ class FakeGuest:
         self.tracing = False
         self.traced: list[str] = []
         self.migrated = self.scanned = 0
+        self.others = 0  # pages that migrated and are not the owner's
         self.huge = 170
         self.mode = ""
         self.verified = 0
@@ -123,7 +124,7 @@ class FakeGuest:
 
     def _vmstat(self) -> str:
         return (
-            f"pgmigrate_success {self.migrated}\npgmigrate_fail 0\n"
+            f"pgmigrate_success {self.migrated + self.others}\npgmigrate_fail 0\n"
             f"compact_migrate_scanned {self.scanned}\nnr_isolated_anon 0\nnr_isolated_file 0\n"
         )
 
@@ -168,9 +169,10 @@ class FakeGuest:
             self.calls.append(f"{len(self.calls)} {handle} {old} {page[1]} 0")
             self._trace(f"mm_page_free: page=00000000 pfn=0x{old:x} order=0")
         self.migrated += len(moved)
+        self.others += 5
         self.scanned += len(self.pages)
         self._trace(
-            f"mm_migrate_pages: nr_succeeded={len(moved)} nr_failed=0 mode=MIGRATE_SYNC "
+            f"mm_migrate_pages: nr_succeeded={len(moved) + 5} nr_failed=0 mode=MIGRATE_SYNC "
             "reason=compaction"
         )
         self.huge += len(moved) // 10

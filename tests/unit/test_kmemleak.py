@@ -14,7 +14,7 @@ from harness.errors import InfraError
 from harness.model import Caller, Event, Outcome, Splat
 from harness.pages import ledger
 from harness.parse import kmemleak
-from harness.verdict import judge
+from harness.verdict import from_error, judge
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "splat"
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
@@ -167,6 +167,15 @@ def test_a_leak_of_others_is_shown_and_counts_for_nothing() -> None:
     verdict = case.verdict()
     assert verdict.outcome is Outcome.PASS, verdict.reason
     assert [splat.provoked for splat in verdict.splats] == [True, True]
+
+
+def test_a_leak_counts_in_a_run_that_ended_in_an_error() -> None:
+    case = Case()
+    case.treated.add("kmemleak", "leak", **leak(("pinpage_register", "")))
+    case.treated.add("kmemleak", "scanned", found=1)
+    found = from_error(InfraError("no ssh"), case.arms, case.events(), ())
+    assert found.outcome is Outcome.CRASH and "pinpage_register" in found.reason
+    assert "no ssh" in found.reason
 
 
 def test_what_the_kernel_announces_counts_where_its_list_was_not_read() -> None:

@@ -845,6 +845,32 @@ def test_what_had_to_succeed_and_failed_is_no_skip(
 
 
 @pytest.mark.parametrize(
+    ("arm_name", "others", "failed", "outcome"),
+    [
+        ("control", 0, 30, Outcome.FAIL),
+        ("treated", 0, 30, Outcome.FAIL),
+        ("control", 0, 0, Outcome.INFRA),
+        ("control", 1, 30, Outcome.PASS),
+    ],
+)
+def test_a_kernel_that_migrates_nothing_at_all_has_shown_nothing(
+    arm_name: str, others: int, failed: int, outcome: Outcome
+) -> None:
+    case = Case()
+    spoilt, moved = (case.control, 0) if arm_name == "control" else (case.treated, MOVED)
+    for when in ("inner-after", "outer-after"):
+        values = spoilt.get("vmstat", "vmstat", when)["values"]
+        values["pgmigrate_success"], values["pgmigrate_fail"] = 100 + moved + others, 5 + failed
+    trace = spoilt.get("trace", "mm_migrate_pages")
+    trace["nr_succeeded"], trace["nr_failed"] = str(moved + others), str(failed)
+    events = case.events()
+    found = judge(case.arms, events, ledger(events), (), replace(EXPECTED, swept=0.9))
+    assert found.outcome is outcome, found.reason
+    if outcome is not Outcome.PASS:
+        assert f"in the {arm_name} arm no page but of the owner's migrated" in found.reason
+
+
+@pytest.mark.parametrize(
     ("kinds", "outcome"), [(["alloc-failure"], Outcome.LOST), (["WARN"], Outcome.CRASH)]
 )
 def test_what_an_attempt_had_to_provoke_is_no_crash_though_it_never_ended(
