@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from harness import expectation
-from harness.errors import CannotRun, InputError, errno_name
+from harness.errors import CannotRun, EvidenceError, InputError, errno_name
 from harness.model import JSON, ArmPlan, Guest
 from harness.parse import ledger as pinner
 from harness.parse import vmstat
@@ -36,6 +36,7 @@ ROOM = 128  # MiB that are plugged, the smallest that x86 knows
 NODE = 0
 _SMP = 2
 _OFFLINE_SECONDS = 2  # for one block
+_BUFFER = 256  # pages of the larger buffers
 _LOOKS = 100  # at counters, before what they say is believed
 _ROUND = 120.0  # seconds that a round may take, before the host's scaling
 _POLL = 50_000  # microseconds between two looks
@@ -145,32 +146,63 @@ class Races(Usual):
 
         with pinned(guest, arm, seed, values, emit, lay_out) as own, own.drive():
             compact.everything(guest)
-        with _others(own) as commands, once_more(own.record, values):
+        with _others(own) as others, once_more(own.record, values):
             rounds = schedule(
                 seed,
                 int(values["rounds"]),
                 int(values["ops"]),
                 int(values["threads"]),
-                [kind for kind in commands if kind != "compact"],
+                [kind for kind in others.commands if kind != "compact"],
             )
             own.record.event("harness", "schedule", rounds=[each.as_json() for each in rounds])
             for number, each in enumerate(rounds, 1):
                 own.record.control("free_all", timeout=120)
                 own.record.layout(int(values["pages"]), int(values["every"]), seed + number)
-                race = _Race(own, each, commands)
+                race = _Race(own, each, others.commands)
                 race.run(number)
-            _unload(own, rounds[0], commands)
+            own.record.control("free_all", timeout=120)
+            others.recovered(own)
+            own.record.layout(int(values["pages"]), int(values["every"]), seed)
+            _unload(own, rounds[0], others.commands)
+
+
+@dataclass(frozen=True)
+class _Others:
+    """Who takes part beside the owner. commands: what each kind of actor does once, as a shell's
+    commands, of which several take turns. blocks, buffers: what they take and give back."""
+
+    commands: Mapping[str, Sequence[str]]
+    blocks: Sequence[offline.Block]
+    buffers: contig.Buffers | None
+
+    def recovered(self, own: Pinned) -> None:
+        """When all is over and the owner holds nothing, what they were refused can be had: a page
+        that somebody has kept shows."""
+        record = own.record
+        for block in self.blocks:
+            if offline.state(record.guest, block) != "online":
+                offline.online(record.guest, block, "online_movable")
+
+            def leave(block: offline.Block = block) -> Done:
+                seconds = offline.patience(_OFFLINE_SECONDS, True)
+                return offline.offline(record, block, seconds=seconds)
+
+            own.attempts.make("offline", f"{block.name}, after the races", leave, expected=True)
+            offline.online(record.guest, block, "online_movable")
+        if (buffers := self.buffers) is not None:
+            buffers.forget()
+            what = f"{_BUFFER} pages, after the races"
+            own.attempts.make("contig", what, lambda: buffers.alloc(_BUFFER, 0), expected=True)
+            buffers.forget()
 
 
 @contextmanager
-def _others(own: Pinned) -> Iterator[Mapping[str, Sequence[str]]]:
-    """What each kind of actor does once, as a shell's commands; several take turns.
-
-    What the kernel cannot do is left out, which is an event.
-    """
+def _others(own: Pinned) -> Iterator[_Others]:
+    """What the kernel cannot do is left out, which is an event."""
     record, guest = own.record, own.record.guest
     turns = [compact.COMPACT, *compact.nodes(guest)]
     found: dict[str, Sequence[str]] = {"compact": [f"echo 1 > {path}" for path in turns]}
+    blocks: Sequence[offline.Block] = ()
     try:
         offline.probe(guest)
         blocks = offline.blocks_of(guest, guest.plug(ROOM, NODE))
@@ -183,10 +215,11 @@ def _others(own: Pinned) -> Iterator[Mapping[str, Sequence[str]]]:
     try:
         area = contig.areas(guest)[0]
         buffers = contig.Buffers(record, area)
-        found["contig"] = [f"echo 'storm 2 2 {pages} 0' > {contig.CONTROL}" for pages in (64, 256)]
+        storms = (f"storm 2 2 {pages} 0" for pages in (64, _BUFFER))
+        found["contig"] = [f"echo '{storm}' > {contig.CONTROL}" for storm in storms]
     except CannotRun as error:
         record.event("harness", "left out", part="contig", why=str(error))
-    yield MappingProxyType(found)
+    yield _Others(MappingProxyType(found), blocks, buffers)
     if buffers is not None:
         buffers.unload()
 
@@ -248,6 +281,7 @@ class _Race:
         moved = f"{grown['migrated']} moves, {grown['refused']} refusals; {words}"
         if wrong:
             return Done(numbers.EIO, wrong)
+        complete(said, self.plan)
         return Done(0, moved, checks=checks)
 
     def _churned(self) -> None:
@@ -295,6 +329,20 @@ def told(text: str) -> dict[str, tuple[int, int]]:
         if word:
             found.setdefault(word[1], Counter())[word[2] == "0"] += 1
     return {kind: (count[True], count[False]) for kind, count in found.items()}
+
+
+def complete(said: Mapping[str, tuple[int, int]], plan: Round) -> None:
+    """EvidenceError where less was done than was due: a shell has died, and who raced is not
+    known."""
+    due = Counter[str]()
+    for actor in plan.actors:
+        due[actor.kind] += actor.times
+    for kind, times in due.items():
+        if (had := sum(said.get(kind, ()))) != times:
+            raise EvidenceError(
+                f"in a round of races {kind} was due {times} times, and {had} are on record",
+                hint="the end of console.log may say what ended the others",
+            )
 
 
 def damage(

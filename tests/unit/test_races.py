@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import CannotRun
+from harness.errors import CannotRun, EvidenceError
 from harness.parse.ledger import Pin
 from harness.scenario import races
 from harness.scenario.races import Actor, Round
@@ -49,7 +49,13 @@ def test_actors_act_side_by_side_in_turns(tmp_path: Path, monkeypatch: pytest.Mo
     said = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)
     assert sorted(log.read_text().split()) == ["a", "a", "a", "b", "b"]
     assert said.stdout.splitlines()[:5] == ["compact 0"] * 5
-    assert races.told(said.stdout) == {"compact": (5, 0), "contig": (1, 1)}
+    told = races.told(said.stdout)
+    assert told == {"compact": (5, 0), "contig": (1, 1)}
+    races.complete(told, plan)
+    with pytest.raises(EvidenceError, match="compact was due 5 times, and 4 are on record"):
+        races.complete({**told, "compact": (3, 1)}, plan)
+    with pytest.raises(EvidenceError, match="contig was due 2 times, and 0"):
+        races.complete({"compact": (5, 0)}, plan)
 
 
 ROWS = (Pin(1, 10, 11, 1, 0, "stored"), Pin(2, 20, 20, 0, -11, "stored"))
