@@ -222,8 +222,6 @@ class Arch:
     cmdline: tuple[str, ...] = ()
     cmdline_tcg: tuple[str, ...] = ()
     compiler_package: str = ""
-    # Boot images that stand beside the main one: "firmware" guests etc. name→value, free use.
-    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -102,6 +102,7 @@ class Seen:
     layout: dict[str, tuple[Run, ...]] = field(default_factory=dict)  # pageblocks
     left_out: dict[str, str] = field(default_factory=dict)  # part of the drive → why
     dropped: int = 0  # messages of the kernel's that never came to its console
+    faulted: list[str] = field(default_factory=list)  # programs of the guest's that died
     task_flags: list[int] = field(default_factory=list)  # of who compacted, after each time
     areas: list[tuple[int, int]] = field(default_factory=list)  # contiguous: first frame, frames
     tried_by: dict[str, int] = field(default_factory=dict)  # attempts before a ledger was read
@@ -438,6 +439,10 @@ def _dropped(seen: Seen, data: Data) -> None:
     seen.dropped += _number(data["messages"])
 
 
+def _faulted(seen: Seen, data: Data) -> None:
+    seen.faulted.append(str(data["said"]))
+
+
 def _compacted(seen: Seen, data: Data) -> None:
     seen.task_flags.append(_number(data["flags"]))
 
@@ -566,6 +571,7 @@ _TAKE = {
     ("dmesg", "read"): _log_read,
     ("dmesg", "dumped"): _dumped,
     ("console", "dropped"): _dropped,
+    ("console", "faulted"): _faulted,
     ("pinner", "refs"): _refs,
     ("pageflags", "mapcounts"): _mapcounts,
     ("pageflags", "blocks"): _blocks,

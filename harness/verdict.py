@@ -231,14 +231,19 @@ def _leaking(seen: Sequence[Seen], witnesses: tuple[Witness, ...]) -> _Answer | 
 
 def _spoilt(seen: Sequence[Seen]) -> _Answer | None:
     """A process's pages have other contents: it is not in doubt how many were had."""
+    next_step = "check who copies the pages, and who frees them"
     for each in seen:
+        if each.faulted:
+            said = f"a program of the {each.plan.name} arm's guest died: {each.faulted[0]}"
+            more = f" ({len(each.faulted)} such lines)" if len(each.faulted) > 1 else ""
+            return Outcome.FAIL, said + more, next_step
         for attempt in each.attempts:
             if attempt.checks.get(CONTENTS) is False:
                 said = (
                     f"after {attempt.target} in the {each.plan.name} arm a process's pages have "
                     f"other contents than it gave them{expectation.told(attempt.said)}"
                 )
-                return Outcome.FAIL, said, "check who copies the pages, and who frees them"
+                return Outcome.FAIL, said, next_step
     return None
 
 
@@ -432,6 +437,8 @@ def from_error(
         outcome, reason, next_step = crashed
     elif outcome is Outcome.HANG:
         reason += _in_the_way(splats)
+    elif outcome is Outcome.INFRA and (spoilt := _spoilt(seen)):  # it may be what we talk to
+        outcome, reason, next_step = spoilt[0], f"{spoilt[1]}; after which: {reason}", spoilt[2]
     results = tuple(pages.figures(each, rows) for each in seen)
     damage = _damaged(seen, results) if outcome is Outcome.SKIP else None
     if damage is not None:

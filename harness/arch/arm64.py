@@ -40,6 +40,8 @@ ARCH = Arch(
         memory_device="virtio-mem-pci",  # a DIMM would need UEFI to announce it
     ),
     console="ttyAMA0",
+    # A program that dies of a fault is told of, as x86 does by itself (kernel/signal.c)
+    cmdline=("sysctl.debug.exception-trace=1",),
     tiny=TinyGuest(
         code=b"".join(word.to_bytes(4, "little") for word in _TINY) + _TEXT,
         option="-kernel",

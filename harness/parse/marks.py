@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The lines that attempts leave in the kernel log, and which attempt a line belongs to; and those
-that say that lines are missing. Pure."""
+that say that lines are missing, or that a program died. Pure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from harness.parse import starved
 _ALIKE = 4  # reports of the same that are kept
 _VARIES = re.compile(r"0x[0-9a-f]+|\d+")  # in a title
 _DROPPED = re.compile(r"\*\* (\d{1,9}) printk messages dropped \*\*")
+# arch/x86/mm/fault.c: show_signal_msg(), arch/x86/kernel/traps.c: show_signal(), of v3.11 too;
+# arch/arm64/kernel/traps.c: arm64_show_signal()
+_FAULTED = re.compile(
+    r"\b(?:traps: \S{1,16}\[\d{1,10}\]:? (?:trap |general protection)"
+    r"|\S{1,16}\[\d{1,10}\]: (?:segfault at |unhandled exception: )).{0,200}"
+)
 _MARK = re.compile(r"\bpinpage: attempt (\d{1,9}) (begins|ends)\b")
 
 
@@ -49,6 +55,11 @@ def spans(lines: Iterable[str]) -> list[tuple[int, int, int]]:
 def dropped(lines: Iterable[str]) -> int:
     """Messages that a console never got (kernel/printk/printk.c: console_prepend_dropped())."""
     return sum(int(found[1]) for line in lines if (found := _DROPPED.search(line)))
+
+
+def faulted(lines: Iterable[str]) -> list[str]:
+    """What the kernel says of programs that met a fault and were not ready for it."""
+    return [found[0].strip() for line in lines if (found := _FAULTED.search(line))]
 
 
 def thinned(splats: Iterable[Splat]) -> list[Splat]:

@@ -224,6 +224,26 @@ FORMATS = (
         "Trying to free nonexistent resource",
         Role.LINE,
     ),
+    _row(  # mm/page_owner.c: dec_stack_record_count()
+        "page-owner",
+        r"\w+: refcount went to 0 for \d+ handle",
+        "page_owner: a stack has more pages freed than allocated",
+        Role.LINE,
+        needle="refcount went to 0 for",
+    ),
+    _row(  # mm/hugetlb.c: alloc_gigantic_folio(), alloc_buddy_hugetlb_folio()
+        "hugetlb",
+        r"HugeTLB:? unexpected (?:inflated folio ref count|refcount on PFN)",
+        "HugeTLB: a page that was just allocated is somebody's",
+        Role.LINE,
+    ),
+    _row(  # drivers/virtio/virtio_ring.c: BAD_RING()
+        "virtio-ring",
+        r"\S{1,32} \S{1,32}: \S{1,64}:id \d+ (?:is not a head!|out of range)",
+        "virtio: a ring's buffer is not known",
+        Role.LINE,
+        needle=":id ",
+    ),
     _row(  # kernel/rcu/rcu.h: debug_rcu_head_queue()'s callers
         "rcu-head",
         r"(?:rcu: )?\w+\(\): Double-freed CB",

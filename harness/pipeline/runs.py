@@ -286,6 +286,8 @@ def _one_arm(
         state.splats += marks.thinned(marks.attribute(splat.find(lines), lines, arm.name))
         if dropped := marks.dropped(lines):
             state.events.append(Event(arm.name, "console", "dropped", {"messages": dropped}))
+        for said in marks.faulted(lines):
+            state.events.append(Event(arm.name, "console", "faulted", {"said": said}))
 
 
 def _advanced(event: Event, progress: Progress) -> None:

@@ -414,6 +414,42 @@ def test_messages_that_were_dropped_are_no_pass() -> None:
     assert "control arm's kernel dropped 2,320 of its messages" in answer.reason
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "[   12.1] sh[431]: segfault at 0 ip 0000000000401032 sp 00007ffd error 14 in busybox",
+            "sh[431]: segfault at 0 ip 0000000000401032 sp 00007ffd error 14 in busybox",
+        ),
+        (
+            "[   12.1][  T203] traps: userpages[203] general protection fault ip:401032 sp:7f",
+            "traps: userpages[203] general protection fault ip:401032 sp:7f",
+        ),
+        (
+            "[   12.1] traps: busybox[203] trap invalid opcode ip:401032 sp:7ffc3 error:0",
+            "traps: busybox[203] trap invalid opcode ip:401032 sp:7ffc3 error:0",
+        ),
+        (
+            "[   12.1] dropbear[77]: unhandled exception: DABT (lower EL), ESR 0x92000006",
+            "dropbear[77]: unhandled exception: DABT (lower EL), ESR 0x92000006",
+        ),
+        ("[   12.1] traps: 3 of them", ""),
+        ("[   12.1] pinner: segfault at large", ""),
+    ],
+)
+def test_a_program_that_dies_of_a_fault_is_no_pass(line: str, said: str) -> None:
+    case = Case()
+    for each in marks.faulted(["[   1.0] a", line]):
+        case.treated.add("console", "faulted", said=each)
+    answer = case.verdict()
+    assert answer.outcome is (Outcome.FAIL if said else Outcome.PASS)
+    if said:
+        assert answer.reason == f"a program of the treated arm's guest died: {said}"
+        ended = from_error(InfraError("ssh went away"), case.arms, case.events(), ())
+        assert ended.outcome is Outcome.FAIL
+        assert ended.reason == f"{answer.reason}; after which: ssh went away"
+
+
 DISAGREEMENTS = [
     (task_without_io, "left over", "task flags"),
     (still_shared, "left over", "pinner refs"),
