@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from harness.growth import NOISE, Growth, Round, enough, growth
+from harness.growth import FEW, NOISE, SURE, Growth, Round, enough, growth
 from harness.model import Caller, Witness
 from harness.seen import Census, Seen, calls
 
@@ -58,6 +58,13 @@ def gap(seen: Seen) -> str:
     if not enough(_rounds(seen)):
         return f"{len(seen.census) - 1} rounds were counted, too few to tell leaks from noise"
     return ""
+
+
+def quiet(seen: Seen) -> str:
+    """That nothing leaked, and what could not be told by so many rounds."""
+    rounds = sum(each.ops > 0 for each in seen.census)
+    less = f", of which fewer than {SURE} do not tell of less than {FEW} a round"
+    return f"nothing grew in {rounds} rounds of work{less if rounds < SURE else ''}"
 
 
 def leaks(seen: Seen) -> tuple[Leak, ...]:

@@ -101,6 +101,7 @@ class Seen:
     dumped: dict[int, list[str]] = field(default_factory=dict)  # attempt → pages in its way
     layout: dict[str, tuple[Run, ...]] = field(default_factory=dict)  # pageblocks
     left_out: dict[str, str] = field(default_factory=dict)  # part of the drive → why
+    folded: set[str] = field(default_factory=set)  # readings of vmstat with all that CPUs kept back
     dropped: int = 0  # messages of the kernel's that never came to its console
     faulted: list[str] = field(default_factory=list)  # programs of the guest's that died
     task_flags: list[int] = field(default_factory=list)  # of who compacted, after each time
@@ -435,6 +436,11 @@ def _compaction(seen: Seen, data: Data) -> None:
     seen.compactions += 1
 
 
+def _stat_refresh(seen: Seen, data: Data) -> None:
+    if data["ok"]:
+        seen.folded.add(data["when"])
+
+
 def _dropped(seen: Seen, data: Data) -> None:
     seen.dropped += _number(data["messages"])
 
@@ -578,6 +584,7 @@ _TAKE = {
     ("harness", "area"): _area,
     ("page_owner", "owners"): _owners,
     ("vmstat", "vmstat"): _vmstat,
+    ("vmstat", "stat_refresh"): _stat_refresh,
     ("census", "round"): _census,
     ("census", "absent"): _uncounted,
     ("trace", "mm_migrate_pages"): _migrate_pages,

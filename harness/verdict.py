@@ -87,7 +87,7 @@ def judge(
         doubt = _starved(splats) or _unheard(seen)
         outcome, reason, next_step = doubt or (outcome, reason, next_step)
     if outcome is Outcome.PASS and expected.census:
-        reason += f"; nothing grew in {len(seen[-1].census) - 1} rounds"
+        reason += f"; {leakage.quiet(seen[-1])}"
     if outcome is Outcome.PASS and seen[0].left_out:
         parts = (f"{part} ({why})" for part, why in seen[0].left_out.items())
         reason += f"; left out: {', '.join(parts)}"

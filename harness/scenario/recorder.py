@@ -54,11 +54,19 @@ class Recorder:
     def text(self, path: str, *, timeout: float = 60) -> str:
         return self.guest.read(path, timeout=timeout).decode(errors="replace")
 
+    def has(self, path: str) -> bool:
+        """Whether this kernel has a file. GuestCommandError where the guest's shell died over it:
+        a witness is not absent for that."""
+        done = self.guest.run(f"[ -r {path} ]")
+        if done.status not in (0, 1):
+            raise GuestCommandError(
+                f"whether the guest has {path} cannot be told: its shell ended with {done.status}"
+            )
+        return done.status == 0
+
     def optional(self, path: str) -> str | None:
         """A file's text, None where the guest has no such file."""
-        if self.guest.run(f"[ -r {path} ]").status != 0:
-            return None
-        return self.text(path)
+        return self.text(path) if self.has(path) else None
 
     def bulk(self, command: str, *, timeout: float = 300, stdin: bytes = b"") -> bytes:
         """A command's output, packed on its way: what is long here is nearly all the same."""
@@ -234,7 +242,7 @@ class Recorder:
     def pageflags(self, when: str, frames: Iterable[int]) -> dict[int, int]:
         """What the kernel says of some page frames; only the range they span is read."""
         wanted = sorted(set(frames))
-        if not wanted or self.guest.run("[ -r /proc/kpageflags ]").status != 0:
+        if not wanted or not self.has("/proc/kpageflags"):
             return {}
         flags = self.flags(wanted[0], wanted[-1])
         found = {frame: flags[frame] for frame in wanted if frame in flags}
@@ -244,7 +252,7 @@ class Recorder:
 
     def blocks(self, when: str) -> None:
         """What each pageblock of the machine is full of, for the picture of it."""
-        if self.guest.run("[ -r /proc/kpageflags ]").status != 0:
+        if not self.has("/proc/kpageflags"):
             return
         data = self.bulk("dd if=/proc/kpageflags bs=65536 2>/dev/null")
         rows: list[JSON] = [pageblocks.row(run) for run in pageblocks.pageblocks(data)]
@@ -279,14 +287,14 @@ class Recorder:
         """Who holds some page frames: mappings, and page_owner's stacks, of what of that this
         kernel has."""
         wanted = sorted(set(frames))
-        if wanted and self.guest.run("[ -r /proc/kpagecount ]").status == 0:
+        if wanted and self.has("/proc/kpagecount"):
             mapped = self.flags(wanted[0], wanted[-1], "/proc/kpagecount")
             rows: list[JSON] = [[frame, mapped[frame]] for frame in wanted if frame in mapped]
             self.event("pageflags", "mapcounts", frames=rows)
         self._owners(wanted)
 
     def _owners(self, wanted: list[int]) -> None:
-        if self.guest.run(f"[ -r {PAGE_OWNER} ]").status != 0:
+        if not self.has(PAGE_OWNER):
             self.event("page_owner", "absent", why="the kernel keeps no record of page owners")
             return
         words = "\n".join(map(str, wanted)).encode()

@@ -76,7 +76,7 @@ SMALL = {
     "numa": ("seconds=2",),
     "huge_pages": ("pages=2000", "seconds=30"),
     "injection": ("calls=1", "ways=compaction,contig"),
-    "leaks": ("pages=500", "rounds=4"),
+    "leaks": ("pages=500",),
     "races": ("rounds=2", "ops=1500"),
 }
 

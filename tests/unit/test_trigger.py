@@ -136,6 +136,15 @@ def attempts(guest: Scripted) -> tuple[Attempts, list[Event]]:
     return made, events
 
 
+def test_a_shell_that_dies_does_not_make_a_witness_absent() -> None:
+    guest = Scripted({"/sys/x": "text"})
+    guest.says(r"-r /sys/x", (0, "", ""), (1, "", ""), (139, "", ""))
+    record, _ = recorder(guest)
+    assert (record.optional("/sys/x"), record.optional("/sys/x")) == ("text", None)
+    with pytest.raises(GuestCommandError, match="ended with 139"):
+        record.optional("/sys/x")
+
+
 def test_an_attempt_is_marked_counted_and_told() -> None:
     guest = Scripted()
     guest.says(

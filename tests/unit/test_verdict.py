@@ -355,6 +355,29 @@ def isolation_adrift(case: Case) -> None:
     case.treated.get("vmstat", "vmstat", "outer-after")["values"]["nr_isolated_file"] = 600
 
 
+@pytest.mark.parametrize(
+    ("anon", "file", "folded", "outcome"),
+    [
+        (64, -64, True, Outcome.PASS),
+        (65, -65, True, Outcome.INCONSISTENT),
+        (0, 65, True, Outcome.INCONSISTENT),
+        (0, 512, False, Outcome.PASS),
+    ],
+)
+def test_few_pages_may_be_isolated_by_others(
+    anon: int, file: int, folded: bool, outcome: Outcome
+) -> None:
+    case = Case()
+    values = case.treated.get("vmstat", "vmstat", "outer-after")["values"]
+    values["nr_isolated_anon"] += anon
+    values["nr_isolated_file"] += file
+    for when in ("outer-before", "outer-after"):
+        case.treated.add("vmstat", "stat_refresh", when=when, ok=folded)
+    answer = case.verdict()
+    assert answer.outcome is outcome, answer.reason
+    assert ("vmstat nr_isolated" in answer.reason) is (outcome is not Outcome.PASS)
+
+
 def task_without_io(case: Case) -> None:
     case.treated.get("harness", "compacted")["flags"] |= 0x80000
 
