@@ -101,6 +101,7 @@ class Seen:
     dumped: dict[int, list[str]] = field(default_factory=dict)  # attempt → pages in its way
     layout: dict[str, tuple[Run, ...]] = field(default_factory=dict)  # pageblocks
     left_out: dict[str, str] = field(default_factory=dict)  # part of the drive → why
+    tainted: int = 0  # at the end
     folded: set[str] = field(default_factory=set)  # readings of vmstat with all that CPUs kept back
     dropped: int = 0  # messages of the kernel's that never came to its console
     faulted: list[str] = field(default_factory=list)  # programs of the guest's that died
@@ -436,6 +437,10 @@ def _compaction(seen: Seen, data: Data) -> None:
     seen.compactions += 1
 
 
+def _tainted(seen: Seen, data: Data) -> None:
+    seen.tainted = _number(data["value"])
+
+
 def _stat_refresh(seen: Seen, data: Data) -> None:
     if data["ok"]:
         seen.folded.add(data["when"])
@@ -576,6 +581,7 @@ _TAKE = {
     ("dmesg", "refused"): _logged,
     ("dmesg", "read"): _log_read,
     ("dmesg", "dumped"): _dumped,
+    ("kernel", "tainted"): _tainted,
     ("console", "dropped"): _dropped,
     ("console", "faulted"): _faulted,
     ("pinner", "refs"): _refs,

@@ -84,7 +84,7 @@ def judge(
         or (Outcome.PASS, *expectation.passed(results, expected))
     )
     if outcome is Outcome.PASS:
-        doubt = _starved(splats) or _unheard(seen)
+        doubt = _starved(splats) or _unheard(seen) or _tainted(seen, splats)
         outcome, reason, next_step = doubt or (outcome, reason, next_step)
     if outcome is Outcome.PASS and expected.census:
         reason += f"; {leakage.quiet(seen[-1])}"
@@ -95,6 +95,8 @@ def judge(
 
 
 _Answer = tuple[Outcome, str, str]
+# By what a kernel is tainted when it complains (include/linux/panic.h; v3.11: kernel.h), by bit
+_TAINTS = {5: "a bad page (B)", 7: "an oops (D)", 9: "a WARN (W)", 14: "a soft lockup (L)"}
 _STARVED = "the host did not run it for long enough, or it gets no interrupts"
 _AGAIN = "run it again, with less beside it; where it comes again it is the kernel's"
 
@@ -139,6 +141,21 @@ def _unheard(seen: Sequence[Seen]) -> _Answer | None:
             said = f"the {each.plan.name} arm's kernel dropped {each.dropped:,} of its messages"
             next_step = "run it again, with less beside it, or with less that prints"
             return Outcome.INFRA, f"{said}: what it complained of is not known", next_step
+    return None
+
+
+def _tainted(seen: Sequence[Seen], splats: Sequence[Splat]) -> _Answer | None:
+    """In the place of a PASS where a kernel remembers that it complained, and nobody has heard it:
+    the console lost it, or it is a report that is not known here."""
+    for each in seen:
+        left = [said for bit, said in _TAINTS.items() if each.tainted >> bit & 1]
+        if left and not any(splat.arm == each.plan.name for splat in splats):
+            said = (
+                f"the {each.plan.name} arm's kernel is tainted by {' and '.join(left)}, and its "
+                "console has no report of any"
+            )
+            next_step = "read console.log; if the report is there, pinpage does not know its form"
+            return Outcome.INCONSISTENT, said, next_step
     return None
 
 

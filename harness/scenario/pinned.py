@@ -127,6 +127,7 @@ def pinned(
     # Another owner can come: nothing of the one that is gone is in the way, or is looked at.
     record.load()
     record.unload()
+    record.tainted()
 
 
 @contextmanager
@@ -137,6 +138,7 @@ def once_more(record: Recorder, values: Mapping[str, Default]) -> Iterator[None]
     known = kmemleak.noted(record)
     yield
     kmemleak.look(record, known)
+    record.tainted()
 
 
 def load(record: Recorder, values: Mapping[str, Default]) -> None:

@@ -226,6 +226,14 @@ class Recorder:
         values: dict[str, JSON] = {**vmstat.vmstat(self.text("/proc/vmstat"))}
         self.event("vmstat", "vmstat", when=when, values=values)
 
+    def tainted(self) -> None:
+        """What the kernel remembers of its complaints (Documentation/admin-guide/
+        tainted-kernels.rst)."""
+        text = self.text("/proc/sys/kernel/tainted").strip()
+        if not text.isdigit():
+            raise EvidenceError(f"/proc/sys/kernel/tainted is no number: {text[:40]!r}")
+        self.event("kernel", "tainted", value=int(text))
+
     def free(self, when: str) -> None:
         """Free blocks by order, and the kernel's own fragmentation indexes where it has them."""
         zones = buddyinfo.buddyinfo(self.text("/proc/buddyinfo"))

@@ -115,6 +115,7 @@ class FakeGuest:
             "extfrag_index": lambda: INDEX,
             "unusable_index": lambda: INDEX,
             "trace": lambda: "\n".join(["# tracer: nop", *self.traced, ""]),
+            "tainted": lambda: "4096\n",
             "version": lambda: "Linux version 0 (pinpage@none)\n",
             "kmemleak": lambda: self.leaks,
             "kallsyms": lambda: "ffffffffc0001000 t pinner_store\t[pinner]\n",

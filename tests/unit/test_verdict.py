@@ -473,6 +473,29 @@ def test_a_program_that_dies_of_a_fault_is_no_pass(line: str, said: str) -> None
         assert ended.reason == f"{answer.reason}; after which: ssh went away"
 
 
+@pytest.mark.parametrize(
+    ("value", "heard", "outcome"),
+    [
+        (4096 | 512, False, Outcome.INCONSISTENT),
+        (4096 | 32, False, Outcome.INCONSISTENT),
+        (4096 | 512, True, Outcome.PASS),
+        (4096 | 8192 | 1, False, Outcome.PASS),  # modules of ours
+    ],
+)
+def test_a_kernel_that_complained_unheard_is_no_pass(
+    value: int, heard: bool, outcome: Outcome
+) -> None:
+    case = Case()
+    case.treated.add("kernel", "tainted", value=value)
+    if heard:
+        case.treated.add("trigger", "provokes", number=3, kinds=[SPLAT.kind])
+        case.splats.append(replace(SPLAT, arm="treated", during=3))
+    answer = case.verdict()
+    assert answer.outcome is outcome, answer.reason
+    if outcome is not Outcome.PASS:
+        assert "the treated arm's kernel is tainted by a" in answer.reason
+
+
 DISAGREEMENTS = [
     (task_without_io, "left over", "task flags"),
     (still_shared, "left over", "pinner refs"),
