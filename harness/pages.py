@@ -11,9 +11,11 @@ from harness.errors import errno_name
 from harness.model import ArmPlan, ArmResult, Event, Holders, LedgerRow, PageState
 from harness.parse import pageflags
 from harness.parse.ledger import Pin
+from harness.parse.pageblocks import PAGEBLOCK
 from harness.seen import Seen, calls, gather
 
 HELD_BACK = (PageState.STAYED, PageState.FAILED)
+_MET = 2  # pageblocks around the place where the two ends of a compaction meet
 _HOLDERS = 8  # ways of being held that a record keeps, the commonest
 
 
@@ -91,12 +93,16 @@ def _swept(seen: Seen, rows: Sequence[LedgerRow]) -> list[LedgerRow] | None:
 
     It takes pages from the zone's begin on and puts them to its end, until the two meet
     (mm/compaction.c: compact_zone()): what was pinned below the lowest frame that one came to was
-    on its way. Of several zones it is the lowest's.
+    on its way, but for what lies around the place where they met. Of several zones it is the
+    lowest's.
     """
     if not seen.calls_read or seen.calls_dropped:
         return None
     places = [call.pfn_new for call in seen.window if call.errno == 0]
-    return [row for row in rows if row.pfn_before < min(places)] if places else None
+    if not places:
+        return None
+    last = min(places) - _MET * PAGEBLOCK
+    return [row for row in rows if row.pfn_before < last]
 
 
 def figures(seen: Seen, rows: Sequence[LedgerRow]) -> ArmResult:

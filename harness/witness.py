@@ -55,7 +55,8 @@ _FIGURES = frozenset(
 _HAD = re.compile(r", attempt \d+$")  # claims of how much was had, whose figure is their first
 _OWN_CALLS = "refuse"  # whose figure is of calls of the owner's, which no kernel counts
 LEFT_OVER = "left over"  # what a drive must not leave behind
-SLACK = 64  # huge pages that two readings may differ by
+SLACK = 64  # huge pages that two readings may differ by,
+SHARE = 16  # or one in so many of those that could be had before: more memory has more on the way
 # Pages that others may have isolated when nr_isolated is read: a batch of compaction in the
 # background and one of reclaim's (32 each).
 BATCHES = 64
@@ -407,7 +408,8 @@ def _huge(seen: Seen, rows: tuple[LedgerRow, ...]) -> Iterator[Witness]:
     if before is None or after is None:
         yield claim.absent("buddyinfo", "not read")
         return
-    near = abs(after - before - more) <= max(SLACK, abs(more) // 2)
+    slack = max(SLACK, seen.huge["before"] // SHARE, abs(more) // 2)
+    near = abs(after - before - more) <= slack
     yield claim.says("buddyinfo", after - before, near, "free blocks of order 9 and up")
 
 
