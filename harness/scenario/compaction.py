@@ -19,6 +19,7 @@ from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import compact
 
 _PAGES_IN_MIB = 8  # a shift
+_SPREAD = 1 / 16  # of the memory has to be: pins come from its end, where compaction puts pages
 _FILLED = 0.75  # of the memory may be laid out: the kernel and the pinner keep an eighth or so
 
 
@@ -42,13 +43,19 @@ class Compaction(Usual):
     )
 
     def check(self, params: Params, memory_mib: int) -> None:
-        needed = int(params["pages"]) * int(params["every"]) >> _PAGES_IN_MIB
+        pages, every = int(params["pages"]), int(params["every"])
+        needed = pages * every >> _PAGES_IN_MIB
+        laid = f"one of every {every} pages, {pages} times, is {needed} MiB"
         if needed > memory_mib * _FILLED:
             raise InputError(
-                f"one of every {params['every']} pages, {params['pages']} times, is {needed} MiB: "
-                f"more than {_FILLED:.0%} of a guest with {memory_mib} MiB",
+                f"{laid}: more than {_FILLED:.0%} of a guest with {memory_mib} MiB",
                 hint=f"give --memory {int(needed / _FILLED) + 1}, "
                 "or less of --set pages= or --set every=",
+            )
+        if needed < (least := int(memory_mib * _SPREAD)):
+            raise InputError(
+                f"{laid} of a guest with {memory_mib} MiB: compaction would hardly come by there",
+                hint=f"lay out {least} MiB at least, by more of --set pages= or --set every=",
             )
 
     def arms(self, series_has_pinpage: bool, params: Params) -> tuple[ArmPlan, ...]:

@@ -203,3 +203,23 @@ def test_params() -> None:
     for word in ("pages=many", "pages=-1", "page=1", "pages", "pages=1999", "lie=help"):
         with pytest.raises(InputError):
             scenario.params("compaction", [word])
+
+
+@pytest.mark.parametrize(
+    ("pages", "every", "memory", "said"),
+    [
+        (4000, 32, 1024, ""),
+        (4000, 32, 8000, ""),
+        (4000, 2, 1024, "is 31 MiB of a guest with 1024 MiB: compaction would hardly come by"),
+        (4000, 64, 1024, "more than 75% of a guest with 1024 MiB"),
+    ],
+)
+def test_a_layout_has_to_be_spread_and_to_have_room(
+    pages: int, every: int, memory: int, said: str
+) -> None:
+    words = {"pages": pages, "every": every}
+    if not said:
+        COMPACTION.check(words, memory)
+        return
+    with pytest.raises(InputError, match=said):
+        COMPACTION.check(words, memory)
