@@ -86,6 +86,9 @@ def judge(
     if outcome is Outcome.PASS:
         doubt = _starved(splats) or _unheard(seen) or _tainted(seen, splats)
         outcome, reason, next_step = doubt or (outcome, reason, next_step)
+    if outcome is Outcome.CRASH:  # what it kept from being done may say more than its report
+        failed = (expectation.unmet(each, expected.refusals) for each in results)
+        reason += "".join(f"; moreover {said}" for said in failed if said)
     if outcome is Outcome.PASS and expected.census:
         reason += f"; {leakage.quiet(seen[-1])}"
     if outcome is Outcome.PASS and seen[0].left_out:

@@ -30,6 +30,8 @@ Exit codes: 0 PASS, 1 FAIL, 2 bad usage or input, 3 CRASH, 4 HANG, 5 LOST,
 (nothing could run), 130 and 143 interrupted. 0 means PASS and nothing else."""
 
 OWN_CODES = 200  # what is added to pinpage's exit codes where a guest's command has them all
+MOST_MIB = 1 << 20  # a guest's memory
+_MOST_CPUS = 255  # x86's machine q35 without more than its usual interrupt controller
 ALL = "all"  # of the architectures
 err = Console(stderr=True)
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -146,14 +148,18 @@ GUEST_OPTIONS = (
     ),
     click.option(
         "--memory",
-        type=click.IntRange(128),
+        type=click.IntRange(128, MOST_MIB),
         default=1024,
         show_default=True,
         metavar="MIB",
         help="The guest's memory.",
     ),
     click.option(
-        "--smp", type=click.IntRange(1), default=1, show_default=True, help="The guest's CPUs."
+        "--smp",
+        type=click.IntRange(1, _MOST_CPUS),
+        default=1,
+        show_default=True,
+        help="The guest's CPUs.",
     ),
     click.option(
         "--append",

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from harness import cache, comparison, pullrequest, resources, spec
-from harness.cli.options import JSON_OPTION, host_arch, options_of, out, progress_shown
+from harness.cli.options import JSON_OPTION, MOST_MIB, host_arch, options_of, out, progress_shown
 from harness.cli.trees import count
 from harness.errors import InputError
 from harness.model import RunSpec
@@ -70,7 +70,11 @@ _RUN_OPTIONS = (
         "--again", type=click.IntRange(0, 20), default=2, show_default=True, help="To tell a flake."
     ),
     click.option(
-        "--memory", type=click.IntRange(128), default=1024, show_default=True, metavar="MIB"
+        "--memory",
+        type=click.IntRange(128, MOST_MIB),
+        default=1024,
+        show_default=True,
+        metavar="MIB",
     ),
     click.option("--toolchain", default="gcc", show_default=True),
     click.option("--seed", type=click.IntRange(1, 2**32 - 1), default=7, show_default=True),

@@ -15,6 +15,7 @@ from harness import cache, proc
 from harness.errors import InfraError
 from harness.flake import Job, Ran
 from harness.model import EXIT_USAGE, Outcome
+from harness.pipeline import state
 from harness.report.reproduce import words
 
 _ENDING = 20.0  # seconds that a run gets to end its guest when it is told to stop
@@ -40,7 +41,7 @@ class Child:
         # -P: not that of the folder where we are, if it has one.
         argv = [sys.executable, "-P", "-m", "harness.cli", *words(job.spec)]
         argv += ["--keep", str(folder), "--jobs", str(job.spec.jobs)]
-        env = {"PYTHONPATH": code} if code else {}
+        env = {state.INNER: "1"} | ({"PYTHONPATH": code} if code else {})
         self._process: subprocess.Popen[bytes] = proc.spawn(argv, log=self._log, env=env)
 
     def poll(self) -> Ran | None:

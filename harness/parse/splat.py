@@ -37,7 +37,7 @@ from harness.model import JSON, Splat
 from harness.parse.splat_formats import Headline, Role
 from harness.parse.splat_headline import CONSEQUENCE, CUT_HERE, KINDS, buried, headline
 from harness.parse.splat_report import CLOSING, Frame, Report
-from harness.parse.splat_text import clean, message, messages
+from harness.parse.splat_text import clean, message, messages, scrub
 
 __all__ = ["KINDS", "clean", "find", "find_numbered", "one_to_json", "summary", "to_json", "where"]
 
@@ -48,6 +48,7 @@ _AGE = 20_000
 # With nothing open, only a line that begins like this can matter: a box, a page dump, a register,
 # who was running.
 _OPENERS = frozenset("=RpP[fhramNku8C")
+_SAID = 12  # lines of a WARN that may come before its headline
 _CALLERS, _LAST = 64, 200  # of so many the last message is known, and so many characters of it
 # Another boot: nothing before it goes on behind it.
 _BOOT = ("Linux version ", "Booting Linux on physical CPU")
@@ -71,14 +72,27 @@ def find_numbered(lines: Iterable[tuple[int, str]]) -> Iterator[Splat]:
 
 
 def summary(splat: Splat) -> str:
-    """A splat on one line: its title, and the guilty function where the title does not say it."""
+    """A splat on one line: its title, the guilty function where the title does not say it, and
+    what a WARN says for itself."""
     return f"{splat.title}{where(splat)}"
 
 
 def where(splat: Splat) -> str:
-    """The guilty function, to go on with behind the title; "" where that says it."""
+    """The guilty function, to go on with behind the title, where that does not say it; and what a
+    WARN says for itself."""
     known = not splat.function or splat.function in splat.title
-    return "" if known else f" in {splat.function}"
+    said = _warned(splat)
+    return ("" if known else f" in {splat.function}") + (f", {said!r}" if said else "")
+
+
+def _warned(splat: Splat) -> str:
+    """What a WARN says for itself, between "cut here" and its headline, "" if nothing."""
+    if splat.kind != "WARN":
+        return ""
+    texts = [message(line)[0].strip() for line in splat.report.split("\n")[:_SAID]]
+    at = next((n for n, text in enumerate(texts) if text.startswith("WARNING: ")), 0)
+    said = " ".join(text for text in texts[:at] if not CUT_HERE.search(text))
+    return scrub(said)[:_LAST]
 
 
 def to_json(splats: Iterable[Splat]) -> dict[str, JSON]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 import shutil
@@ -38,7 +39,7 @@ from harness.parse import marks, splat
 from harness.pipeline.boots import Bootable, Look, Scene, boot, is_of, nobody
 from harness.pipeline.kernels import Sources, kernel_of_kind
 from harness.pipeline.stages import choose, fetch, has_pinpage, module_sources
-from harness.pipeline.state import ELSEWHERE, Given, State, Timed, begin
+from harness.pipeline.state import ELSEWHERE, INNER, Given, State, Timed, begin
 from harness.scenario import defects, own
 
 
@@ -93,10 +94,12 @@ def _interrupted(state: State) -> RunRecord:
 
 
 def _point_latest(folder: Path) -> None:
-    """``latest`` beside the run points at it, and among this user's runs wherever it was kept; a
-    file system without links goes without."""
+    """``latest`` beside the run points at it, and, if it is a run for itself, among this user's
+    runs wherever it was kept; a file system without links goes without."""
     beside, ours = folder.absolute().parent, resources.state() / "runs"
     _link(beside, folder.name)
+    if INNER in os.environ:
+        return
     if beside.resolve() != ours.resolve() and ours.is_dir():
         _link(ours, str(folder.absolute()))
 

@@ -33,6 +33,7 @@ from harness.model import (
 from harness.pipeline.boots import Bootable, Look, nobody
 from harness.pipeline.stages import Chosen
 
+INNER = "PINPAGE_INNER"  # set: the run is one of many of a command, which may delete its folder
 ELSEWHERE = "elsewhere.jsonl"  # of the state folder: runs that were kept in the user's own folders
 
 

@@ -360,6 +360,16 @@ def test_what_falls_short_is_told(
     assert [each.trigger for each in answer.arms[1].attempts] == ["command", "compact", "hugetlb"]
 
 
+def test_a_step_that_failed_is_told_first_where_pages_did_not_move(tmp_path: Path) -> None:
+    text = LEAST.replace("[compact]", "[{command: broken, expect: succeeds}, compact]")
+    control, guest = Guest2(), Guest2(moves=3, statuses={"broken": (2, "sh: syntax error")})
+    answer = both(load(yaml(tmp_path, text)), control, guest)
+    assert answer.outcome is Outcome.FAIL
+    first, _, rest = answer.reason.partition("; moreover ")
+    assert "step 1 (command)" in first and "syntax error" in first
+    assert "pinned pages migrated" in rest
+
+
 def test_too_few_huge_pages_fail(example: Example) -> None:
     treated = Guest2(moves=2500)
     treated.gives = 99

@@ -31,7 +31,7 @@ from harness.model import (
     Verdict,
 )
 from harness.pipeline import boots, runs
-from harness.pipeline.state import State
+from harness.pipeline.state import INNER, State
 from harness.vm import begin
 
 
@@ -202,5 +202,8 @@ def test_the_latest_run_is_found_wherever_it_was_kept(
         assert (ours / "latest").resolve() == folder
     assert (other / "latest").resolve() == other / "c"
     runs._point_latest(ours / "b")
+    assert (ours / "latest").resolve() == ours / "b"
+    monkeypatch.setenv(INNER, "1")  # one of many, which may be gone soon
+    runs._point_latest(other / "c")
     assert (ours / "latest").resolve() == ours / "b"
     assert not list(ours.glob(".*"))

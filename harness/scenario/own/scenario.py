@@ -128,6 +128,8 @@ class OwnScenario(Usual):
             answer = replace(answer, arms=tuple(_with_steps(arm, events) for arm in answer.arms))
         except EvidenceError as error:
             return verdict.from_error(error, arms, (), splats)
+        if answer.outcome in (Outcome.FAIL, Outcome.CRASH):
+            return self._and_steps(answer)
         if answer.outcome is not Outcome.PASS:
             return answer
         missing = next(filter(None, map(self._missing, answer.arms)), "")
@@ -141,6 +143,16 @@ class OwnScenario(Usual):
             return answer
         met = f"{wished} expectation{'' if wished == 1 else 's'} of its steps met"
         return replace(answer, reason=f"{answer.reason}; {met}")
+
+    def _and_steps(self, answer: Verdict) -> Verdict:
+        """The answer, with the step that went wrong where it does not speak of what was tried: what
+        the others rest on may not have been done."""
+        wrong = next(filter(None, map(self._wrong, answer.arms)), "")
+        if not wrong or "which had to" in answer.reason or wrong in answer.reason:
+            return answer
+        if answer.outcome is Outcome.CRASH:
+            return replace(answer, reason=f"{answer.reason}; moreover {wrong}")
+        return replace(answer, reason=f"{wrong}; moreover {answer.reason}")
 
     def _missing(self, arm: ArmResult) -> str:
         """The step of which there is no evidence, "" if there is of each."""
