@@ -14,13 +14,11 @@ from harness.errors import InputError
 from harness.expectation import PINNED
 from harness.model import ArmPlan, Guest
 from harness.scenario.base import LIE, Default, Emit, Param, Params, Usual
-from harness.scenario.pinned import APPEND, beside, pinned
+from harness.scenario.pinned import APPEND, beside, check_strewn, pinned
 from harness.scenario.recorder import Recorder
 from harness.scenario.trigger import compact
 
-_PAGES_IN_MIB = 8  # a shift
 _SPREAD = 1 / 16  # of the memory has to be: pins come from its end, where compaction puts pages
-_FILLED = 0.75  # of the memory may be laid out: the kernel and the pinner keep an eighth or so
 
 
 class Compaction(Usual):
@@ -44,17 +42,11 @@ class Compaction(Usual):
 
     def check(self, params: Params, memory_mib: int) -> None:
         pages, every = int(params["pages"]), int(params["every"])
-        needed = pages * every >> _PAGES_IN_MIB
-        laid = f"one of every {every} pages, {pages} times, is {needed} MiB"
-        if needed > memory_mib * _FILLED:
+        laid = check_strewn(pages, every, memory_mib)
+        if laid < (least := int(memory_mib * _SPREAD)):
             raise InputError(
-                f"{laid}: more than {_FILLED:.0%} of a guest with {memory_mib} MiB",
-                hint=f"give --memory {int(needed / _FILLED) + 1}, "
-                "or less of --set pages= or --set every=",
-            )
-        if needed < (least := int(memory_mib * _SPREAD)):
-            raise InputError(
-                f"{laid} of a guest with {memory_mib} MiB: compaction would hardly come by there",
+                f"one of every {every} pages, {pages} times, is {laid} MiB of a guest with "
+                f"{memory_mib} MiB: compaction would hardly come by there",
                 hint=f"lay out {least} MiB at least, by more of --set pages= or --set every=",
             )
 

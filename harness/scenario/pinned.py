@@ -24,6 +24,7 @@ _DEBUG = "/sys/kernel/debug/dynamic_debug/control"
 _DUMPS = "func alloc_contig_dump_pages +p"  # has those dumped that stand in an allocation's way
 ORDER = 9
 _PAGES_IN_MIB = 8  # a shift
+_FILLED = 0.75  # of the memory may be laid out: the kernel and the pinner keep an eighth or so
 _ALL = 1 << 20  # blocks of ORDER: more than any guest has
 
 
@@ -38,6 +39,20 @@ def check_room(frames: int, every: int, needed: int) -> None:
             f"{frames // every} pins, and a verdict needs {needed} and a tenth more",
             hint=f"give --set every={max(1, frames * 9 // 10 // needed)}, or more memory for them",
         )
+
+
+def check_strewn(pages: int, every: int, memory_mib: int) -> int:
+    """The MiB over which so many pins are strewn, one of every so many pages. InputError where a
+    guest has no room for that."""
+    laid = pages * every >> _PAGES_IN_MIB
+    if laid > memory_mib * _FILLED:
+        raise InputError(
+            f"one of every {every} pages, {pages} times, is {laid} MiB: "
+            f"more than {_FILLED:.0%} of a guest with {memory_mib} MiB",
+            hint=f"give --memory {int(laid / _FILLED) + 1}, "
+            "or less of --set pages= or --set every=",
+        )
+    return laid
 
 
 def beside(control: ArmPlan, series_has_pinpage: bool) -> tuple[ArmPlan, ...]:

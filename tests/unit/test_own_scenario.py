@@ -479,6 +479,12 @@ def test_what_an_arm_is_booted_with(tmp_path: Path) -> None:
         assert set(each.MODULES) <= known and set(each.FEATURES) <= features
 
 
+def test_pins_may_be_as_close_together_as_somebody_wants(tmp_path: Path) -> None:
+    """They need not be moved by a compaction of all memory."""
+    made = load(yaml(tmp_path, LEAST.replace("200", "500, every: 8, least: 400")))
+    made.check({}, 1024)
+
+
 @pytest.mark.parametrize(
     ("text", "memory", "said"),
     [

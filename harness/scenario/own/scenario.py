@@ -23,11 +23,10 @@ from harness.model import (
     Splat,
     Verdict,
 )
-from harness.scenario import compaction
 from harness.scenario.base import Default, Emit, Param, Params, Usual
 from harness.scenario.own.drive import Drive, Ground, probe
 from harness.scenario.own.plan import Plan, Step
-from harness.scenario.pinned import APPEND, beside, check_room, pinned
+from harness.scenario.pinned import APPEND, beside, check_room, check_strewn, pinned
 from harness.scenario.recorder import Recorder, mount
 from harness.seen import attempt_of, gather
 
@@ -59,7 +58,7 @@ class OwnScenario(Usual):
         pin = self.plan.pin
         values = self.values(params)
         if pin.pages:
-            compaction.SCENARIO.check(values, memory_mib)
+            check_strewn(int(values["pages"]), int(values["every"]), memory_mib)
         if pin.area and int(values["area"]) * _LENT > memory_mib:
             raise InputError(
                 f"an area of {values['area']} MiB is more than a third of a guest with "
