@@ -96,12 +96,9 @@ def _swept(seen: Seen, rows: Sequence[LedgerRow]) -> list[LedgerRow] | None:
     on its way, but for what lies around the place where they met. Of several zones it is the
     lowest's.
     """
-    if not seen.calls_read or seen.calls_dropped:
+    if seen.calls_gap or not seen.moves:
         return None
-    places = [call.pfn_new for call in seen.window if call.errno == 0]
-    if not places:
-        return None
-    last = min(places) - _MET * PAGEBLOCK
+    last = min(move.pfn_new for move in seen.moves) - _MET * PAGEBLOCK
     return [row for row in rows if row.pfn_before < last]
 
 

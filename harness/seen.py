@@ -145,6 +145,11 @@ class Seen:
         return "before" in self.pins and "after" in self.pins
 
     @property
+    def moves(self) -> list[Move]:
+        """The calls of the drive that moved a page."""
+        return [call for call in self.window if call.errno == 0]
+
+    @property
     def calls_gap(self) -> str:
         """Why the owner's record of calls does not tell everything, "" if it does."""
         if not self.calls_read:

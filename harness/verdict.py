@@ -348,8 +348,7 @@ def _standing(seen: Sequence[Seen], expected: Expectation) -> _Answer | None:
         return None
     for each in seen:
         grown = each.delta("pgmigrate_success", "outer")
-        moved = sum(call.errno == 0 for call in each.window)
-        if grown is None or each.calls_gap or grown > moved:
+        if grown is None or each.calls_gap or grown > len(each.moves):
             continue
         said = f"in the {each.plan.name} arm no page but of the owner's migrated"
         if failed := each.delta("pgmigrate_fail", "outer"):

@@ -48,9 +48,7 @@ class Census:
         self._record = record
         self._symbols = census.Symbols((), ())
         self._stacks: dict[census.Stack, int] = {}
-        self._has = {
-            name: record.guest.run(f"[ -r {path} ]").status == 0 for name, path in _PARTS.items()
-        }
+        self._has = {name: record.has(path) for name, path in _PARTS.items()}
         if self._has["stacks"]:
             record.guest.run(f"echo 0 > {_THRESHOLD}")
         for name, there in self._has.items():
