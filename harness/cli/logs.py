@@ -134,7 +134,7 @@ def _print(splats: Iterable[Splat], as_json: bool, lines: bool = False) -> int:
             click.echo("," if count > 1 else '{\n  "splats": [')
             click.echo(shown, nl=False)
         else:
-            click.echo(each.title)
+            click.echo(f"{each.first_line}: {splat.summary(each)}")
             for line in filter(None, [report.frames.blame(each), *report.frames.lines(each)]):
                 click.echo(f"  {line}")
     if as_json and count:
@@ -157,8 +157,9 @@ def parse(log: str, build: str | None, as_json: bool) -> None:
     A LOG may be of any kernel and any length, and compressed by gzip, xz or bzip2; lines are
     counted as an editor does.
 
-    Prints the title of each on a line, with --build also the file and line of each function that
-    it names. Ends with 3 (CRASH) if there is one, with 0 if none.
+    Prints for each the line that it begins in, its title and the function that it is about, with
+    --build also the file and line of each function that it names. Ends with 3 (CRASH) if there is
+    one, with 0 if none.
 
     \b
     Examples:

@@ -122,7 +122,9 @@ def test_parse_prints_titles_and_says_crash(within: Program, tmp_path: Path) -> 
     log.write_text(LOG)
     done = within("parse", str(log))
     assert done.returncode == 3
-    assert done.stdout.strip() == "kernel BUG at mm/compaction.c:1042!"
+    assert done.stdout.strip() == (
+        "2: kernel BUG at mm/compaction.c:1042! in isolate_migratepages_block"
+    )
     as_json = json.loads(within("parse", "-", "--json", stdin=LOG).stdout)
     (splat,) = as_json["splats"]
     assert splat["function"] == "isolate_migratepages_block"

@@ -372,7 +372,7 @@ def test_a_log_by_hand(parse: Parse, built: Built) -> None:
     done = parse(log, "--build", str(built.build.folder))
     assert done.returncode == 3, done.stderr
     title, blame, inner, outer = done.stdout.splitlines()
-    assert title == "kernel BUG at mm/migrate.c:19!"
+    assert title == "2: kernel BUG at mm/migrate.c:19! in outer"
     assert blame.startswith("  blame: 0001.patch ") or blame.startswith("  blame: 0002.patch ")
     assert "include/linux/mm.h:" in inner and "by 0001" in inner
     assert "mm/migrate.c:" in outer and "by 0002" in outer
