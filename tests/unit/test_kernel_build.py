@@ -63,11 +63,12 @@ class Bench:
         (self.module / "hello.c").write_text(head + text + "\n")
 
     def cached_tree(self) -> SourceTree:
-        """The toy tree as an archive's, unpacked in the cache."""
+        """The toy tree as an archive's, unpacked in the cache. Packed once: others may read it."""
         archive = self.folder / "toy.tar"
-        subprocess.run(
-            ["tar", "-C", toy.FAKELINUX.parent, "-cf", archive, toy.FAKELINUX.name], check=True
-        )
+        if not archive.exists():
+            subprocess.run(
+                ["tar", "-C", toy.FAKELINUX.parent, "-cf", archive, toy.FAKELINUX.name], check=True
+            )
         return source.resolve(toy.KERNEL, str(archive), cache=self.cache, progress=toy.Notes())
 
     def folder_tree(self, top: Path) -> SourceTree:
@@ -85,7 +86,7 @@ class Bench:
         files = []
         for number, text in enumerate(patches, 1):
             files.append(self.folder / f"{number:04}.patch")
-            files[-1].write_text(text)
+            cache.write(files[-1], text.encode())  # never half there, as another may read it
         found = series.load(tuple(map(str, files)) or ("none",), toy.KERNEL, tree or self.tree)
         applied = series.apply(tree or self.tree, found, cache=self.cache, progress=toy.Notes())
         return kernel.build(
