@@ -153,7 +153,7 @@ def serving(access: keys.Keys, host: paramiko.PKey) -> Iterator[int]:
             transport.add_server_key(host)
             server = Server(access.client)
             server.transport = transport
-            with contextlib.suppress(paramiko.SSHException, EOFError):
+            with contextlib.suppress(paramiko.SSHException, EOFError, ConnectionError):
                 transport.start_server(server=server)
 
         threading.Thread(target=accept, daemon=True).start()
