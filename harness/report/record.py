@@ -22,6 +22,7 @@ from harness.model import (
     Splat,
     Witness,
 )
+from harness.parse.splat import one_to_json
 from harness.report import inputs
 
 SCHEMA = 1
@@ -145,18 +146,12 @@ def _witness(witness: Witness) -> dict[str, Any]:
 
 def _splat(splat: Splat) -> dict[str, Any]:
     return {
-        "kind": splat.kind,
-        "title": splat.title,
-        "function": splat.function,
-        "first_line": splat.first_line,
-        "last_line": splat.last_line,
-        "fatal": splat.fatal,
+        **one_to_json(splat),
         "arm": splat.arm,
         "during": splat.during,
         "provoked": splat.provoked,
         "again": splat.again,
         **symbols(splat),
-        "report": splat.report,
     }
 
 
