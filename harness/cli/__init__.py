@@ -7,12 +7,11 @@ import os
 import signal
 import sys
 import traceback
-from types import FrameType
 from typing import NoReturn
 
 import click
 
-from harness import __version__
+from harness import __version__, ending
 from harness.cli.bisect import bisect
 from harness.cli.debug import gdb
 from harness.cli.dumping import dump
@@ -34,8 +33,11 @@ from harness.model import EXIT_CODES, Outcome
 
 def main() -> NoReturn:
     """Entry point: every PinpageError becomes its lines on stderr and its exit code."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminated)
+    with ending.heeded():
+        _main()
+
+
+def _main() -> NoReturn:
     more = OWN_CODES if next(iter(sys.argv[1:]), "") == execute.name else 0
     try:
         cli.main(standalone_mode=False)
@@ -58,11 +60,6 @@ def main() -> NoReturn:
         traceback.print_exc()
         sys.exit(more + EXIT_CODES[Outcome.INFRA])
     sys.exit(0)
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM and SIGHUP unwind like an interruption, so that no guest outlives us."""
-    raise SystemExit(128 + number)
 
 
 @click.group(epilog=EXIT_HELP, context_settings={"help_option_names": ["-h", "--help"]})

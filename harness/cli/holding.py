@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from harness import ending
 from harness.cli.options import err
 from harness.errors import GuestError, GuestHang, PinpageError
 from harness.finding import Finder, Stop
@@ -135,7 +136,7 @@ class Holder:
             _say("  the run goes on at Enter, or Ctrl-C (SIGINT)")
         else:
             _say("  the run goes on when stdin is closed, or at SIGINT")
-        with suppress(KeyboardInterrupt):
+        with ending.taken(), suppress(KeyboardInterrupt):
             while guest.status is None and (until is None or time.monotonic() < until):
                 pause = _LOOK if until is None else min(_LOOK, max(0.0, until - time.monotonic()))
                 ready = select.select([] if source is None else [source], [], [], pause)[0]
