@@ -111,6 +111,11 @@ def reporting(name: str) -> bool:
     return _REPORTING.match(name) is not None
 
 
+def helper(name: str) -> bool:
+    """Whether everybody calls a function."""
+    return _HELPER.match(name) is not None
+
+
 class Guilty:
     """Fed a report's lines in order, ``name`` is the function that it accuses so far."""
 

@@ -3,15 +3,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from harness.model import Frame, Place, Splat
-from harness.parse import blocked
+from harness.model import Culprit, Frame, Place, Splat
+from harness.parse import blocked, splat_sections
+from harness.parse.splat_trace import helper, reporting
 from harness.report.text import visible
 
 _WIDEST = 40
-_FIRST = 16  # lines of a report in short
+# Of a report in short:
+_FIRST = 16  # functions
+_BESIDE = 2  # of those that stand in no stack
+_OTHERS = 5  # of who allocated and who freed what is used
+_ALLOCATOR = 12  # within so many functions its own end
+_WHOSE = re.compile(r"(?:[Aa]llocated|[Ff]reed) by task ")
+_SAID = 5  # lines of words
+_WORDS = 120  # characters of each, and of a heading
+_LEFT, _HEADING = 4, 40  # headings of what is left out, and characters of each
 
 
 def blame(splat: Splat) -> str:
@@ -20,47 +31,132 @@ def blame(splat: Splat) -> str:
     return f"{word}: {splat.culprit.said}" if splat.culprit is not None else ""
 
 
-def lines(splat: Splat, most: int | None = None) -> list[str]:
-    """A line for each function, an inlined one before what it is inlined into.
-
-    most: so many of them and a word on the rest. Empty where not one line is known.
-    """
-    frames = list(_once(splat.frames))
-    if not any(frame.places for frame in frames):
+def lines(splat: Splat) -> list[str]:
+    """Each stack under its heading, a line for each function, an inlined one before what it is
+    inlined into. Empty where not one line is known."""
+    stacks = _stacks(splat)
+    if not _known(stacks):
         return []
-    rows = [row for frame in frames for row in _rows(frame)]
-    width = min(max(len(name) for name, _, _ in rows), _WIDEST)
-    shown = rows if most is None else rows[:most]
-    found = [f"{name:<{width}}  {where}  {patch}".rstrip() for name, where, patch in shown]
-    if len(shown) < len(rows):
-        found.append(f"and {len(rows) - len(shown)} more lines")
+    width = _width([row for rows in stacks.values() for row in rows])
+    found: list[str] = []
+    for heading, rows in stacks.items():
+        indent = "  " if heading else ""
+        found += [heading] if heading else []
+        found += [f"{indent}{_line(row, width)}" for row in rows]
     return found
 
 
-def _once(frames: Sequence[Frame]) -> Iterator[Frame]:
-    """Each function and offset where it comes first: registers are printed twice."""
-    seen: set[tuple[str, str, int]] = set()
-    for frame in frames:
-        key = (frame.module, frame.function, frame.offset)
-        if key not in seen:
-            seen.add(key)
-            yield frame
+def short(splat: Splat) -> list[str]:
+    """What the kernel says in words, and the stack of the report itself (else each in short) from
+    where it no longer only reports, the line that is blamed always; what else there is by its
+    heading. Empty where not one line is known."""
+    stacks = _stacks(splat)
+    if not _known(stacks):
+        return []
+    own = [each for each in stacks if splat_sections.is_trace(each)][:1] or [*stacks]
+    picked: dict[str, Sequence[_Row | None]] = {}
+    if "" in stacks and "" not in own:  # where it stood, in front of who called it
+        picked[""] = stacks[""][:_BESIDE]
+    picked |= {each: _picked(stacks[each], _FIRST // len(own), splat.culprit) for each in own}
+    whose = [each for each in stacks if each not in picked and _WHOSE.match(each)]
+    picked |= {each: _asked(stacks[each])[:_OTHERS] for each in whose}
+    width = _width([row for rows in picked.values() for row in rows if row is not None])
+    found = [_cut(text, _WORDS) for text in splat_sections.sections(splat.report).said[:_SAID]]
+    for heading, rows in picked.items():
+        found += [_cut(heading, _WORDS)] if heading else []
+        indent = "  " if heading else ""
+        found += [f"{indent}{'…' if row is None else _line(row, width)}" for row in rows]
+    left = [_cut(each.rstrip(":"), _HEADING) for each in stacks if each not in picked]
+    if left:
+        found.append(f"and: {', '.join(left[:_LEFT])}{', …' if len(left) > _LEFT else ''}")
+    return found
 
 
-def _rows(frame: Frame) -> Iterator[tuple[str, str, str]]:
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """name: as it is printed. frame: what it is of. place: its line, None where it is not known."""
+
+    name: str
+    frame: Frame
+    place: Place | None
+
+
+def _known(stacks: Mapping[str, Sequence[_Row]]) -> bool:
+    return any(row.place is not None for rows in stacks.values() for row in rows)
+
+
+def _width(rows: Sequence[_Row]) -> int:
+    return min(max(len(row.name) for row in rows), _WIDEST)
+
+
+def _stacks(splat: Splat) -> dict[str, list[_Row]]:
+    """The functions of a report by the heading of their stack, "" for what stands in none: that
+    is left out where a stack has it, too, and where it is said twice (registers are)."""
+    heading = splat_sections.sections(splat.report).heading
+    named = [(heading.get(frame.line, ""), frame) for frame in splat.frames]
+    known = {_key(frame) for under, frame in named if under}
+    found: dict[str, list[_Row]] = {}
+    for under, frame in named:
+        if not under:
+            if _key(frame) in known:
+                continue
+            known.add(_key(frame))
+        found.setdefault(under, []).extend(_rows(frame))
+    return found
+
+
+def _key(frame: Frame) -> tuple[str, str, int]:
+    return frame.module, frame.function, frame.offset
+
+
+def _picked(rows: Sequence[_Row], most: int, blamed: Culprit | None) -> list[_Row | None]:
+    """So many of a stack's, without what only reports in front and what the kernel doubts; None
+    is what was left out before the line that is blamed."""
+    sure = [row for row in rows if row.frame.sure] or list(rows)
+    from_ = next((n for n, row in enumerate(sure) if not reporting(row.frame.function)), 0)
+    told = sure[from_:]
+    at = next((n for n, row in enumerate(told) if _is(row, blamed)), 0)
+    return [*told[:most]] if at < most else [*told[: most - 2], None, told[at]]
+
+
+def _asked(rows: Sequence[_Row]) -> Sequence[_Row]:
+    """Who allocated or freed, without the allocator and what watches it."""
+    names = [row.frame.function for row in rows[:_ALLOCATOR]]
+    from_ = max(
+        (n for n, name in enumerate(names, 1) if reporting(name) or helper(name)), default=0
+    )
+    return rows[from_:]
+
+
+def _is(row: _Row, blamed: Culprit | None) -> bool:
+    place = row.place
+    return (
+        blamed is not None
+        and place is not None
+        and (place.file, place.line) == (blamed.file, blamed.line)
+    )
+
+
+def _rows(frame: Frame) -> Iterator[_Row]:
     doubt = "" if frame.sure else "? "
     for place in frame.places[:-1]:
-        yield f"{doubt}{place.function} (inlined)", f"{place.file}:{place.line}", _patch(place)
+        yield _Row(f"{doubt}{place.function} (inlined)", frame, place)
     module = f" [{frame.module}]" if frame.module else ""
-    where, patch = "-", ""
-    if frame.places:
-        place = frame.places[-1]
-        where, patch = f"{place.file}:{place.line}", _patch(place)
-    yield f"{doubt}{frame.function}{module}", where, patch
+    yield _Row(
+        f"{doubt}{frame.function}{module}", frame, frame.places[-1] if frame.places else None
+    )
 
 
-def _patch(place: Place) -> str:
-    return f"by {place.patch.removesuffix('.patch')}" if place.patch else ""
+def _line(row: _Row, width: int) -> str:
+    place = row.place
+    if place is None:
+        return f"{row.name:<{width}}  -"
+    patch = f"by {place.patch.removesuffix('.patch')}" if place.patch else ""
+    return f"{row.name:<{width}}  {place.file}:{place.line}  {patch}".rstrip()
 
 
 def of_record(report: Mapping[str, Any]) -> list[str]:
@@ -68,18 +164,32 @@ def of_record(report: Mapping[str, Any]) -> list[str]:
     their lines, or as it was printed where not one line is known."""
     blamed = report["blame"]
     head = [report["title"], *([f"blame: {blamed['said']}"] if blamed is not None else [])]
-    found = tuple(
-        Frame(
-            each["line"],
-            each["function"],
-            each["offset"],
-            0,
-            each["module"],
-            sure=each["sure"],
-            places=tuple(Place(**place) for place in each["places"]),
-        )
-        for each in report["frames"]
+    splat = Splat(
+        report["kind"],
+        report["title"],
+        "",
+        report["first_line"],
+        report["last_line"],
+        report["report"],
+        frames=tuple(_frame(each) for each in report["frames"]),
+        culprit=None if blamed is None else _culprit(blamed),
     )
-    splat = Splat(report["kind"], report["title"], "", 0, 0, report["report"], frames=found)
-    rest = lines(splat, _FIRST) or report["report"].splitlines()[:_FIRST]
+    rest = short(splat) or report["report"].splitlines()[:_FIRST]
     return [visible(line).rstrip() for line in (*head, *(f"  {line}" for line in rest))]
+
+
+def _frame(each: Mapping[str, Any]) -> Frame:
+    return Frame(
+        each["line"],
+        each["function"],
+        each["offset"],
+        0,
+        each["module"],
+        sure=each["sure"],
+        places=tuple(Place(**place) for place in each["places"]),
+    )
+
+
+def _culprit(blamed: Mapping[str, Any]) -> Culprit:
+    names = ("patch", "subject", "file", "line", "function", "brought", "inside")
+    return Culprit(**{name: blamed[name] for name in names})

@@ -32,7 +32,6 @@ _SILENT = frozenset({Outcome.HANG, Outcome.LOST, Outcome.CRASH})  # the console 
 _LINES = 12
 _REASONS = 6
 _SPLATS = 8
-_FRAMES = 16  # lines of the first of them
 _NAMED = 2  # failed attempts of an arm of which it is said what stood in their way
 _MANY = 8  # times of which a percentile is shown
 
@@ -328,7 +327,7 @@ def _splats(splats: tuple[Splat, ...]) -> RenderableType:
         if each.culprit is not None and not each.provoked:
             lines.append(f"  {visible(frames.blame(each))}\n", style="bold")
         if each is first:
-            for line in frames.lines(each, _FRAMES):
+            for line in frames.short(each):
                 lines.append(f"  {visible(line)}\n", style="dim")
     more = sum(each.again for each in splats) + max(0, len(splats) - _SPLATS)
     if more:

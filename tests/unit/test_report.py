@@ -434,7 +434,6 @@ def explained(*splats: Splat) -> RunRecord:
 
 def test_a_reports_lines_and_whom_they_accuse() -> None:
     assert frames.lines(EXPLAINED) == LINES
-    assert frames.lines(EXPLAINED, 2) == [*LINES[:2], "and 2 more lines"]
     assert frames.blame(EXPLAINED) == BLAME
     assert (frames.lines(SPLAT), frames.blame(SPLAT)) == ([], "")
     unknown = replace(EXPLAINED, frames=EXPLAINED.frames[-1:])
@@ -446,7 +445,7 @@ def test_the_terminal_shows_them_once() -> None:
     again = replace(EXPLAINED, first_line=50)
     text = shown(explained(provoked, EXPLAINED, again), width=120)
     for line in LINES:
-        assert text.count(line) == 1
+        assert text.count(line) == (0 if line.startswith("?") else 1)
     assert text.count(BLAME) == 2
 
 
