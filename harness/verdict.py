@@ -39,7 +39,7 @@ _ARM_WORDS = frozenset({"mode"})  # the parameters in which arms differ
 NEXT = {
     Outcome.PASS: "nothing to do; 'reproduce' in the run's folder does it again",
     Outcome.FAIL: "'pinpage explain' of the run's folder says why; its ledger.csv has each page",
-    Outcome.CRASH: "'pinpage explain' of the run's folder shows the report, console.log all of it",
+    Outcome.CRASH: "the arm's console.log in the run's folder has the whole report",
     Outcome.HANG: "the stacks of who waits end console.log; --profile lockdep may name the lock",
     Outcome.LOST: "look at qemu.log in the arm's folder, and run it again",
     Outcome.INCONSISTENT: "compare the two sources in events.jsonl; trust no count of this run",

@@ -111,12 +111,15 @@ def of_run(told: Told, tree: Tree | None) -> Iterator[str]:
     if content["verdict"] != Outcome.PASS or not told.accounts:
         yield from _wrapped(visible(f"{content['verdict']}: {content['reason']}"), "  ")
     complaints = [each for each in content["splats"] if not each["provoked"]]
-    for each in complaints[:_REPORTS]:
+    other: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for each in complaints:
+        other.setdefault((each["title"], (each["blame"] or {"said": ""})["said"]), each)
+    for each in [*other.values()][:_REPORTS]:
         yield ""
         for line in frames.of_record(each):
             yield f"  {line}"
-    if len(complaints) > _REPORTS:
-        yield f"  and {len(complaints) - _REPORTS} more, in console.log"
+    if len(other) > _REPORTS:
+        yield f"  and {len(other) - _REPORTS} others, in console.log"
     if not told.accounts:
         yield ""
         yield visible("  no page stayed and no attempt failed, as far as its evidence goes")

@@ -316,20 +316,29 @@ def fixes(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 
 def _splats(splats: tuple[Splat, ...]) -> RenderableType:
-    """One each; the lines of the first that is a complaint. run.json has those of all."""
+    """One each of those that say the same, and where in a console it stands; the lines of the
+    first that is a complaint. run.json has those of all."""
     lines = Text()
+    alike: dict[tuple[object, ...], list[Splat]] = {}
+    for each in splats:
+        key = (each.kind, each.title, each.culprit, each.provoked, each.during)
+        alike.setdefault(key, []).append(each)
     first = next((each for each in splats if not each.provoked), None)
-    for each in splats[:_SPLATS]:
+    for same in [*alike.values()][:_SPLATS]:
+        each, times = same[0], sum(1 + one.again for one in same)
         lines.append(f"{visible(each.kind)}  ", style="dim" if each.provoked else _FAULT)
         lines.append(visible(each.title))
         why = f"provoked by attempt {each.during}" if each.during else "which counts for nothing"
-        lines.append(f", {why}\n" if each.provoked else "\n")
+        lines.append(f", {why}" if each.provoked else "")
+        lines.append(f", {times:,} times" if times > 1 else "")
+        place = "/".join([each.arm, "console.log"] if each.arm else ["console.log"])
+        lines.append(f"  {visible(place)}:{each.first_line}\n", style="dim")
         if each.culprit is not None and not each.provoked:
             lines.append(f"  {visible(frames.blame(each))}\n", style="bold")
         if each is first:
             for line in frames.short(each):
                 lines.append(f"  {visible(line)}\n", style="dim")
-    more = sum(each.again for each in splats) + max(0, len(splats) - _SPLATS)
+    more = sum(1 + each.again for same in [*alike.values()][_SPLATS:] for each in same)
     if more:
         lines.append(f"and {more:,} more\n", style="dim")
     lines.rstrip()

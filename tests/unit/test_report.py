@@ -442,11 +442,18 @@ def test_a_reports_lines_and_whom_they_accuse() -> None:
 
 def test_the_terminal_shows_them_once() -> None:
     provoked = replace(EXPLAINED, provoked=True)
-    again = replace(EXPLAINED, first_line=50)
+    again = replace(EXPLAINED, first_line=50, again=2)
     text = shown(explained(provoked, EXPLAINED, again), width=120)
     for line in LINES:
         assert text.count(line) == (0 if line.startswith("?") else 1)
-    assert text.count(BLAME) == 2
+    assert text.count(BLAME) == 1
+    assert f"{EXPLAINED.title}, 4 times  {where(EXPLAINED)}" in text
+    assert f"{EXPLAINED.title}, which counts for nothing  {where(EXPLAINED)}" in text
+
+
+def where(splat: Splat) -> str:
+    assert splat.arm == ""
+    return f"console.log:{splat.first_line}"
 
 
 def test_junit_has_them_below_the_report() -> None:
