@@ -335,7 +335,7 @@ def _one(
             if time.monotonic() - told >= _SILENCE:
                 told = time.monotonic()
                 progress.note(f"{job.name}: {side}: {child.last()}")
-    except InfraError as error:
+    except (InfraError, InputError) as error:
         said = "\n".join(line for line in error.detail.splitlines() if line.startswith(_SAID))
         progress.note(f"{job.name}: {side}: {error}\n{said}".rstrip())
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import cache, proc
-from harness.errors import InfraError
+from harness.errors import InfraError, InputError
 from harness.flake import Job, Ran
 from harness.model import EXIT_USAGE, Outcome
 from harness.pipeline import state
@@ -45,17 +45,23 @@ class Child:
         self._process: subprocess.Popen[bytes] = proc.spawn(argv, log=self._log, env=env)
 
     def poll(self) -> Ran | None:
-        """InfraError where it ended without having come to a verdict."""
+        """InputError where its words were refused, InfraError where it ended otherwise without
+        having come to a verdict."""
         status = self._process.poll()
         if status is None:
             return None
         record = record_in(self._folder)
         if record is None:
             said = self._log.read_text(errors="replace").splitlines()[-_TAIL:]
+            if status == EXIT_USAGE:
+                raise InputError(
+                    f"the run {self._job.name} was refused",
+                    detail="\n".join(said),
+                    hint="what the other runs came to is kept",
+                )
             how = "was stopped" if status in _STOPPED else f"ended with status {status}"
-            what = "its words are wrong" if status == EXIT_USAGE else "it left no record"
             raise InfraError(
-                f"the run {self._job.name} {how}: {what}",
+                f"the run {self._job.name} {how}: it left no record",
                 detail="\n".join(said),
                 hint="the measurement goes on from here when it is begun again",
             )

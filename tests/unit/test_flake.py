@@ -16,7 +16,7 @@ from rich.console import Console
 
 from harness import flake, report
 from harness.cli import flake as command
-from harness.errors import InfraError, InputError
+from harness.errors import InfraError, InputError, PinpageError
 from harness.flake import Cell, Job, Ran, child, tally
 from harness.model import Outcome, RunSpec, Silent
 
@@ -329,21 +329,25 @@ def test_a_run_is_a_program_whose_record_is_read(
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "said", "kind"),
     [
-        ("echo no such thing >&2; exit 2", "its words are wrong"),
-        ("exit 0", "left no record"),
+        ("echo no such thing >&2; exit 2", "was refused", InputError),
+        ("exit 0", "left no record", InfraError),
         (f"mkdir $keep/r; echo '{json.dumps({**RECORD, 'interrupted': True})}' > $keep/r/run.json",
-         "left no record"),
-        ("kill -TERM $$", "was stopped"),
+         "left no record", InfraError),
+        ("kill -TERM $$", "was stopped", InfraError),
     ],
 )  # fmt: skip
 def test_a_run_without_a_verdict_ends_the_measurement(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    said: str,
+    kind: type[PinpageError],
 ) -> None:
     (job,) = plan(seeds=1)
     _program(tmp_path, monkeypatch, body)
-    with pytest.raises(InfraError, match=said):
+    with pytest.raises(kind, match=said):
         ended(child.Child(job, tmp_path / "own"))
 
 
