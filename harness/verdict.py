@@ -117,11 +117,15 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     then = "" if fatal is None or fatal is first else f", and died of {_named(fatal)}"
     count = sum(1 + splat.again for splat in splats)
     more = f" (reports in all: {count:,})" if count > 1 else ""
-    culprit = first.culprit or (fatal.culprit if fatal is not None else None)
-    blame = f"; blame: {culprit.said}" if culprit is not None else ""
+    blame = _blame(first, *([] if fatal is None else [fatal]))
     next_step = "" if first.first_line else unreferenced.NEXT
     said = f"the kernel reported {_named(first)}{then}{more}{blame}"
     return Outcome.CRASH, said, next_step
+
+
+def _blame(*splats: Splat) -> str:
+    found = next((each.culprit for each in splats if each.culprit is not None), None)
+    return "" if found is None else f"; blame: {found.said}"
 
 
 def _named(splat: Splat) -> str:
@@ -406,6 +410,13 @@ def from_findings(findings: Sequence[Finding]) -> Verdict:
         more = f", {len(unknown)} could not be told" if unknown else ""
         said = f"{len(shown)} of {len(probed)} known defects show: {', '.join(shown)}{more}"
         next_step = "the table names patch, function and line; 'fixed' has a patch for each"
+        other = [each.defect for each in probed if each.shown and not each.place]
+        if other:
+            said += f"; this tree does not have the line that the RFC's has for {', '.join(other)}"
+            next_step = (
+                "where the line is not there the cause may be another, of the patches on top: the "
+                "probe without them ('--series fixed --set only=…') tells"
+            )
     elif unknown or not probed:
         outcome = Outcome.INFRA
         said, next_step = "no defect was probed", ""
@@ -469,6 +480,12 @@ def from_error(
             reason = f"{'; moreover '.join(unmet)}; after which: {error.message}"
     verdict = Verdict(outcome, _sentence(reason), next_step or NEXT[outcome], splats=splats)
     return replace(verdict, arms=results)
+
+
+def accused(splats: Sequence[Splat]) -> str:
+    """Whom an arm's reports accuse, behind a sentence that says what came of it."""
+    complaints = [each for each in splats if not each.provoked and each.kind != blocked.KIND]
+    return _blame(*complaints) or _in_the_way(splats)
 
 
 def _in_the_way(splats: Sequence[Splat]) -> str:

@@ -132,11 +132,7 @@ def _judged(
         raise  # the user's words, known to be wrong before a guest was booted
     except PinpageError as error:
         if isinstance(error, GuestError):
-            # Those of the console as it was then: what went on since is the same report.
-            found = {splat.first_line for splat in state.splats}
-            arm = list(state.kernels)[-1] if state.kernels else ""  # that was on
-            further = [replace(s, arm=arm) for s in error.splats if s.first_line not in found]
-            state.splats = marks.thinned([*state.splats, *further])
+            _add(state, error, list(state.kernels)[-1] if state.kernels else "")  # that was on
         _explain(state, progress)
         with suppress(EvidenceError):  # which the verdict says, if it matters to it
             state.rows = pages.ledger(state.events)
@@ -153,7 +149,19 @@ def _judged(
     if not plan.APART:  # where each probe says itself who is to blame
         _explain(state, progress)
     answer = plan.judge(state.arms, state.events, state.rows, state.splats)
+    if plan.APART and answer.splats:  # but that one's guest ended otherwise
+        state.splats = list(answer.splats)
+        _explain(state, progress)
+        answer = plan.judge(state.arms, state.events, state.rows, state.splats)
     return answer, {}
+
+
+def _add(state: State, error: GuestError, arm: str) -> None:
+    """The reports that an arm's error brings, of the console as it was then: what went on since
+    is the same report."""
+    found = {splat.first_line for splat in state.splats if splat.arm == arm}
+    further = [replace(s, arm=arm) for s in error.splats if s.first_line not in found]
+    state.splats = marks.thinned([*state.splats, *further])
 
 
 def _explain(state: State, progress: Progress) -> None:
@@ -244,6 +252,8 @@ def _apart(
         _one_arm(plan, arm, kernel_of(arm), state, progress)
     except (GuestError, CannotRun) as error:
         data = {"outcome": str(error.outcome), "message": str(error)}
+        if isinstance(error, GuestError):
+            _add(state, error, arm.name)
     state.events.append(Event(arm.name, "harness", "ended", data))
     for each in marks.thinned(splat.find(state.console.get(arm.name, "").splitlines())):
         report: dict[str, JSON] = {

@@ -298,6 +298,8 @@ def _findings(findings: tuple[Finding, ...]) -> RenderableType:
         if each.shown and each.place:
             where = f"{each.place} {each.function}".rstrip()
             text.append(visible(f"\n{where}, by {each.patch}" if each.patch else f"\n{where}"))
+        elif each.shown:
+            text.append("\nnot by the line that the RFC has: it is not in this tree")
         table.add_row(visible(each.defect), Text(word, style=style), text)
     return Padding(table, (1, 0, 0, 0))
 
@@ -346,10 +348,12 @@ def _splats(splats: tuple[Splat, ...]) -> RenderableType:
 
 
 def _last_words(record: RunRecord) -> list[RenderableType]:
-    """The end of the console of the arm that came last."""
+    """The end of the console of the arm whose reports are shown, else of that which came last."""
     if not record.console:
         return []
-    name, text = list(record.console.items())[-1]
+    own = [each.arm for each in record.verdict.splats if each.arm in record.console]
+    name = [*record.console, *own[:1]][-1]
+    text = record.console[name]
     body = visible(last_lines(text, _LINES)) or "(nothing)"
     title = Text(f"\nlast lines of the {visible(name)} arm's console:")
     return [title, Padding(Text(body, style="dim"), (0, 0, 0, 2))]

@@ -123,11 +123,14 @@ class Defects:
         answer = verdict.from_findings(findings)
         if answer.outcome is not Outcome.INFRA:
             return answer
-        return _complaint(answer, findings, events) or answer
+        return _complaint(answer, findings, events, splats) or answer
 
 
 def _complaint(
-    answer: Verdict, findings: Sequence[Finding], events: Sequence[Event]
+    answer: Verdict,
+    findings: Sequence[Finding],
+    events: Sequence[Event],
+    splats: Sequence[Splat],
 ) -> Verdict | None:
     """A probe that could not tell since its guest crashed, hung or complained has told enough:
     something is wrong with the kernel, though not what was looked for."""
@@ -139,8 +142,15 @@ def _complaint(
         crashed = Outcome.CRASH if told else None
         ended = next((o for o in _GUEST if facts.outcome == o), crashed)
         if ended is not None:
+            own = tuple(splat for splat in splats if splat.arm == each.arm)
             said = f"the probe of defect {each.defect} ended otherwise: {each.evidence}"
-            return replace(answer, outcome=ended, reason=said, next_step=verdict.NEXT[ended])
+            return replace(
+                answer,
+                outcome=ended,
+                reason=f"{said}{verdict.accused(own)}",
+                next_step=verdict.NEXT[ended],
+                splats=own,
+            )
     return None
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from harness import resources, scenario
 from harness.errors import BuildError, CannotRun, InputError
-from harness.model import JSON, Event, Finding, Outcome
+from harness.model import JSON, Culprit, Event, Finding, Outcome, Splat
 from harness.scenario.probes.catalogue import CATALOGUE, MANY, Probe
 from harness.verdict import from_error, from_findings
 
@@ -426,6 +426,32 @@ def made(shown: bool | None, probed: bool = True) -> Finding:
 )
 def test_verdict_of_findings(findings: list[Finding], outcome: Outcome) -> None:
     assert from_findings(findings).outcome is outcome
+
+
+def test_a_defect_whose_line_is_not_there_may_be_another() -> None:
+    there = Finding("1", "a title", True, "seen", place="mm/x.c:1")
+    gone = Finding("9", "a title", True, "seen", function="f")
+    both = from_findings([there, gone])
+    assert both.reason == (
+        "2 of 2 known defects show: 1, 9; this tree does not have the line that the RFC's has for 9"
+    )
+    assert "--series fixed --set only=" in both.next_step
+    known = from_findings([there])
+    assert "this tree" not in known.reason and "'fixed' has a patch" in known.next_step
+
+
+def test_a_probe_whose_guest_hangs_shows_whose_line_is_on_the_stack() -> None:
+    hung = {"outcome": "HANG", "message": "it does not end"}
+    events = [
+        Event("defect-1", "source", "place", {"path": "mm/x.c", "line": 1, "function": "f"}),
+        Event("defect-1", "harness", "ended", hung),
+    ]
+    culprit = Culprit("0099-mine.patch", "mine", "mm/x.c", 5, "f", brought=True)
+    stuck = Splat("stuck", "dd waits", "f", 7, 9, "", arm="defect-1", culprit=culprit)
+    other = replace(stuck, arm="defect-2")
+    answer = DEFECTS.judge([], events, [], [other, stuck])
+    assert answer.outcome is Outcome.HANG and answer.splats == (stuck,)
+    assert answer.reason.endswith("a patched line on the stack: 0099 mine, mm/x.c:5")
 
 
 def test_threshold_is_no_accident() -> None:
