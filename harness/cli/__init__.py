@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -27,7 +28,7 @@ from harness.cli.options import EXIT_HELP, OWN_CODES, err, tell
 from harness.cli.planted import faults
 from harness.cli.pull_request import pull_request
 from harness.cli.trees import apply, build, fetch, kernels
-from harness.errors import PinpageError
+from harness.errors import InfraError, PinpageError
 from harness.model import EXIT_CODES, Outcome
 
 
@@ -56,6 +57,13 @@ def _main() -> NoReturn:
         # The reader of our output went away (a pager, head): nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            traceback.print_exc()
+        else:
+            named = f" ({error.filename})" if error.filename else ""
+            tell(InfraError(f"{error.strerror}{named}", hint="make room, and run it again"))
+        sys.exit(more + EXIT_CODES[Outcome.INFRA])
     except Exception:  # noqa: BLE001 - a fault of ours: Python's status for it reads as FAIL
         traceback.print_exc()
         sys.exit(more + EXIT_CODES[Outcome.INFRA])

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from harness import judges, resources
+from harness import judges, resources, scenario, spec
 from harness.cli.options import (
     ARCH_OPTION,
     EXIT_HELP,
@@ -120,6 +120,10 @@ def _narrowed(
     found: Sequence[catalogue.Fault], profiles: Sequence[str], scenarios: Sequence[str]
 ) -> list[catalogue.Fault]:
     """The faults with those of their tries that are wanted; those without any are left out."""
+    for profile in profiles:
+        spec.load_profile(profile)
+    for name in scenarios:
+        scenario.get(name)
     kept = []
     for fault in found:
         tries = tuple(
@@ -131,7 +135,11 @@ def _narrowed(
         if tries:
             kept.append(replace(fault, tries=tries))
     if not kept:
-        raise InputError("no seeded fault is tried in that way")
+        there = sorted({f"{how.scenario} {how.profile}" for fault in found for how in fault.tries})
+        raise InputError(
+            "none of these seeded faults is tried in that way",
+            hint=f"they are tried with (scenario, profile): {', '.join(there)}",
+        )
     return kept
 
 

@@ -59,7 +59,7 @@ _REPORTING = _names(
     # checks that call WARN, BUG or printk for somebody else
     r"refcount_\w+|list_\w*(?:valid|add|del)\w*|debug_print_object|debug_object_\w+",
     r"init_\w+_key|debug_check_no_obj\w*|debug_\w+_(?:activate|deactivate|free|init)|bad_page(?:_reason)?|print_bad_pte",
-    r"might_(?:sleep|resched|fault)\w*|cant_\w+|schedule_bug|spin_(?:bug|dump)|rwlock_bug",
+    r"might_(?:sleep|resched|fault|alloc)\w*|cant_\w+|schedule_bug|spin_(?:bug|dump)|rwlock_bug",
     r"do_raw_(?:spin|read|write)_\w+|object_err|slab_(?:err|bug|fix|pad_check|unlock|fix)\w*",
     r"check_(?:bytes\w*|object|slab|pad_bytes|heap_object|object_size|stack_object)",
     r"(?:alloc|free)_debug_processing|free_consistency_checks|on_freelist|print_trailer|print_section",

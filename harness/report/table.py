@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness import leakage
 from harness.explain import flag_words, of_record, shown
 from harness.model import ArmResult, Finding, Holders, Outcome, RunRecord, Splat, Witness
 from harness.parse import blocked
@@ -46,6 +47,9 @@ def terminal(record: RunRecord, width: int) -> RenderableType:
     if drawn is not None:
         parts.append(Padding(drawn, (1, 0, 0, 0)))
     doubtful = [w for w in verdict.witnesses if not (w.complete and w.agrees)]
+    measured = [w for w in verdict.witnesses if w.claim in leakage.CLAIMS]  # to what it was seen
+    if measured and verdict.outcome is Outcome.PASS:
+        parts.append(_witnesses(verdict.witnesses, measured))
     if doubtful and verdict.outcome is Outcome.PASS:
         parts.append(_unheard(doubtful))
     elif doubtful:
@@ -246,9 +250,9 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def _witnesses(witnesses: tuple[Witness, ...], doubtful: list[Witness]) -> RenderableType:
-    """Each claim that is in doubt, with all who speak of it."""
-    claims = dict.fromkeys((w.arm, w.claim) for w in doubtful)
+def _witnesses(witnesses: tuple[Witness, ...], those: list[Witness]) -> RenderableType:
+    """Each claim of those, with all who speak of it."""
+    claims = dict.fromkeys((w.arm, w.claim) for w in those)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("witness")
     table.add_column("says", justify="right")
@@ -334,7 +338,8 @@ def _splats(splats: tuple[Splat, ...]) -> RenderableType:
         lines.append(f", {why}" if each.provoked else "")
         lines.append(f", {times:,} times" if times > 1 else "")
         place = "/".join([each.arm, "console.log"] if each.arm else ["console.log"])
-        lines.append(f"  {visible(place)}:{each.first_line}\n", style="dim")
+        at = f"  {visible(place)}:{each.first_line}" if each.first_line else ""
+        lines.append(f"{at}\n", style="dim")
         if each.culprit is not None and not each.provoked:
             lines.append(f"  {visible(frames.blame(each))}\n", style="bold")
         if each is first:

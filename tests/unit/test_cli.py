@@ -358,3 +358,16 @@ def test_what_opens_a_dump(tmp_path: Path) -> None:
 def test_boot_each_is_an_option_where_guests_may_be_restored(command: str) -> None:
     assert "--boot-each" in CliRunner().invoke(cli.cli, [command, "--help"]).output
     assert "--boot-each" not in CliRunner().invoke(cli.cli, ["boot", "--help"]).output
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_text("[    1.000000] WARNING: CPU: 0 PID: 1 at mm/x.c:1 f+0x1/0x2\n")
+    with Path("/dev/full").open("w") as full:
+        argv = [sys.executable, "-m", "harness.cli", "parse", str(log)]
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 9
+    assert done.stderr.splitlines() == [
+        "error: No space left on device",
+        "next: make room, and run it again",
+    ]

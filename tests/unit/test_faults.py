@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from program import Program
 from rich.console import Console
 
 from harness import cli, judges, pipeline, resources, scenario, spec
@@ -504,3 +505,19 @@ def test_records_hold_for_all_code_that_judges() -> None:
                 names = [line[0]] if line[0] else line[1].split(", ")
                 left += [each for each in names if (top / f"{each}.py").is_file()]
     assert {f"{name}.py" for name in seen} - {"errors.py", "model.py"} <= set(judges._FILES)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--profile", "nonsuch"), "unknown profile 'nonsuch'"),
+        (("--scenario", "nonsuch"), "there is no scenario 'nonsuch'"),
+        (("--scenario", "numa"), "tried with (scenario, profile): defects fast"),
+    ],
+)
+def test_ways_that_are_not_there_are_told(
+    within: Program, words: tuple[str, ...], said: str
+) -> None:
+    done = within("faults", "--list", "40", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in " ".join(done.stderr.split())

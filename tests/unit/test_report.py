@@ -34,6 +34,7 @@ from harness.model import (
     RunSpec,
     Splat,
     Verdict,
+    Witness,
 )
 from harness.pages import ledger
 from harness.report import frames
@@ -473,3 +474,12 @@ def test_run_json_has_them_whole() -> None:
     ]
     (plain,) = as_json(explained(SPLAT))["splats"]
     assert (plain["blame"], plain["frames"]) == (None, [])
+
+
+def test_a_pass_says_to_what_leaks_were_seen() -> None:
+    detail = "19 are missing, ±96"
+    seen = Witness("leaked pages", "treated", "free pages", 19, True, detail)
+    answer = replace(Case().verdict(), witnesses=(seen,))
+    assert answer.outcome is Outcome.PASS
+    lines = [" ".join(line.split()) for line in shown(record(answer)).splitlines()]
+    assert lines[lines.index("treated: leaked pages") + 1] == f"free pages 19 {detail}"
