@@ -175,7 +175,12 @@ def parse(log: str, build: str | None, as_json: bool) -> None:
         found: Iterable[Splat] = splat.find_numbered(source.numbered())
         if build is not None:
             splats = list(found)  # what boots it is of is known at its end
-            found = pipeline.explained(splats, build, sorted(source.banners))
+            splats = list(pipeline.explained(splats, build, sorted(source.banners)))
+            found = splats
+            named = [frame for each in splats for frame in each.frames]
+            if splats and not any(frame.places for frame in named):
+                none = f"none of the {len(named)} functions that its reports name fits the build"
+                click.echo(f"{log}: {none}: is it of another?", err=True)
         count = _print(found, as_json, build is not None)
     if source.cut and not count:
         raise InputError(f"{log} cannot be read: {source.cut}")

@@ -392,3 +392,14 @@ def test_a_log_of_another_kernel_is_refused(parse: Parse, built: Built) -> None:
     log = console(built, built.build.key[:12]) + console(built, "0123456789ab")
     done = parse(log, "--build", str(built.build.folder))
     assert done.returncode == 2 and built.build.key[:12] in done.stderr
+
+
+def test_a_log_of_which_nothing_fits_is_told(parse: Parse, built: Built) -> None:
+    log = console(built, "").split("\n", 1)[1].replace("outer+", "elsewhere+")
+    done = parse(log, "--build", str(built.build.folder))
+    assert done.returncode == 3 and done.stdout.splitlines() == [
+        "1: kernel BUG at mm/migrate.c:19! in elsewhere"
+    ]
+    assert done.stderr == (
+        "-: none of the 1 functions that its reports name fits the build: is it of another?\n"
+    )
