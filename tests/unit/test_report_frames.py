@@ -163,7 +163,6 @@ Call Trace:
     assert found == [
         "in_atomic(): 1, irqs_disabled(): 0, non_block: 0, pid: 70, name: dd",
         "Call Trace:",
-        "might_alloc mm/x.c:7",
         "sleeps mm/x.c:8",
         "and: 1 lock held by dd/70",
     ]

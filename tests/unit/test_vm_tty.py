@@ -20,12 +20,10 @@ from harness.vm import tty
 
 # A session in a process of its own: raw, says so, and then does what it is told.
 SESSION = """
-import os, signal, sys, time
-from harness.cli import _terminated
+import os, sys, time
+from harness import ending
 from harness.vm import tty
-for number in (signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, _terminated)
-with tty.raw(0), tty.shown(1) as screen:
+with ending.heeded(), tty.raw(0), tty.shown(1) as screen:
     for data in (b"\\x1b[?1049h\\x1b[?25l", b"raw\\n"):
         screen.see(data)
         tty.write_all(1, data)
