@@ -96,6 +96,11 @@ def _hunk(problem: Problem, path: str, line: int) -> PatchError:
     if data is None:
         return _make(problem, message, "", detail)
     lines = data.decode(errors="replace").splitlines()
+    blank = _but_for_blanks(hunk.before, lines)
+    if blank is not None:
+        message += f": {path}:{blank + 1} is what it expects but for white space"
+        hint = "a mail program or a copy by hand may have made blanks of its tabs: take it as sent"
+        return _make(problem, message, hint, detail)
     return _make(problem, message, "", detail + _nearest(path, hunk, lines) + _blame(problem, path))
 
 
@@ -115,6 +120,19 @@ def _nearest(path: str, hunk: patchfile.Hunk, lines: list[str]) -> str:
     where = (f"{hunk.header.split('@@')[1].strip()} expected", f"{path}:{start + 1}")
     marks = difflib.unified_diff(list(hunk.before), found, *where, lineterm="", n=1)
     return head + "\n".join(list(marks)[:_SHOWN]) + "\n"
+
+
+def _but_for_blanks(wanted: tuple[str, ...], lines: list[str]) -> int | None:
+    """Where a window of lines is wanted but for white space, and not the same (index from 0)."""
+    own, all_of = ([line.split() for line in text] for text in (wanted, lines))
+    return next(
+        (
+            at
+            for at in range(len(lines) - len(own) + 1)
+            if all_of[at : at + len(own)] == own and tuple(lines[at : at + len(own)]) != wanted
+        ),
+        None,
+    )
 
 
 def nearest(wanted: tuple[str, ...], lines: list[str]) -> tuple[int, float]:

@@ -407,6 +407,14 @@ def test_conflict_shows_hunk_nearest_match_and_culprit(tmp_path: Path) -> None:
     assert "mm/compaction.c was changed before by 0001-p.patch" in lines
 
 
+def test_white_space_alone_is_told(tmp_path: Path) -> None:
+    mine = toy.change("mm/compaction.c", "scanned++;", "scanned += 2;").replace("\t", "        ")
+    with pytest.raises(PatchError) as caught:
+        apply(tmp_path, toy.mail("[PATCH] mm: up", mine))
+    assert "mm/compaction.c:19 is what it expects but for white space" in caught.value.message
+    assert "tabs" in (caught.value.hint or "")
+
+
 def test_conflict_names_the_failing_hunk_of_several(tmp_path: Path) -> None:
     old = toy.read("mm/compaction.c")
     far = old.replace("order > 0", "order >= 0").replace("return moved;", "return moved + 1;")
