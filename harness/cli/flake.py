@@ -126,8 +126,12 @@ def measure(
     for job in plan:
         pipeline.choose(job.spec)
     folder = keep.absolute() if keep else resources.state() / "flake" / flake.digest(plan)
-    with progress_shown() as progress:
-        results = flake.measure(plan, folder, Child, progress, at_once=guests)
+    try:
+        with progress_shown() as progress:
+            results = flake.measure(plan, folder, Child, progress, at_once=guests)
+    except (KeyboardInterrupt, SystemExit):
+        click.echo("what is done is kept: the same words go on with the rest", err=True)
+        raise
     rows = tally.rows(plan, results)
     found = tally.as_json(rows, folder)
     if as_json:

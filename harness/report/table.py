@@ -239,7 +239,7 @@ def _tried(arm: ArmResult, group: str) -> Text:
         asked = sum(each.asked or 0 for each in own)
     text = Text(f"{had:,} of {asked:,}", style=_FAULT if wrong else "")
     times = sorted(each.seconds for each in own)
-    said = _time(statistics.median(times))
+    said = f"{'median ' if len(times) > 1 else ''}{_time(statistics.median(times))}"
     if len(times) >= _MANY:
         said += f", p99 {_time(statistics.quantiles(times, n=100, method='inclusive')[-1])}"
     text.append(f"  {said}", style="dim")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from program import Program
 from rich.console import Console
 
 from harness import flake, report
@@ -363,3 +364,15 @@ def test_a_run_that_is_stopped_gets_time_to_end_its_guest(
         assert run.poll() is None
     run.stop()
     assert (tmp_path / "gone").read_text() == "gone\n"
+
+
+def test_an_interruption_says_that_the_rest_can_follow(
+    within: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(flake, "measure", interrupted)
+    done = within("flake", "compaction", "--seeds", "1")
+    assert done.returncode == 130
+    assert "the same words go on with the rest" in done.stderr
