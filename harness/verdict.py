@@ -408,7 +408,9 @@ def from_findings(findings: Sequence[Finding]) -> Verdict:
     if shown:
         outcome = Outcome.FAIL
         more = f", {len(unknown)} could not be told" if unknown else ""
-        said = f"{len(shown)} of {len(probed)} known defects show: {', '.join(shown)}{more}"
+        seen = [each.evidence for each in probed if each.shown]
+        one = f" ({seen[0]})" if len(seen) == 1 else ""  # of several the table has it
+        said = f"{len(shown)} of {len(probed)} known defects show: {', '.join(shown)}{one}{more}"
         next_step = "the table names patch, function and line; 'fixed' has a patch for each"
         other = [each.defect for each in probed if each.shown and not each.place]
         if other:

@@ -138,7 +138,14 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
     (
         "9",
         {
-            "facts": {"swept": 3, "pages_lru": 2},
+            "facts": {"swept": 3, "pages_lru": 2, "stuck": 0},
+            "waits": {"ended": True, "seconds": 60, "where": []},
+        },
+    ),
+    (
+        "9",
+        {
+            "facts": {"swept": 3, "pages_lru": 0, "stuck": 1},
             "waits": {"ended": True, "seconds": 60, "where": []},
         },
     ),
@@ -215,7 +222,7 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
     (
         "9",
         {
-            "facts": {"swept": 3, "pages_lru": 0},
+            "facts": {"swept": 3, "pages_lru": 0, "stuck": 0},
             "waits": {"ended": True, "seconds": 60, "where": []},
         },
     ),
@@ -437,7 +444,8 @@ def test_a_defect_whose_line_is_not_there_may_be_another() -> None:
     )
     assert "--series fixed --set only=" in both.next_step
     known = from_findings([there])
-    assert "this tree" not in known.reason and "'fixed' has a patch" in known.next_step
+    assert known.reason == "1 of 1 known defects show: 1 (seen)"
+    assert "'fixed' has a patch" in known.next_step
 
 
 def test_a_probe_whose_guest_hangs_shows_whose_line_is_on_the_stack() -> None:

@@ -244,9 +244,11 @@ def _window(facts: Facts) -> Answer:
     if not swept or not facts.waits:
         return _open(said)
     if facts.waits["ended"]:
-        listed = facts.number("pages_lru")
+        listed, stuck = facts.number("pages_lru"), facts.number("stuck")
         if listed:
             return _yes(f"{said}, and {listed} of them are put on the LRU by compaction")
+        if stuck:
+            return _yes(f"{said}, and {stuck} pages are still in somebody's hands")
         return _no(f"{said}, and compaction comes to its end")
     where = " ".join(str(word) for word in facts.waits["where"])
     return _yes(f"{said}, and compaction waits for ever ({where})")
