@@ -29,27 +29,32 @@ _STATE = re.compile(
 _TRACE = re.compile(r"(?:[Cc]all [Tt]race|[Bb]acktrace|[Ss]tack trace)\b")
 
 
+# Of a report there may be several that read alike, as "Call Trace:" of each processor.
+Heading = tuple[int, str]
+NONE: Heading = (0, "")
+
+
 @dataclass(frozen=True)
 class Sections:
-    """heading: that of each line that names a function, by the line's number, from 1; "" for what
-    belongs to none. said: what stands in front of the first stack in words, without the headline,
-    registers and the like."""
+    """heading: that of each line that names a function, and the number of the line that it is
+    (from 1), by the line's own number; NONE for what belongs to none. said: what stands in front
+    of the first stack in words, without the headline, registers and the like."""
 
-    heading: dict[int, str] = field(default_factory=dict)
+    heading: dict[int, Heading] = field(default_factory=dict)
     said: tuple[str, ...] = ()
 
 
-def is_trace(heading: str) -> bool:
+def is_trace(heading: Heading) -> bool:
     """Whether a stack is that of the report itself, and not of an earlier event."""
-    return _TRACE.match(heading) is not None
+    return _TRACE.match(heading[1]) is not None
 
 
 def sections(report: str) -> Sections:
     """Take a report apart."""
     texts = [split(raw)[0].strip() for raw in report.split("\n")]
-    heading: dict[int, str] = {}
+    heading: dict[int, Heading] = {}
     said: list[str] = []
-    current = ""
+    current = NONE
     within = False  # a stack, or what stands in between in it
     headline = next((number for number, text in enumerate(texts, 1) if not _quiet(text)), 0)
     for number, text in enumerate(texts, 1):
@@ -59,13 +64,13 @@ def sections(report: str) -> Sections:
                 within = True
             heading[number] = current
         elif _FRAME.search(text):
-            heading[number] = current if current and not within else ""
+            heading[number] = NONE if within else current
         elif not _quiet(text):
             within = False
-            current = text if text.endswith(":") else ""
-            if number != headline and not any(heading.values()):
+            current = (number, text) if text.endswith(":") else NONE
+            if number != headline and all(each == NONE for each in heading.values()):
                 said.append(text)
-    headings = set(heading.values())
+    headings = {text for _, text in heading.values()}
     return Sections(heading, tuple(text for text in said if text not in headings))
 
 
@@ -73,10 +78,10 @@ def _quiet(text: str) -> bool:
     return _MARK.fullmatch(text) is not None or _STATE.match(text) is not None
 
 
-def _above(texts: list[str], index: int) -> str:
+def _above(texts: list[str], index: int) -> Heading:
     """The line over a stack: what is no mark, no register and no stack."""
-    for text in reversed(texts[:index]):
-        if _quiet(text):
-            continue
-        return "" if _FRAME.search(text) else text
-    return ""
+    for number in range(index, 0, -1):
+        text = texts[number - 1]
+        if not _quiet(text):
+            return NONE if _FRAME.search(text) else (number, text)
+    return NONE

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.model import Culprit, Frame, Place, Splat
 from harness.parse import blocked, splat_sections
+from harness.parse.splat_sections import NONE, Heading
 from harness.parse.splat_trace import helper, reporting
 from harness.report.text import visible
 
@@ -39,7 +40,7 @@ def lines(splat: Splat) -> list[str]:
         return []
     width = _width([row for rows in stacks.values() for row in rows])
     found: list[str] = []
-    for heading, rows in stacks.items():
+    for (_, heading), rows in stacks.items():
         indent = "  " if heading else ""
         found += [heading] if heading else []
         found += [f"{indent}{_line(row, width)}" for row in rows]
@@ -53,20 +54,22 @@ def short(splat: Splat) -> list[str]:
     stacks = _stacks(splat)
     if not _known(stacks):
         return []
-    own = [each for each in stacks if splat_sections.is_trace(each)][:1] or [*stacks]
-    picked: dict[str, Sequence[_Row | None]] = {}
-    if "" in stacks and "" not in own:  # where it stood, in front of who called it
-        picked[""] = stacks[""][:_BESIDE]
+    traces = [each for each in stacks if splat_sections.is_trace(each)]
+    accused = [each for each in traces if any(_is(row, splat.culprit) for row in stacks[each])]
+    own = [*accused, *traces][:1] or [*stacks]
+    picked: dict[Heading, Sequence[_Row | None]] = {}
+    if NONE in stacks and NONE not in own:  # where it stood, in front of who called it
+        picked[NONE] = stacks[NONE][:_BESIDE]
     picked |= {each: _picked(stacks[each], _FIRST // len(own), splat.culprit) for each in own}
-    whose = [each for each in stacks if each not in picked and _WHOSE.match(each)]
+    whose = [each for each in stacks if each not in picked and _WHOSE.match(each[1])]
     picked |= {each: _asked(stacks[each])[:_OTHERS] for each in whose}
     width = _width([row for rows in picked.values() for row in rows if row is not None])
     found = [_cut(text, _WORDS) for text in splat_sections.sections(splat.report).said[:_SAID]]
-    for heading, rows in picked.items():
+    for (_, heading), rows in picked.items():
         found += [_cut(heading, _WORDS)] if heading else []
         indent = "  " if heading else ""
         found += [f"{indent}{'…' if row is None else _line(row, width)}" for row in rows]
-    left = [_cut(each.rstrip(":"), _HEADING) for each in stacks if each not in picked]
+    left = [_cut(each[1].rstrip(":"), _HEADING) for each in stacks if each not in picked]
     if left:
         found.append(f"and: {', '.join(left[:_LEFT])}{', …' if len(left) > _LEFT else ''}")
     return found
@@ -85,7 +88,7 @@ class _Row:
     place: Place | None
 
 
-def _known(stacks: Mapping[str, Sequence[_Row]]) -> bool:
+def _known(stacks: Mapping[Heading, Sequence[_Row]]) -> bool:
     return any(row.place is not None for rows in stacks.values() for row in rows)
 
 
@@ -93,15 +96,15 @@ def _width(rows: Sequence[_Row]) -> int:
     return min(max(len(row.name) for row in rows), _WIDEST)
 
 
-def _stacks(splat: Splat) -> dict[str, list[_Row]]:
-    """The functions of a report by the heading of their stack, "" for what stands in none: that
+def _stacks(splat: Splat) -> dict[Heading, list[_Row]]:
+    """The functions of a report by the heading of their stack, NONE for what stands in none: that
     is left out where a stack has it, too, and where it is said twice (registers are)."""
     heading = splat_sections.sections(splat.report).heading
-    named = [(heading.get(frame.line, ""), frame) for frame in splat.frames]
-    known = {_key(frame) for under, frame in named if under}
-    found: dict[str, list[_Row]] = {}
+    named = [(heading.get(frame.line, NONE), frame) for frame in splat.frames]
+    known = {_key(frame) for under, frame in named if under != NONE}
+    found: dict[Heading, list[_Row]] = {}
     for under, frame in named:
-        if not under:
+        if under == NONE:
             if _key(frame) in known:
                 continue
             known.add(_key(frame))

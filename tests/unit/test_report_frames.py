@@ -6,8 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from harness.model import Culprit, Place, Splat
-from harness.parse import splat_frames
+from harness.parse import splat_frames, splat_sections, splat_text
 from harness.report import frames
 
 KASAN = """\
@@ -166,3 +169,59 @@ Call Trace:
         "sleeps mm/x.c:8",
         "and: 1 lock held by dd/70",
     ]
+
+
+def test_of_several_traces_that_of_who_is_blamed_is_shown() -> None:
+    report = """\
+rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+Sending NMI from CPU 0 to CPUs 1:
+Call Trace:
+ <TASK>
+ first+0x10/0x20
+ </TASK>
+NMI backtrace for cpu 1
+Call Trace:
+ <TASK>
+ second+0x10/0x20
+"""
+    assert squeezed(frames.short(placed(report, "second")))[-3:] == [
+        "Call Trace:",
+        "second mm/x.c:10",
+        "and: Call Trace",
+    ]
+    assert squeezed(frames.lines(placed(report, "second"))) == [
+        "Call Trace:",
+        "first mm/x.c:5",
+        "Call Trace:",
+        "second mm/x.c:10",
+    ]
+
+
+_PIECES = st.sampled_from(
+    [
+        "Call Trace:",
+        " f+0x1/0x2",
+        " ? g+0x3/0x40 [m]",
+        "RIP: 0010:f+0x1/0x2",
+        " <TASK>",
+        "",
+        "words",
+        "RAX: ffffffffffffffda",
+        "2 locks held by dd/1:",
+        " #0: (x), at: f+0x1/0x2",
+        "\x00\xff+0x1/0x",
+    ]
+)
+
+
+@given(st.lists(_PIECES | st.text(max_size=40), max_size=40))
+def test_any_report_is_taken_apart(texts: list[str]) -> None:
+    report = "\n".join(texts)
+    found = splat_sections.sections(report)
+    lines = report.split("\n")
+    for number, (at, heading) in found.heading.items():
+        assert at < number <= len(lines)
+        assert (heading == "") is (at == 0)
+        assert heading in splat_text.split(lines[at - 1])[0] or not at
+    # What splat_frames names has a place in it, and a report in whole names all of it.
+    assert {each.line for each in splat_frames.frames(report)} <= {*found.heading}
