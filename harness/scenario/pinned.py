@@ -20,6 +20,11 @@ from harness.scenario.trigger.attempt import Attempts, counted, drive
 # Words on the command line of every arm with pins: who allocated a page is known afterwards, where
 # the kernel was built to remember it (CONFIG_PAGE_OWNER).
 APPEND = ("page_owner=on",)
+# What is freed page by page stays in lists of the processors', since v6.7 up to an eighth of a zone
+# (mm/page_alloc.c: nr_pcp_high()), and no block is whole again of which a page does. A fraction
+# this small leaves them a few hundred (v5.14 and later).
+_KEPT = "/proc/sys/vm/percpu_pagelist_high_fraction"
+_LEAST = 1_000_000
 _DEBUG = "/sys/kernel/debug/dynamic_debug/control"
 _DUMPS = "func alloc_contig_dump_pages +p"  # has those dumped that stand in an allocation's way
 ORDER = 9
@@ -112,6 +117,8 @@ def pinned(
     record.event("harness", "params", seed=seed, mode=arm.mode, **values)
     mount(guest)
     guest.run(f"[ ! -w {_DEBUG} ] || echo '{_DUMPS}' > {_DEBUG}")
+    if arm.huge:
+        guest.run(f"[ ! -w {_KEPT} ] || echo {_LEAST} > {_KEPT}")
     record.free("unloaded")
     settle(guest)
     load(record, values)

@@ -58,6 +58,8 @@ def test_steps_come_in_the_order_that_makes_them_evidence() -> None:
     drops = done.index("write /proc/sys/vm/drop_caches 3")
     assert drops < layout < on < drives[0] < drives[1] < off
     assert len(drives) == 2
+    (kept,) = (at for at, step in enumerate(done) if "percpu_pagelist_high_fraction" in step)
+    assert kept < min(at for at, step in enumerate(done) if step == "read /proc/buddyinfo")
     assert on < done.index(f"write {NODE} 1") < off
     stats = [at for at, step in enumerate(done) if step == "read /proc/vmstat"]
     assert stats[0] < on < stats[1] < drives[0] and drives[1] < stats[2] < off < stats[3]
