@@ -107,8 +107,7 @@ _AGAIN = "run it again, with less beside it; where it comes again it is the kern
 def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     """Every report counts, a WARN too: a kernel that complains has not passed. Of stalls that are
     no sign of it see _starved."""
-    complaints = (each for each in splats if not each.provoked and each.kind != blocked.KIND)
-    splats = [each for each in complaints if not starved.excuse(each.kind, each.report)]
+    splats = [each for each in _complaints(splats) if not starved.excuse(each.kind, each.report)]
     if not splats:
         return None
     # What a kernel dies of is often the doing of what it complained of before.
@@ -121,6 +120,10 @@ def _crashed(splats: Sequence[Splat]) -> _Answer | None:
     next_step = "" if first.first_line else unreferenced.NEXT
     said = f"the kernel reported {_named(first)}{then}{more}{blame}"
     return Outcome.CRASH, said, next_step
+
+
+def _complaints(splats: Sequence[Splat]) -> list[Splat]:
+    return [each for each in splats if not each.provoked and each.kind != blocked.KIND]
 
 
 def _blame(*splats: Splat) -> str:
@@ -401,18 +404,18 @@ def _in_the_noise(seen: Seen) -> str:
 def from_findings(findings: Sequence[Finding]) -> Verdict:
     """FAIL where a defect shows, PASS where none does and every probe could tell."""
     probed = [each for each in findings if each.probed]
-    shown = [each.defect for each in probed if each.shown]
+    shown = [each for each in probed if each.shown]
     unknown = [each for each in probed if each.shown is None]
     rest = len(findings) - len(probed)
     unprobed = f" ({rest} of the catalogue cannot be probed)" if rest else ""
     if shown:
         outcome = Outcome.FAIL
         more = f", {len(unknown)} could not be told" if unknown else ""
-        seen = [each.evidence for each in probed if each.shown]
-        one = f" ({seen[0]})" if len(seen) == 1 else ""  # of several the table has it
-        said = f"{len(shown)} of {len(probed)} known defects show: {', '.join(shown)}{one}{more}"
+        one = f" ({shown[0].evidence})" if len(shown) == 1 else ""  # of several the table has it
+        names = ", ".join(each.defect for each in shown)
+        said = f"{len(shown)} of {len(probed)} known defects show: {names}{one}{more}"
         next_step = "the table names patch, function and line; 'fixed' has a patch for each"
-        other = [each.defect for each in probed if each.shown and not each.place]
+        other = [each.defect for each in shown if not each.place]
         if other:
             said += f"; this tree does not have the line that the RFC's has for {', '.join(other)}"
             next_step = (
@@ -486,8 +489,7 @@ def from_error(
 
 def accused(splats: Sequence[Splat]) -> str:
     """Whom an arm's reports accuse, behind a sentence that says what came of it."""
-    complaints = [each for each in splats if not each.provoked and each.kind != blocked.KIND]
-    return _blame(*complaints) or _in_the_way(splats)
+    return _blame(*_complaints(splats)) or _in_the_way(splats)
 
 
 def _in_the_way(splats: Sequence[Splat]) -> str:

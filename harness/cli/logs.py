@@ -175,8 +175,7 @@ def parse(log: str, build: str | None, as_json: bool) -> None:
         found: Iterable[Splat] = splat.find_numbered(source.numbered())
         if build is not None:
             splats = list(found)  # what boots it is of is known at its end
-            splats = list(pipeline.explained(splats, build, sorted(source.banners)))
-            found = splats
+            found = splats = pipeline.explained(splats, build, sorted(source.banners))
             named = [frame for each in splats for frame in each.frames]
             if splats and not any(frame.places for frame in named):
                 none = f"none of the {len(named)} functions that its reports name fits the build"

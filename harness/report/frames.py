@@ -35,7 +35,7 @@ def blame(splat: Splat) -> str:
 def lines(splat: Splat) -> list[str]:
     """Each stack under its heading, a line for each function, an inlined one before what it is
     inlined into. Empty where not one line is known."""
-    stacks = _stacks(splat)
+    stacks = _stacks(splat, splat_sections.sections(splat.report).heading)
     if not _known(stacks):
         return []
     width = _width([row for rows in stacks.values() for row in rows])
@@ -51,7 +51,8 @@ def short(splat: Splat) -> list[str]:
     """What the kernel says in words, and the stack of the report itself (else each in short) from
     where it no longer only reports, the line that is blamed always; what else there is by its
     heading. Empty where not one line is known."""
-    stacks = _stacks(splat)
+    parts = splat_sections.sections(splat.report)
+    stacks = _stacks(splat, parts.heading)
     if not _known(stacks):
         return []
     traces = [each for each in stacks if splat_sections.is_trace(each)]
@@ -64,7 +65,7 @@ def short(splat: Splat) -> list[str]:
     whose = [each for each in stacks if each not in picked and _WHOSE.match(each[1])]
     picked |= {each: _asked(stacks[each])[:_OTHERS] for each in whose}
     width = _width([row for rows in picked.values() for row in rows if row is not None])
-    found = [_cut(text, _WORDS) for text in splat_sections.sections(splat.report).said[:_SAID]]
+    found = [_cut(text, _WORDS) for text in parts.said[:_SAID]]
     for (_, heading), rows in picked.items():
         found += [_cut(heading, _WORDS)] if heading else []
         indent = "  " if heading else ""
@@ -96,10 +97,9 @@ def _width(rows: Sequence[_Row]) -> int:
     return min(max(len(row.name) for row in rows), _WIDEST)
 
 
-def _stacks(splat: Splat) -> dict[Heading, list[_Row]]:
+def _stacks(splat: Splat, heading: Mapping[int, Heading]) -> dict[Heading, list[_Row]]:
     """The functions of a report by the heading of their stack, NONE for what stands in none: that
     is left out where a stack has it, too, and where it is said twice (registers are)."""
-    heading = splat_sections.sections(splat.report).heading
     named = [(heading.get(frame.line, NONE), frame) for frame in splat.frames]
     known = {_key(frame) for under, frame in named if under != NONE}
     found: dict[Heading, list[_Row]] = {}

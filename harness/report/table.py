@@ -330,7 +330,8 @@ def _splats(splats: tuple[Splat, ...]) -> RenderableType:
         key = (each.kind, each.title, each.culprit, each.provoked, each.during)
         alike.setdefault(key, []).append(each)
     first = next((each for each in splats if not each.provoked), None)
-    for same in [*alike.values()][:_SPLATS]:
+    groups = [*alike.values()]
+    for same in groups[:_SPLATS]:
         each, times = same[0], sum(1 + one.again for one in same)
         lines.append(f"{visible(each.kind)}  ", style="dim" if each.provoked else _FAULT)
         lines.append(visible(each.title))
@@ -345,7 +346,7 @@ def _splats(splats: tuple[Splat, ...]) -> RenderableType:
         if each is first:
             for line in frames.short(each):
                 lines.append(f"  {visible(line)}\n", style="dim")
-    more = sum(1 + each.again for same in [*alike.values()][_SPLATS:] for each in same)
+    more = sum(1 + each.again for same in groups[_SPLATS:] for each in same)
     if more:
         lines.append(f"and {more:,} more\n", style="dim")
     lines.rstrip()
