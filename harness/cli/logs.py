@@ -177,7 +177,10 @@ def parse(log: str, build: str | None, as_json: bool) -> None:
             splats = list(found)  # what boots it is of is known at its end
             found = splats = pipeline.explained(splats, build, sorted(source.banners))
             named = [frame for each in splats for frame in each.frames]
-            if splats and not any(frame.places for frame in named):
+            if splats and not named:
+                none = "no function of its reports has an offset to look up in the build"
+                click.echo(f"{log}: {none}: was it decoded before?", err=True)
+            elif splats and not any(frame.places for frame in named):
                 none = f"none of the {len(named)} functions that its reports name fits the build"
                 click.echo(f"{log}: {none}: is it of another?", err=True)
         count = _print(found, as_json, build is not None)

@@ -16,7 +16,7 @@ from itertools import groupby
 from harness.model import Splat
 from harness.parse.splat_formats import Headline, Role
 from harness.parse.splat_headline import CONSEQUENCE
-from harness.parse.splat_text import SYMBOL, scrub
+from harness.parse.splat_text import PLACE, SYMBOL, messages, scrub
 from harness.parse.splat_trace import Guilty
 
 MAX_REPORT_LINES = 4000
@@ -27,7 +27,8 @@ _BOXED = frozenset({"KASAN", "KFENCE", "KCSAN", "KMSAN", "UBSAN"})  # between tw
 
 CLOSING = re.compile(r"-{3}\[ end Kernel panic")
 _END_TRACE = re.compile(r"-{3}\[ end trace")
-_BOX = re.compile(r"={16,}\s*$")
+# 43 underline what scripts/decodecode says of a disassembly, and no box of the kernel's is so long.
+_BOX = re.compile(r"(?!={43}\s*$)={16,}\s*$")
 _SEEN = re.compile(r"CPU: \d+ (?:PID|UID):|Pid: \d+, comm:|Modules linked in|Process \S+ \(pid:")
 
 _PAGE_DUMP = re.compile(
@@ -42,6 +43,7 @@ _BODY = re.compile(
     r"\s*\(?(?:\[?<[0-9a-f]{8,16}>\]? ?|\[[0-9a-f]{16}\] ?)+(?:\S|$)"
     r"|\s*\(?[A-Za-z_]\w{0,200}\)?(?: \[\w+\])? from [\w.]+\+0x"
     r"|\s*(?:\(?\? ?)?\(?[A-Za-z_$][\w$.]{0,200}\+0x[0-9a-f]+/0x"
+    rf"|\s*(?:\? )?[A-Za-z_$][\w$.]{{0,200}}{PLACE}"
     r"|\s*</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|EOE|ENTRY_TRAMPOLINE|IST|#\w+|\w+-ISR)>"
     r"|\s*(?:Call [Tt]race|Backtrace|stack backtrace|Stack):"
     r"|\s*(?:\? )?0x[0-9a-f]{8,16}(?:/0x|$)"
@@ -50,6 +52,9 @@ _BODY = re.compile(
     r"|(?:RIP|EIP) {1,2}\[| RSP <|\#PF: |PGD |\*pde|IDT: |LDTR: |TR: |BAD$"
     r"|\s?(?:pc|lr|sp|pstate|x\d{1,2}|epc|ra|gp|tp|t\d|s\d{1,2}|a\d|status)\s*:|[PE]C is at"
     r"|LR is at|pgd = |EIP is at|\s(?:DS|ESI):"
+    # the code as scripts/decodecode disassembles it
+    r"|All code\s*$|={8}\s*$|Code starting with the faulting instruction|={43}\s*$"
+    r"|\s*[0-9a-f]{1,3}:\*?\t(?:[0-9a-f]{2} )+"
     r"|(?:NIP|LR|MSR|CFAR|CTR|GPR\d\d)\b|Krnl (?:PSW|GPRS|Code)|REGS: |DAR: |TASK(?: =|: )"
     r"|Faulting instruction|Instruction (?:dump|DUMP):|Failing address|Last Breaking-Event"
     r"|\s{4,}(?:[0-9a-f]{16}(?: [0-9a-f]{16}){2}|[0-9a-f]{16}: |R:\d T:\d)"  # s390
@@ -119,9 +124,16 @@ _PROGRAM_COUNTER = re.compile(r"(?:RIP: (?:0010|e030):|pc : |PC is at |EIP is at
 
 
 def _whole(pieces: list[tuple[int, str]]) -> Iterator[str]:
-    """The lines that numbered messages make, those of one number being of one line."""
+    """The lines that numbered messages make, those of one number being of one line: as long as they
+    can be told apart in it. They cannot where one that stood between them is left out."""
     for _, same in groupby(pieces, key=lambda piece: piece[0]):
-        yield "".join(piece for _, piece in same).rstrip("\r\n")
+        line = ""
+        for _, piece in same:
+            if line and len(messages(line[-1] + piece)) == 1:
+                yield line.rstrip("\r\n")
+                line = ""
+            line += piece
+        yield line.rstrip("\r\n")
 
 
 class Frame:

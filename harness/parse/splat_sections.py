@@ -12,19 +12,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from harness.parse.splat_text import split
+from harness.parse.splat_text import PLACE, split
 
 _STACK = re.compile(
     r"(?:\[?<[0-9a-f]{8,16}>\]?\s+)?(?:\? ?)?[A-Za-z_$][\w$.]{0,200}"
-    r"\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}(?: \[[^\]]{1,128}\])?(?: \(\w{1,8}\))?"
+    r"(?:\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}(?: \[[^\]]{1,128}\])?(?: \(\w{1,8}\))?"
+    rf"|{PLACE}(?: \w+)?)"
 )
-_FRAME = re.compile(r"\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}")
+_FRAME = re.compile(rf"\+0x[0-9a-f]{{1,8}}/0x[0-9a-f]{{1,8}}|\w{PLACE}")
 _MARK = re.compile(r"</?[A-Z#][\w-]*>|<<\w+>>|-{2,}.*|=*")  # <TASK>, <IRQ>; and nothing at all
 # Registers, code, and who runs: what stands in any report, and within a stack at an exception.
 _STATE = re.compile(
     r"(?:[A-Z][A-Z0-9_]{1,7}|[xr]\d{1,2}|sp|pstate|psr) ?: (?:0x)?[0-9a-f]{4,16}\b|Code:|Tainted:"
     r"|CPU: |CPU#\d|Hardware name:|Modules linked in|Workqueue:|raw: |Kernel Offset|[CDF][RS]\d?:"
     r"|RIP:|NIP:|ORIG_RAX:|(?:pc|lr) :"
+    r"|All code$|Code starting with the faulting|[0-9a-f]{1,3}:\*?\t"  # scripts/decodecode
 )
 _TRACE = re.compile(r"(?:[Cc]all [Tt]race|[Bb]acktrace|[Ss]tack trace)\b")
 

@@ -97,7 +97,10 @@ def clean(line: str) -> str:
 # ---------------------------------------------------------------------------------------------
 
 _NAME = r"[A-Za-z_$][\w$.]{0,200}"
-SYMBOL = re.compile(rf"(?<![\w$.])\.?({_NAME})\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?")
+# What scripts/decode_stacktrace.sh puts in an offset's place: " (a.c:1 (discriminator 2) b.h:3)".
+_AT = r"[^\s():]{1,255}:(?:\d{1,6}|\?)(?: \(discriminator \d{1,6}\))?"
+PLACE = rf" \({_AT}(?: {_AT})*\)"
+SYMBOL = re.compile(rf"(?<![\w$.])\.?({_NAME})(?:\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?|{PLACE})")
 _COMPILER_SUFFIX = re.compile(r"\.(?:isra|constprop|part|cold|llvm|lto_priv|clone)\b.*$")
 
 
@@ -120,6 +123,8 @@ _BLANKS = re.compile(r"\s{2,}")
 _SCRUBS = (
     (SYMBOL, lambda m: plain_symbol(m[1])),
     (re.compile(r"\b[a-z_>.-]{1,20}=(?:0x)?[0-9a-f]{8,16}\b"), ""),
+    (re.compile(r"(?<=\bshould be )(?:0x)?[0-9a-f]{8,16}\b"), "X"),  # lib/list_debug.c
+    (re.compile(r"(?<=\bbut was )(?:0x)?[0-9a-f]{8,16}\b"), "Y"),
     (re.compile(r"\b(?:0x[0-9a-f]+|[0-9a-f]{8,16})\b"), ""),
     (re.compile(r" \[#\d+\].*$"), ""),
     (re.compile(r"\bCPU: ?\d+ PID: ?\d+ ?"), ""),

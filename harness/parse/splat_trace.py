@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from harness.parse.splat_text import SYMBOL, plain_symbol
+from harness.parse.splat_text import PLACE, SYMBOL, plain_symbol
 
 
 def _names(*patterns: str) -> re.Pattern[str]:
@@ -94,11 +94,11 @@ _TRACE = re.compile(r"\s*(?:[Cc]all [Tt]race|[Bb]acktrace|[Ss]tack trace|[Tt]rac
 _FRAME = re.compile(
     r"\s*\(?(?:\[?<(?P<address>[0-9a-f]+)>\]? ?|\[[0-9a-f]{16}\] ?)*(?:\[[0-9a-f]{16}\] ?)*"
     r"(?P<doubt>\(?\? ?)?\(?\.?(?P<name>[A-Za-z_$][\w$.]{0,200})"
-    r"(?:\+0x(?P<offset>[0-9a-f]+)|\)?(?: \[\w+\])? from )"
+    rf"(?:\+0x(?P<offset>[0-9a-f]+)|{PLACE}|\)?(?: \[\w+\])? from )"
 )
 _IN_TRACE = re.compile(
     r"\s*(?:</?[#A-Z][\w-]*>|<<|\[?<|RIP:|RSP:|RAX:|RDX:|RBP:|R\d\d:|Code:|ORIG_RAX|CS:|=====|$)"
-    r"|\s*(?:\? )?0x[0-9a-f]+|[0-9a-f]{8,16} "
+    r"|\s*(?:\? )?0x[0-9a-f]+|[0-9a-f]{8,16} |All code|\s*[0-9a-f]{1,3}:\*?\t"
 )
 _LINK = re.compile(r"\s*(?:lr|LR is at|ra|LR|RPC|RP\(r2\))(?!\w)")
 _COUNTER = re.compile(

@@ -197,6 +197,25 @@ Call Trace:
     ]
 
 
+def test_a_decoded_report_has_its_stacks_and_its_code_is_not_said() -> None:
+    report = """\
+BUG: unable to handle page fault
+the kernel says so
+All code
+========
+  2a:*\t48 3d 00 f0 ff ff    \tcmp    $0xf,%rax
+Code starting with the faulting instruction
+===========================================
+Call Trace:
+foo (mm/a.c:1 (discriminator 2) include/linux/b.h:3) mod
+Freed by task 7:
+? bar (??:?)
+"""
+    found = splat_sections.sections(report)
+    assert found.heading == {9: (8, "Call Trace:"), 11: (10, "Freed by task 7:")}
+    assert found.said == ("the kernel says so",)
+
+
 _PIECES = st.sampled_from(
     [
         "Call Trace:",

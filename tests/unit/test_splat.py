@@ -284,6 +284,8 @@ def test_what_is_left_of_a_report_tells_its_kind(line: str, kind: str, title: st
          "BUG: a thing on CPU of process at"),
         ("BUG: a thing (null) in foo+0x12/0x34 [pinner] [#12]", "BUG: a thing in foo"),
         ("BUG: 0x12345678", "BUG"),
+        ("BUG: it should be ffff888004e1c010, but was dead000000000100. (next=ffff888004e1c010)",
+         "BUG: it should be X, but was Y"),
     ],
 )  # fmt: skip
 def test_what_varies_is_not_part_of_a_title(line: str, title: str) -> None:
@@ -318,6 +320,28 @@ def test_a_backtrace_asked_for_from_another_cpu_belongs_to_the_stall() -> None:
         "[    1.000000][   T71] RIP: 0010:pinner_spin+0x1/0x2",
     )
     assert (splat.function, splat.last_line) == ("pinner_spin", 4)
+
+
+def test_what_stood_beside_a_message_that_is_left_out_is_not_joined() -> None:
+    begun = ["[    1.000001] WARNING: CPU: 0 PID: 1 at mm/a.c:1 foo+0x1/0x2",
+             "[    1.000002] Call Trace:"]  # fmt: skip
+    lost = "[    1.000003]  foo+0x1/0x2[    1.000004] k\r bar+0x3/0x4\r"  # a line end is
+    (splat,) = find([*begun, lost, "[    1.000005]  baz+0x5/0x6"])
+    mine = ["[    1.000003]  foo+0x1/0x2", " bar+0x3/0x4", "[    1.000005]  baz+0x5/0x6"]
+    assert splat.report.split("\n") == [*begun, *mine]
+    whole = "[    1.000003]  foo+0x1/0x2[    1.000004]  bar+0x3/0x4"
+    assert one(*begun, whole).report.split("\n") == [*begun, whole]
+
+
+def test_a_decoded_stack_names_its_function_and_its_report_is_whole() -> None:
+    trace = ["Call Trace:", "dump_stack_lvl (lib/dump_stack.c:126)", "? odd (??:?)",
+             "foo (mm/a.c:1 (discriminator 2) include/linux/b.h:3) mod", "RIP: 0033:0x47b7a0",
+             "All code", "========", "  2a:*\t48 3d 00 f0 ff ff    \tcmp    $0xf,%rax",
+             "Code starting with the faulting instruction", "=" * 43,
+             "   0:\t48 3d 00 f0 ff ff    \tcmp    $0xf,%rax", "Freed by task 7:"]  # fmt: skip
+    splat = one("BUG: KASAN: use-after-free in kasan_report (mm/kasan/report.c:3)", *trace)
+    assert (splat.function, splat.last_line) == ("foo", 1 + len(trace))
+    assert splat.title == "BUG: KASAN: use-after-free in kasan_report"
 
 
 def test_another_boot_ends_everything() -> None:

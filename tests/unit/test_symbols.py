@@ -403,3 +403,13 @@ def test_a_log_of_which_nothing_fits_is_told(parse: Parse, built: Built) -> None
     assert done.stderr == (
         "-: none of the 1 functions that its reports name fits the build: is it of another?\n"
     )
+
+
+def test_a_log_that_was_decoded_before_is_told(parse: Parse, built: Built) -> None:
+    log = "WARNING: at mm/a.c:1 foo (mm/a.c:1)\nCall Trace:\nfoo (mm/a.c:1)\n"
+    done = parse(log, "--build", str(built.build.folder))
+    assert done.returncode == 3 and done.stdout == "1: WARNING: at mm/a.c:1 foo\n"
+    assert done.stderr == (
+        "-: no function of its reports has an offset to look up in the build: "
+        "was it decoded before?\n"
+    )
