@@ -87,8 +87,9 @@ def spelled(words: Sequence[str]) -> tuple[str, ...]:
         try:
             text = Path(word).expanduser().read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
             raise InputError(
-                f"--config {word}: it is neither NAME=VALUE nor a file that can be read: {error}"
+                f"--config {word}: it is neither NAME=VALUE nor a file that can be read: {why}"
             ) from error
         found |= parse(text, word)
     return tuple(f"{name}={value}" for name, value in found.items())

@@ -186,6 +186,14 @@ def _seeds(text: str) -> list[int]:
         first = int(match[1]) if match else 0
         last = int(match[2] or first) if match else -1
         if not first <= last < 2**32 or last - first >= _MOST:
-            raise InputError(f"--seeds {text}: {part!r} is neither a seed nor a range of them")
+            wrong = "is neither a seed nor a range of them"
+            if match:
+                wrong = (
+                    "ends before it begins" if last < first else "has too many, or too large ones"
+                )
+            raise InputError(
+                f"--seeds {text}: {part!r} {wrong}",
+                hint=f"as in 1-5,9: up to {_MOST:,} at a time, each below 2**32",
+            )
         found |= dict.fromkeys(range(first, last + 1))
     return list(found)

@@ -173,7 +173,7 @@ def test_the_users_words_come_last(root: Path, tmp_path: Path) -> None:
     assert found["NAME"] == '"a text"'
     assert config.digest != compose(root, "f").digest
     for word, said in (
-        ("nothing.config", "neither NAME=VALUE nor a file"),
+        ("nothing.config", "nor a file that can be read: No such file or directory"),
         ("A=b c", "--config A=b c:1"),
     ):
         with pytest.raises(InputError, match=re.escape(said)):
