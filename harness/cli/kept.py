@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -171,11 +172,13 @@ def reproduce(
     where = keep.absolute() if keep is not None else None
     wish = again.Wish(tree=tree, accel=accel, jobs=jobs, keep=where, trust=trust, build=build)
     with progress_shown() as progress, kept.opened(run, progress) as found:
+        then = str(Path(found.where).resolve())  # "latest" is another after it
         done = again.reproduce(found, wish, progress)
     if as_json:
         out(_as_json(done))
     else:
         _show(done)
+        click.echo(f"figures: {shlex.join(['pinpage', 'compare', then, str(done.folder)])}")
     sys.exit(0 if done.same else EXIT_CODES[Outcome.FAIL])
 
 

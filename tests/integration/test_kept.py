@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -69,9 +70,17 @@ def test_a_lying_owner_is_a_new_failure_and_an_honest_one_mends_it(
 
 
 def test_it_is_done_again_from_its_folder(passed: Path, tmp_path: Path) -> None:
-    told = json.loads(pinpage("reproduce", passed, "--keep", tmp_path, "--json", code=0))
-    assert told["same"] and told["inputs"] == []
-    pinpage("compare", passed, told["folder"], code=0)
+    said = pinpage("reproduce", passed, "--keep", tmp_path, code=0)
+    assert "all inputs that are known are as they were" in said
+    assert "reproduced  PASS, as the run said" in said
+    name, words = said.splitlines()[-1].split(": ")
+    assert name == "figures" and shlex.split(words)[:3] == [
+        "pinpage",
+        "compare",
+        str(passed.resolve()),
+    ]
+    compared = pinpage(*shlex.split(words)[1:], code=0)
+    assert "no input is known to differ" in compared
 
 
 @pytest.mark.parametrize("series", ["fixed", "posted"])
