@@ -116,6 +116,16 @@ static inline int compat_contig(unsigned long start, unsigned long end)
 #define WRITE_ONCE(x, val)	(ACCESS_ONCE(x) = (val))
 #endif
 
+/* page->index: of folios since v5.16, and of nothing else since v6.16 */
+static inline pgoff_t *compat_index(struct page *page)
+{
+#ifdef folio_page
+	return &page_folio(page)->index;
+#else
+	return &page->index;
+#endif
+}
+
 /* Whoever is woken when a page is unlocked: of folios since v5.16 */
 #ifdef folio_page
 #define compat_waiter		wait_queue_entry

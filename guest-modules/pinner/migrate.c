@@ -2,6 +2,7 @@
 /* The pin page subsystem: registering with it, and moving when it asks */
 #define pr_fmt(fmt) "pinner: " fmt
 
+#include <linux/bitops.h>
 #include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/pagemap.h>
@@ -58,6 +59,7 @@ void pinner_use_pinpage(bool init_lru, bool private, unsigned int linger)
 
 #define PINNER_UNPIN_TRIES	1000
 #define PINNER_GHOSTS		64
+#define PINNER_GENERATION	BIT(32)	/* of page->index, with each move */
 
 static void pinner_note_moved(struct pinner_object *obj,
 			      unsigned long from, unsigned long to)
@@ -160,6 +162,9 @@ static int pinner_move(struct pinpage_system *psys, struct pinner_object *obj,
 	else
 		atomic_long_inc(&pinner_counters.lied);
 	set_page_private(newpage, obj->handle);
+	obj->index += PINNER_GENERATION;
+	*compat_index(newpage) = obj->index;
+	*compat_index(page) = 0;
 	obj->page = newpage;
 	obj->claim = 0;
 	if (keep && !obj->kept) {
@@ -195,6 +200,9 @@ static int pinner_migrate(struct pinpage_system *psys, struct page *page,
 	int err = -EINVAL;
 
 	atomic_long_inc(&pinner_counters.callbacks);
+	/* An owner may allocate here, with other pages of the batch locked */
+	WARN_ONCE(!COMPAT_PINPAGE_POSTED && !(current->flags & PF_MEMALLOC_NOIO),
+		  "asked to move a page where reclaim may wait for I/O\n");
 	if (obj) {
 		err = -EAGAIN;
 		pinner_linger(obj);

@@ -110,6 +110,8 @@ int pinner_object_store(struct pinner_object *obj, struct page *page, u64 seed)
 	obj->sum = pinner_fill(page, obj->seed);
 	obj->pfn_pin = page_to_pfn(page);
 	set_page_private(page, obj->handle);
+	obj->index = obj->handle;
+	*compat_index(page) = obj->index;
 	err = pinner_pin(obj, page);
 	if (err) {
 		set_page_private(page, 0);
@@ -162,6 +164,12 @@ static void pinner_check_locked(struct pinner_object *obj)
 
 	if (pinner_page_lost(obj, page)) {
 		pinner_set_lost(obj, page, "");
+	} else if (!obj->kept && *compat_index(page) != obj->index) {
+		obj->state = PINNER_IS_CORRUPT;
+		atomic_long_inc(&pinner_counters.corrupt);
+		pr_err_ratelimited("corrupt handle=%d pfn=0x%lx index=0x%lx, not 0x%lx\n",
+				   obj->handle, page_to_pfn(page),
+				   *compat_index(page), obj->index);
 	} else if (!pinner_whole(page, obj->seed, obj->sum, &offset)) {
 		obj->state = PINNER_IS_CORRUPT;
 		atomic_long_inc(&pinner_counters.corrupt);

@@ -44,6 +44,7 @@ struct pinner_object {
 	struct page *kept;	/* lie keep: what is used in place of page */
 	unsigned long pfn_pin;	/* of the page when it was stored */
 	unsigned long claim;	/* lie ghost: pfn that it claims to be at, or 0 */
+	unsigned long index;	/* what page->index has to be */
 	unsigned int moves;
 	unsigned int turn;	/* of the refusals that are counted */
 	unsigned int refused;	/* times in this turn */

@@ -52,7 +52,7 @@
 #define PINNER_LEDGER		"ledger"
 #define PINNER_LEDGER_HEADER	"pinner-ledger 1"
 #define PINNER_STORED		"stored"
-#define PINNER_CORRUPT		"corrupt"	/* the contents changed */
+#define PINNER_CORRUPT		"corrupt"	/* the contents changed, or page->index */
 #define PINNER_LOST		"lost"		/* the page isn't the owner's */
 
 /*

@@ -103,6 +103,17 @@ static int prober_do_hold(const u64 *arg)
 	return prober_hold();
 }
 
+static int prober_do_lock(const u64 *arg)
+{
+	prober_manner.locks = arg[0];
+	return 0;
+}
+
+static int prober_do_unlock(const u64 *arg)
+{
+	return prober_unlock();
+}
+
 static int prober_do_sweep(const u64 *arg)
 {
 	return prober_sweep(arg[0]);
@@ -143,11 +154,6 @@ static int prober_do_gone(const u64 *arg)
 	return prober_gone();
 }
 
-static int prober_do_twice(const u64 *arg)
-{
-	return prober_twice();
-}
-
 static int prober_do_fails(const u64 *arg)
 {
 	return prober_fails();
@@ -168,6 +174,11 @@ static int prober_do_unlocked(const u64 *arg)
 	return prober_unlocked();
 }
 
+static int prober_do_life(const u64 *arg)
+{
+	return prober_life();
+}
+
 static const struct prober_command {
 	const char *name;
 	unsigned int args;
@@ -186,6 +197,8 @@ static const struct prober_command {
 	{ "thin", 1, prober_do_thin },
 	{ "fill", 1, prober_do_fill },
 	{ "hold", 0, prober_do_hold },
+	{ "lock", 1, prober_do_lock },
+	{ "unlock", 0, prober_do_unlock },
 	{ "sweep", 1, prober_do_sweep },
 	{ "contig", 0, prober_do_contig },
 	{ "private", 1, prober_do_private },
@@ -194,11 +207,11 @@ static const struct prober_command {
 	{ "nest", 0, prober_do_nest },
 	{ "compound", 0, prober_do_compound },
 	{ "gone", 0, prober_do_gone },
-	{ "twice", 0, prober_do_twice },
 	{ "fails", 0, prober_do_fails },
 	{ "stale", 0, prober_do_stale },
 	{ "freed", 0, prober_do_freed },
 	{ "unlocked", 0, prober_do_unlocked },
+	{ "life", 0, prober_do_life },
 };
 
 static int prober_obey(char *text)
@@ -260,6 +273,7 @@ static int prober_facts_show(struct seq_file *m, void *v)
 	seq_printf(m, "result %ld\n", prober_result);
 	prober_owner_facts(m);
 	prober_trial_facts(m);
+	prober_life_facts(m);
 #ifdef COMPAT_NR_ISOLATED
 	seq_printf(m, "nr_isolated %ld\n", compat_nr_isolated());
 #endif

@@ -20,6 +20,7 @@
 #define PROBER_RANGE	1024	/* pages, the most that pageblocks are made of */
 #define PROBER_RANGES	32	/* to be tried */
 #define PROBER_SOON	64	/* calls: two batches of compaction */
+#define PROBER_CROWD	16	/* isolated pages, of which half are locked */
 #define PROBER_BLOCKS	32	/* of memory that the system gets back */
 #define PROBER_BLOCK_ORDER	8
 
@@ -31,6 +32,8 @@ struct prober_slot {
 	long busy;			/* the call that said -EAGAIN, 0: none */
 	unsigned int moves;
 	bool held;			/* by somebody else as well */
+	bool locked;			/* by us */
+	bool beside;			/* isolated with pages that we locked */
 };
 
 struct prober_manner prober_manner;
@@ -51,6 +54,7 @@ static atomic_long_t prober_atomic;
 static atomic_long_t prober_isolated;
 static atomic_long_t prober_locked;
 static atomic_long_t prober_deserted;
+static atomic_long_t prober_repinned;	/* while they were isolated */
 static atomic_long_t prober_swept;
 
 /* page->private is the owner's: number of the slot, from 1 */
@@ -80,7 +84,60 @@ static void prober_look_round(struct page *page)
 	}
 }
 
+static unsigned long prober_isolated_beside(struct page *page)
+{
+	unsigned long i, found = 0;
+
+	for (i = 0; i < prober_count; i++) {
+		struct page *other = prober_slots[i].page;
+
+		found += other && other != page && page_count(other) > 1;
+	}
+	return found;
+}
+
+/*
+ * Once, lock every second of the pages that are isolated with this one, as
+ * anybody may: who moves the others need not wait for them.
+ */
+static void prober_lock_others(struct page *page)
+{
+	unsigned long i, nth = 0;
+
+	if (prober_isolated_beside(page) < PROBER_CROWD)
+		return;
+	prober_manner.locks = false;
+	for (i = 0; i < prober_count; i++) {
+		struct prober_slot *slot = &prober_slots[i];
+
+		if (!slot->page || slot->page == page ||
+		    page_count(slot->page) < 2)
+			continue;
+		if (nth++ % 2)
+			slot->beside = true;
+		else
+			slot->locked = trylock_page(slot->page);
+	}
+}
+
 static struct page *prober_moving;	/* whose callback waits for the work */
+
+/*
+ * Pin a page again that was just cleared, and is isolated: its list head is the
+ * isolator's, and is given back where it was taken.
+ */
+static void prober_pin_again(struct page *page)
+{
+	struct list_head list = page->lru;
+
+	if (set_pinpage(&prober_system, page, NULL))
+		return;
+	if (page_count(page) > 1) {
+		atomic_long_inc(&prober_repinned);
+		page->lru = list;
+	}
+	clear_pinpage(&prober_system, page);
+}
 
 /*
  * Put our references on what is isolated: it is the migration's alone then. As
@@ -100,6 +157,8 @@ static void prober_desert(struct work_struct *work)
 		    (PageLocked(other) ||
 		     clear_pinpage(&prober_system, other)))
 			continue;
+		if (!COMPAT_PINPAGE_POSTED)
+			prober_pin_again(other);
 		slot->page = NULL;
 		slot->pfn_old = page_to_pfn(other);
 		set_page_private(other, 0);
@@ -147,6 +206,8 @@ static int prober_migrate(struct pinpage_system *psys, struct page *page,
 		atomic_long_inc(&prober_atomic);
 	if (nth == 1)
 		prober_look_round(page);
+	if (prober_manner.locks)
+		prober_lock_others(page);
 	/* As posted, the callback may not sleep */
 	if (prober_manner.deserts && COMPAT_PINPAGE_POSTED) {
 		prober_moving = page;
@@ -381,6 +442,19 @@ int prober_hold(void)
 	return 0;
 }
 
+int prober_unlock(void)
+{
+	unsigned long i;
+
+	for (i = 0; i < prober_count; i++) {
+		if (prober_slots[i].locked) {
+			prober_slots[i].locked = false;
+			unlock_page(prober_slots[i].page);
+		}
+	}
+	return 0;
+}
+
 static unsigned long prober_within(unsigned long start, unsigned long end)
 {
 	unsigned long i, found = 0;
@@ -507,7 +581,7 @@ static unsigned long prober_handled(void)
 	for (i = 0; i < prober_count; i++) {
 		struct prober_slot *slot = &prober_slots[i];
 
-		if (slot->page && !slot->held &&
+		if (slot->page && !slot->held && !slot->locked &&
 		    (page_count(slot->page) > 1 || PageLocked(slot->page)))
 			found++;
 	}
@@ -546,6 +620,7 @@ void prober_owner_facts(struct seq_file *m)
 {
 	unsigned long i, owned = 0, moved = 0, flagged = 0, known = 0;
 	unsigned long stale = 0, held = 0, alive = 0, listed = 0, bare = 0;
+	unsigned long locked = 0, beside = 0, passed = 0;
 	unsigned int most = 0;
 
 	for (i = 0; i < prober_count; i++) {
@@ -557,6 +632,9 @@ void prober_owner_facts(struct seq_file *m)
 			continue;
 		}
 		owned++;
+		locked += slot->locked;
+		beside += slot->beside;
+		passed += slot->beside && slot->moves;
 		listed += PageLRU(slot->page) ? 1 : 0;
 		most = max(most, slot->moves);
 		if (!slot->moves) {
@@ -596,6 +674,10 @@ void prober_owner_facts(struct seq_file *m)
 	seq_printf(m, "contig_got %lu\n", prober_got);
 	seq_printf(m, "deserted %ld\n", atomic_long_read(&prober_deserted));
 	seq_printf(m, "deserted_alive %lu\n", alive);
+	seq_printf(m, "locked %lu\n", locked);
+	seq_printf(m, "beside_locked %lu\n", beside);
+	seq_printf(m, "beside_moved %lu\n", passed);
+	seq_printf(m, "repinned %ld\n", atomic_long_read(&prober_repinned));
 }
 
 #endif

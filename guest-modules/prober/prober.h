@@ -31,6 +31,7 @@ struct prober_manner {
 	bool keeps;
 	bool denies;
 	bool deserts;
+	bool locks;
 };
 
 /* main.c */
@@ -45,6 +46,7 @@ int prober_unpin(void);
 int prober_thin(u64 nth);
 int prober_fill(u64 left);
 int prober_hold(void);
+int prober_unlock(void);
 int prober_contig(void);
 int prober_sweep(bool on);
 struct page *prober_left(void);
@@ -58,12 +60,15 @@ int prober_repeat(u64 count);
 int prober_nest(void);
 int prober_compound(void);
 int prober_gone(void);
-int prober_twice(void);
 int prober_fails(void);
 int prober_stale(void);
 int prober_freed(void);
 int prober_unlocked(void);
 void prober_trial_facts(struct seq_file *m);
+
+/* life.c */
+int prober_life(void);
+void prober_life_facts(struct seq_file *m);
 #endif
 
 #endif

@@ -18,6 +18,9 @@
  *   thin <n>		give back each page whose pfn is a multiple of n
  *   fill <n>		take unmovable pages until n are free; never given back
  *   hold		a second reference on each page, as I/O would have it
+ *   lock <0|1>		the callback locks every second page that is isolated
+ *			beside its own, once there are many
+ *   unlock		unlock them
  *   sweep <0|1>	a thread clears pages that have a second reference, but are
  *			not locked: in the middle of their isolation
  *   contig		ask for ranges with such pages, as CMA does
@@ -26,8 +29,9 @@
  *   private <n>	pin n single pages with a private pointer
  *   cycle <n>		pin and clear one page n times
  *   repeat <n>		pin a page that is registered n times more
- *   nest, compound, gone, twice, fails, stale, freed
+ *   nest, compound, gone, fails, stale, freed
  *   unlocked		see trial.c for these
+ *   life		see life.c
  *
  * facts (r): <name> <value> a line. pages (r): the pfn of each page, a line.
  */

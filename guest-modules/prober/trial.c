@@ -25,6 +25,7 @@ static bool prober_half_cleared;
 static bool prober_lru_late;
 static int prober_refs_left;
 static bool prober_reclaim_waited;
+static int prober_killed;		/* what one is told who is being killed */
 static bool prober_stale_waited;
 
 static int prober_create(struct pinpage_system *psys)
@@ -189,16 +190,6 @@ int prober_gone(void)
 	return 0;
 }
 
-int prober_twice(void)
-{
-	struct pinpage_system *psys;
-	int err = prober_system_two(&psys);
-
-	if (!err)
-		prober_result = register_pinpage(psys);
-	return err;
-}
-
 int prober_fails(void)
 {
 	struct pinpage_system *psys;
@@ -266,6 +257,14 @@ static int prober_reclaims(void *data)
 	ret = prober_clears(data);
 	current->flags &= ~PF_MEMALLOC;
 	return ret;
+}
+
+/* As what a task frees on its way out that the OOM killer has chosen */
+static int prober_dies(void *data)
+{
+	allow_signal(SIGKILL);
+	send_sig(SIGKILL, current, 1);
+	return prober_clears(data);
 }
 
 /* Is the flag ever unlike the registration, as long as we have the lock? */
@@ -396,6 +395,18 @@ static int prober_refs(struct page *page)
 	return page_count(page) - 1;
 }
 
+/* The same page once more; a task that dies is nobody's to refuse */
+static int prober_clear_dying(struct prober_task *task)
+{
+	bool half;
+	int err = set_pinpage(task->psys, task->page, NULL);
+
+	if (err)
+		return err;
+	prober_killed = prober_under_lock(task, prober_dies, &half);
+	return prober_killed ? clear_pinpage(task->psys, task->page) : 0;
+}
+
 int prober_unlocked(void)
 {
 	struct prober_task task = { 0 };
@@ -413,6 +424,8 @@ int prober_unlocked(void)
 		err = prober_under_lock(&task, prober_clears,
 					&prober_half_cleared);
 	prober_refs_left = prober_refs(task.page);
+	if (!err)
+		err = prober_clear_dying(&task);
 	if (!err)
 		err = set_pinpage(task.psys, task.page, NULL);
 	if (!err)
@@ -432,6 +445,7 @@ void prober_trial_facts(struct seq_file *m)
 	seq_printf(m, "lru_late %d\n", prober_lru_late);
 	seq_printf(m, "refs_left %d\n", prober_refs_left);
 	seq_printf(m, "reclaim_waited %d\n", prober_reclaim_waited);
+	seq_printf(m, "killed %d\n", prober_killed);
 }
 
 #endif

@@ -101,7 +101,7 @@ def faults(
             rows.append(row)
             by = f" by {row.caught.scenario} {row.caught.profile}" if row.caught else ""
             progress.note(f"{len(rows)} of {len(chosen)}: {row.fault.name} is {row.state}{by}")
-    rows.sort(key=lambda row: row.fault.name)
+    rows.sort(key=lambda row: chosen.index(row.fault))
     answer = [_row(row) for row in rows]
     found = (each for row in rows for each in row.base)
     base = {(each.scenario, each.profile, each.settings): each for each in found}

@@ -55,7 +55,7 @@ class Fault:
 def load(kernel: str, names: Sequence[str] = ()) -> tuple[Fault, ...]:
     """The faults of a kernel, or those whose names contain one of these words."""
     folder = resources.faults() / kernel
-    found = tuple(read(path) for path in sorted(folder.glob("*.patch")))
+    found = tuple(read(path) for path in sorted(folder.glob("*.patch"), key=_order))
     if not found:
         raise InputError(
             f"no faults are seeded for kernel {kernel}",
@@ -68,6 +68,12 @@ def load(kernel: str, names: Sequence[str] = ()) -> tuple[Fault, ...]:
                 hint="'pinpage faults --list' shows them",
             )
     return tuple(f for f in found if not names or any(name in f.name for name in names))
+
+
+def _order(path: Path) -> tuple[int, str]:
+    """By the number that a name begins with, which may have two digits or three."""
+    number = re.match(r"\d{1,9}", path.name)
+    return int(number[0]) if number else -1, path.name
 
 
 def read(path: Path) -> Fault:

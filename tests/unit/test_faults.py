@@ -257,7 +257,7 @@ def test_every_seeded_fault_can_be_read_and_tried(kernel: str) -> None:
     assert len(found) >= 40
     assert len({each.digest for each in found}) == len(found)
     for each in found:
-        assert re.fullmatch(r"\d\d-[a-z0-9-]+", each.name)
+        assert re.fullmatch(r"\d\d\d?-[a-z0-9-]+", each.name)
         for how in each.tries:
             if how.scenario in scenario.names():
                 scenario.params(how.scenario, how.settings)
@@ -269,8 +269,13 @@ def test_a_fault_has_one_name_on_every_kernel() -> None:
     readme = (resources.faults() / "README.md").read_text()
     for name in names["6.12"] ^ names["3.11"]:
         assert f"`{name}`" in readme
-    numbers = [name[:2] for name in sorted(names["6.12"] | names["3.11"])]
+    numbers = [int(name.partition("-")[0]) for name in names["6.12"] | names["3.11"]]
     assert len(set(numbers)) == len(numbers)
+
+
+def test_the_catalogue_goes_by_number() -> None:
+    numbers = [int(each.name.partition("-")[0]) for each in catalogue.load("6.12")]
+    assert numbers == sorted(numbers) and numbers[-1] > 99
 
 
 def test_names_choose() -> None:

@@ -46,6 +46,7 @@ def evidence(
     page: Mapping[str, Any] | None = None,
     pageblocks: Mapping[str, Any] | None = None,
     waits: Mapping[str, Any] | None = None,
+    locked: tuple[int, int] | None = None,
     driven: bool = True,
     message: str = "",
 ) -> list[Event]:
@@ -64,6 +65,9 @@ def evidence(
         found.append(Event(arm, "memory", "page", page))
     if waits is not None:
         found.append(Event(arm, "harness", "waits", waits))
+    if locked is not None:
+        values = {"beside_locked": locked[0], "beside_moved": locked[1]}
+        found.append(Event(arm, "prober", "facts", {"when": "locked", "values": values}))
     if facts is not None:
         data = {"when": "after", "values": dict(facts)}
         found.append(Event(arm, "prober", "facts", data))
@@ -89,9 +93,19 @@ SAME = {"free": 99_990, "pgmigrate_success": 20, "compact_isolated": 3100}
 SCANNED = {"compact_migrate_scanned": 0}, {"compact_migrate_scanned": 90_000}
 PAGE = {"pfn": 77, "status": 1, "said": "sh: write error: Input/output error"}
 BLOCK = {"block": 3, "pins": 90, "state": "online", "said": "sh: write error: Device or busy"}
-WHOLE = {"half_set": 0, "half_cleared": 0, "lru_late": 0, "refs_left": 0, "reclaim_waited": 0}
+WHOLE = {
+    **{"half_set": 0, "half_cleared": 0, "lru_late": 0, "refs_left": 0, "reclaim_waited": 0},
+    "killed": 0,
+}
+READY = {"result": -12, "create_listed": 0, "failed_listed": 0, "life_step": 0, "life_said": 0}
+APART = {"isolated_others": 31, "isolated_locked": 0}
+WAITING = {"ended": False, "seconds": 20, "where": ["folio_wait_bit_common", "State:", "D"]}
+ENDED = {"ended": True, "seconds": 20, "where": []}
 
-SETTLED = {"stuck": 0, "pages_lru": 0, "pages_unflagged": 0, "declined_registered": 0}
+SETTLED = {
+    **{"stuck": 0, "pages_lru": 0, "pages_unflagged": 0, "declined_registered": 0},
+    "repinned": 0,
+}
 
 SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("1", {"splat": (BUG, ""), "driven": False, "message": "crashed"}),
@@ -160,6 +174,7 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("b", {"facts": {"result": -12, "create_listed": 1, "failed_listed": 1}}),
+    ("b", {"facts": {**READY, "life_step": 14, "life_said": 0}, "commands": {"life": 0}}),
     ("c", {"facts": {"result": 0}, "commands": {"gone": 0}}),
     ("d", {"splat": ("kernel BUG at mm/pinpage.c:98!", ""), "driven": False}),
     ("d", {"facts": {"result": 0}, "commands": {"nest": 0}}),
@@ -168,6 +183,7 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("e", {"facts": {"result": 0, **WHOLE, "lru_late": 1}}),
     ("e", {"facts": {"result": 0, **WHOLE, "refs_left": 1}}),
     ("e", {"facts": {"result": 0, **WHOLE, "reclaim_waited": 1}}),
+    ("e", {"facts": {"result": 0, **WHOLE, "killed": -4}}),
     ("f", {"facts": {"result": 0}, "commands": {"compound": 0}}),
     (
         "g",
@@ -178,10 +194,19 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
             "commands": {"desert 1": 0},
         },
     ),
+    (
+        "g",
+        {
+            "before": FREE,
+            "after": {**FREE, "free": 103_000},
+            "facts": {"deserted": 3000, **SETTLED, "repinned": 1},
+        },
+    ),
     ("h", {"facts": {"refused": 60, "moved": 3000, "busy": 60, "busy_again": 29}}),
     ("h", {"facts": {"refused": 1, "moved": 0, "busy": 0, "busy_again": 0}}),
     ("k", {"facts": {"contig_tried": 30, "contig_got": 0, "calls": 0, "result": -16}}),
     ("m", {"facts": {"isolated_others": 31, "isolated_locked": 31}}),
+    ("m", {"facts": APART, "locked": (15, 3), "waits": WAITING}),
     ("n", {"facts": {"result": 0, "stale_waited": 0}, "commands": {"stale": 0}}),
     ("n", {"facts": {"result": -22, "stale_waited": 1}, "commands": {"stale": 0}}),
     (
@@ -236,7 +261,7 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
             "facts": {"result": 0},
         },
     ),
-    ("b", {"facts": {"result": -12, "create_listed": 0, "failed_listed": 0}}),
+    ("b", {"facts": READY, "commands": {"life": 0}}),
     ("c", {"facts": {"result": -16}, "commands": {"gone": 0}}),
     ("d", {"facts": {"result": -17}, "commands": {"nest": 0}}),
     ("e", {"facts": {"result": 0, **WHOLE}}),
@@ -252,7 +277,8 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ),
     ("h", {"facts": {"refused": 60, "moved": 3000, "busy": 60, "busy_again": 58}}),
     ("k", {"facts": {"contig_tried": 30, "contig_got": 25, "calls": 900, "result": 0}}),
-    ("m", {"facts": {"isolated_others": 31, "isolated_locked": 0}}),
+    ("m", {"facts": APART, "locked": (15, 4), "waits": WAITING}),
+    ("m", {"facts": APART, "locked": (15, 15), "waits": ENDED}),
     ("n", {"facts": {"result": -22, "stale_waited": 0}, "commands": {"stale": 0}}),
     (
         "o",
@@ -282,12 +308,18 @@ UNTOLD: list[tuple[str, dict[str, Any]]] = [
     ("9", {"facts": {"swept": 3}}),
     ("10", {"blocks": ({**BLOCK, "pins": 0},), "facts": {"calls": 0}}),
     ("b", {"facts": {"result": 0, "create_listed": 1, "failed_listed": 1}}),
+    ("b", {"facts": READY}),
+    ("b", {"facts": READY, "commands": {"life": 95}}),
     ("c", {"facts": {"result": -22}, "commands": {"gone": 0}}),
     ("c", {"facts": {"result": 0}}),
     ("e", {"facts": {"result": -12, "half_set": 1, "half_cleared": 0}}),
     ("h", {"facts": {"refused": 0, "moved": 0}}),
     ("k", {"driven": False, "message": "no contiguous allocation"}),
     ("m", {"facts": {"isolated_others": 0, "isolated_locked": 0}}),
+    ("m", {"facts": APART, "locked": (0, 0), "waits": ENDED}),
+    ("m", {"facts": APART, "locked": (15, 0), "waits": ENDED}),
+    ("m", {"facts": APART, "locked": (15, 0)}),
+    ("m", {"facts": APART}),
     ("n", {"commands": {"stale": 2}}),
     ("o", {"before": SCANNED[0], "after": SCANNED[0], "facts": {"moved_held": 0, "pages": 9}}),
     ("g", {"before": FREE, "after": FREE, "facts": {"deserted": 3, **SETTLED}}),

@@ -22,10 +22,12 @@ PIN = f"pin {PAGES} {EVERY}"
 MANY = PAGES // 8  # pages that cannot be an accident of the rest of the system
 PAIRS = 100_000
 WINDOW_SECONDS = 60
+LOCKED_SECONDS = 20
 BLOCKS = 64  # pageblocks, fewer of which prove nothing
 _BUG_AT = r"^(?:kernel BUG at|BUG: failure at) "  # arm64 had no trap for it until v4.3
 LEAKED_PAIRS = PAIRS * 8 // 4096 // 2  # pages, half of what that many of the smallest objects are
 BUSY = 8  # owners that were, fewer of which prove nothing
+BESIDE = 4  # moves, fewer of which are those in front of the first page that is locked
 OTHERS = 64  # pages that others may have isolated when it is asked: two batches
 EBUSY, ENOMEM, EINVAL, EEXIST, EDEADLK = 16, 12, 22, 17, 35
 HEADER, SUBSYSTEM = "include/linux/pinpage.h", "mm/pinpage.c"
@@ -365,6 +367,8 @@ def _records(facts: Facts) -> Answer:
 
 def _drive_fails(prober: Prober) -> None:
     prober.do("fails")
+    prober.facts()  # a kernel that refuses nothing need not live through the next
+    prober.offered("life")
     prober.facts()
     prober.end()
 
@@ -377,7 +381,35 @@ def _listed(facts: Facts) -> Answer:
     )
     if facts.number("result") != -ENOMEM:
         return _open(f"register_pinpage() of a system that fails gave {facts.number('result')}")
-    return _yes(said) if early or late else _no(said)
+    if early or late:
+        return _yes(said)
+    if "life" not in facts.commands or facts.commands["life"]:
+        return _open(f"{said}; a system's life was not tried")
+    if step := facts.number("life_step"):
+        what = _LIFE[step - 1] if step <= len(_LIFE) else f"step {step}"
+        return _yes(f"{said}; {what} gives {facts.number('life_said')}")
+    return _no(f"{said}; it can come, go, and come again")
+
+
+# What guest-modules/prober/life.c does, one after the other
+_LIFE = (
+    "set_pinpage() for a system that never came",
+    "clear_pinpage() of a page that nobody pins",
+    "unregister_pinpage() of a system that never came",
+    "register_pinpage()",
+    "register_pinpage() of a system that is registered",
+    "set_pinpage() for an owner without memory",
+    "the page of such an owner, by lock, flag, registration and references (0: as before),",
+    "set_pinpage()",
+    "unregister_pinpage() with a page pinned",
+    "clear_pinpage()",
+    "clear_pinpage() of a page that was cleared",
+    "unregister_pinpage() with no page pinned",
+    "set_pinpage() for a system that has gone",
+    "unregister_pinpage() of a system that has gone",
+    "register_pinpage() of a system that was gone",
+    "unregister_pinpage() of a system that came again",
+)
 
 
 def _returned(command: str, what: str, healthy: int) -> Callable[[Facts], Answer]:
@@ -434,6 +466,8 @@ def _halves(facts: Facts) -> Answer:
         return _yes(f"a page that was pinned and cleared has {left} references too many")
     if facts.number("reclaim_waited"):
         return _yes("clear_pinpage() from reclaim waits for a page lock that may be its own")
+    if killed := facts.number("killed"):
+        return _yes(f"clear_pinpage() in a task that is being killed gives {killed}")
     return _no("flag and registration change together, under the page lock")
 
 
@@ -451,6 +485,8 @@ def _deserted(facts: Facts) -> Answer:
     deserted, gone = facts.number("deserted"), facts.missing()
     extra = gone + deserted  # their own pages were freed
     said = f"{deserted} pages freed while isolated, {extra} free pages are missing beyond that"
+    if again := facts.number("repinned"):
+        return _yes(f"{said}; {again} were pinned again while they were isolated")
     if left := _left_behind(facts):
         return _yes(f"{said}; {left}")
     if deserted < MANY:
@@ -479,12 +515,35 @@ def _enomem(facts: Facts) -> Answer:
     return _yes(said) if moved < refused else _no(said) if moved > MANY else _open(said)
 
 
+def _drive_locks(prober: Prober) -> None:
+    prober.do(PIN)
+    prober.do("lock 1")
+    prober.compact_or_wait(LOCKED_SECONDS, "beside_moved", BESIDE)
+    prober.facts("locked")
+    prober.do("unlock")
+    prober.compacted(WINDOW_SECONDS)
+    prober.compact()
+    prober.facts()
+    prober.end()
+
+
 def _locked(facts: Facts) -> Answer:
     isolated, locked = facts.number("isolated_others"), facts.number("isolated_locked")
     said = f"of {isolated} other pages isolated during a callback {locked} are locked"
     if not isolated:
         return _open("no other page was isolated when the first callback came")
-    return _yes(said) if locked else _no(said)
+    if locked:
+        return _yes(said)
+    beside, moved = (facts.number(f"beside_{what}", "locked") for what in ("locked", "moved"))
+    said += (
+        f"; of {beside} that were isolated beside pages which somebody else locked {moved} moved"
+    )
+    if moved >= BESIDE:
+        return _no(said)
+    if not beside or not facts.waits or facts.waits["ended"]:
+        return _open(said)
+    where = " ".join(str(word) for word in facts.waits["where"])
+    return _yes(f"{said}, and who moves them waits ({where})")
 
 
 def _drive_stale(prober: Prober) -> None:
@@ -777,7 +836,7 @@ CATALOGUE = (
         "isolated pages stay locked, and their owner waits",
         "isolate_migratepages_range",
         (COMPACTION, r"if \(!trylock_page\(page\)\)"),
-        _drive_move,
+        _drive_locks,
         _locked,
         fix="do-not-hold-the-page-lock",
     ),

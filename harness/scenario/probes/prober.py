@@ -21,6 +21,7 @@ _CACHE = re.compile(r"/kmalloc-(\d{1,6})$")
 _ERRNO = {"Operation not supported": 95, "Invalid argument": 22, "No such file or directory": 2}
 _FREE = re.compile(r"^ *(?:pages free|count:) +(\d{1,12})$", re.MULTILINE)
 _COMPACTIONS = 5  # at most
+_DONE = "/tmp/compacted"
 _ENOUGH = 1000  # pages: a quarter of what a probe pins
 _OFFLINE = 20  # seconds for one block: the kernel would try for ever
 
@@ -103,19 +104,38 @@ class Prober:
     def _isolated(self) -> int:
         return vmstat.vmstat(self.record.text("/proc/vmstat")).get("compact_isolated", 0)
 
-    def compact_or_wait(self, seconds: int) -> None:
-        """Compact beside us, and say whether that has ended in time, and where it waits if not."""
-        done = "/tmp/compacted"
+    def compact_or_wait(self, seconds: int, fact: str = "", enough: int = 0) -> None:
+        """Compact beside us, and say whether that has ended in time, and where it waits if not.
+
+        fact: one of the prober's, of which so many are enough; "" where only the end is.
+        """
         self.guest.must(
-            f"rm -f {done}; (echo 1 > {COMPACT}; : > {done}) >/dev/null 2>&1 </dev/null & "
+            f"rm -f {_DONE}; (echo 1 > {COMPACT}; : > {_DONE}) >/dev/null 2>&1 </dev/null & "
             f"echo $! > /tmp/compactor"
         )
-        watch = f"i=0; while [ ! -e {done} ] && [ $i -lt {seconds} ]; do sleep 1; i=$((i+1)); done"
-        self.guest.must(watch, timeout=seconds + 60)
-        ended = self.guest.run(f"[ -e {done} ]").status == 0
+        self._watch(seconds, fact, enough)
+        ended = self._ended()
         look = "p=$(cat /tmp/compactor); cat /proc/$p/wchan; echo; grep State /proc/$p/status"
         said = "" if ended else self.guest.run(look).stdout.decode(errors="replace")
         self.record.event("harness", "waits", ended=ended, seconds=seconds, where=said.split())
+
+    def compacted(self, seconds: int) -> None:
+        """Have what compacts beside us end, now that nothing is in its way."""
+        self._watch(seconds)
+        if not self._ended():
+            raise EvidenceError(f"the compaction did not end within {seconds} s")
+
+    def _watch(self, seconds: int, fact: str = "", enough: int = 0) -> None:
+        count = f"sed -n 's/^{fact} //p' {PROBER}/facts"
+        more = f' && [ "$({count})" -lt {enough} ]' if fact else ""
+        self.guest.must(
+            f"i=0; while [ ! -e {_DONE} ] && [ $i -lt {seconds} ]{more}; do "
+            "sleep 1; i=$((i+1)); done",
+            timeout=2 * seconds + 60,
+        )
+
+    def _ended(self) -> bool:
+        return self.guest.run(f"[ -e {_DONE} ]").status == 0
 
     def slab_check(self, size: int) -> None:
         """Have the slab allocator check the objects of its general caches.
