@@ -27,6 +27,7 @@ int prober_life(void)
 #else
 
 static bool prober_full;
+static unsigned int prober_destroyed;
 
 static int prober_life_migrate(struct pinpage_system *psys, struct page *page,
 			       struct page *newpage)
@@ -40,9 +41,15 @@ static int prober_life_add(struct pinpage_system *psys, struct page *page,
 	return prober_full ? -ENOMEM : general_add_page(psys, page, private);
 }
 
+static int prober_life_destroy(struct pinpage_system *psys)
+{
+	prober_destroyed++;
+	return general_destroy_subsys(psys);
+}
+
 static const struct pinpage_system prober_born = {
 	.create_subsys = general_create_subsys,
-	.destroy_subsys = general_destroy_subsys,
+	.destroy_subsys = prober_life_destroy,
 	.migrate = prober_life_migrate,
 	.add_page = prober_life_add,
 	.del_page = general_del_page,
@@ -51,6 +58,7 @@ static const struct pinpage_system prober_born = {
 };
 
 static struct pinpage_system prober_mortal;
+static struct pinpage_system prober_stranger;
 
 /* The page of an owner that could not take it: 1 for each thing that is not as before */
 static int prober_untouched(struct page *page)
@@ -89,9 +97,12 @@ static bool prober_lives(struct page *page)
 	if (wrong ||
 	    prober_wrong(set_pinpage(psys, page, NULL), 0) ||
 	    prober_wrong(unregister_pinpage(psys), -EBUSY) ||
+	    prober_wrong(prober_destroyed, 0) ||
+	    prober_wrong(clear_pinpage(&prober_stranger, page), -EINVAL) ||
 	    prober_wrong(clear_pinpage(psys, page), 0) ||
 	    prober_wrong(clear_pinpage(psys, page), -EINVAL) ||
 	    prober_wrong(unregister_pinpage(psys), 0) ||
+	    prober_wrong(prober_destroyed, 1) ||
 	    prober_wrong(set_pinpage(psys, page, NULL), -EINVAL) ||
 	    prober_wrong(unregister_pinpage(psys), -EINVAL))
 		return false;
@@ -104,15 +115,20 @@ static bool prober_lives(struct page *page)
 int prober_life(void)
 {
 	struct page *page = alloc_page(PROBER_GFP);
+	int err;
 
 	if (!page)
 		return -ENOMEM;
+	prober_stranger = prober_born;
+	err = register_pinpage(&prober_stranger);
+	if (err)
+		return err;
 	prober_step = 0;
 	if (prober_lives(page)) {
 		prober_step = 0;
 		__free_page(page);
 	}
-	return 0;
+	return unregister_pinpage(&prober_stranger);
 }
 
 #endif

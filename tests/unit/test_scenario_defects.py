@@ -174,7 +174,7 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("b", {"facts": {"result": -12, "create_listed": 1, "failed_listed": 1}}),
-    ("b", {"facts": {**READY, "life_step": 14, "life_said": 0}, "commands": {"life": 0}}),
+    ("b", {"facts": {**READY, "life_step": 19, "life_said": 0}, "commands": {"life": 0}}),
     ("c", {"facts": {"result": 0}, "commands": {"gone": 0}}),
     ("d", {"splat": ("kernel BUG at mm/pinpage.c:98!", ""), "driven": False}),
     ("d", {"facts": {"result": 0}, "commands": {"nest": 0}}),
