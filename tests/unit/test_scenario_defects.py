@@ -319,6 +319,7 @@ UNTOLD: list[tuple[str, dict[str, Any]]] = [
     ("m", {"facts": APART, "locked": (0, 0), "waits": ENDED}),
     ("m", {"facts": APART, "locked": (15, 0), "waits": ENDED}),
     ("m", {"facts": APART, "locked": (15, 0)}),
+    ("m", {"facts": APART, "locked": (15, 3), "waits": {**WAITING, "where": ["0", "State:", "R"]}}),
     ("m", {"facts": APART}),
     ("n", {"commands": {"stale": 2}}),
     ("o", {"before": SCANNED[0], "after": SCANNED[0], "facts": {"moved_held": 0, "pages": 9}}),

@@ -543,10 +543,10 @@ def _locked(facts: Facts) -> Answer:
     )
     if moved >= BESIDE:
         return _no(said)
-    if not beside or not facts.waits or facts.waits["ended"]:
-        return _open(said)
-    where = " ".join(str(word) for word in facts.waits["where"])
-    return _yes(f"{said}, and who moves them waits ({where})")
+    where = [str(word) for word in facts.waits.get("where", ())]
+    if not beside or "D" not in where:  # it sleeps, and no signal would wake it (proc(5))
+        return _open(f"{said}, and nobody waits for those")
+    return _yes(f"{said}, and who moves them waits ({' '.join(where)})")
 
 
 def _drive_stale(prober: Prober) -> None:
