@@ -153,6 +153,12 @@ static void pinner_set_lost(struct pinner_object *obj, struct page *page,
 			   page_to_pfn(page), when);
 }
 
+static void pinner_set_corrupt(struct pinner_object *obj)
+{
+	obj->state = PINNER_IS_CORRUPT;
+	atomic_long_inc(&pinner_counters.corrupt);
+}
+
 static void pinner_check_locked(struct pinner_object *obj)
 {
 	struct page *page = pinner_used_page(obj);
@@ -165,14 +171,12 @@ static void pinner_check_locked(struct pinner_object *obj)
 	if (pinner_page_lost(obj, page)) {
 		pinner_set_lost(obj, page, "");
 	} else if (!obj->kept && *compat_index(page) != obj->index) {
-		obj->state = PINNER_IS_CORRUPT;
-		atomic_long_inc(&pinner_counters.corrupt);
+		pinner_set_corrupt(obj);
 		pr_err_ratelimited("corrupt handle=%d pfn=0x%lx index=0x%lx, not 0x%lx\n",
 				   obj->handle, page_to_pfn(page),
 				   *compat_index(page), obj->index);
 	} else if (!pinner_whole(page, obj->seed, obj->sum, &offset)) {
-		obj->state = PINNER_IS_CORRUPT;
-		atomic_long_inc(&pinner_counters.corrupt);
+		pinner_set_corrupt(obj);
 		pr_err_ratelimited("corrupt handle=%d pfn=0x%lx offset=%u\n",
 				   obj->handle, page_to_pfn(page), offset);
 	}

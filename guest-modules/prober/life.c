@@ -29,12 +29,6 @@ int prober_life(void)
 static bool prober_full;
 static unsigned int prober_destroyed;
 
-static int prober_life_migrate(struct pinpage_system *psys, struct page *page,
-			       struct page *newpage)
-{
-	return -EBUSY;
-}
-
 static int prober_life_add(struct pinpage_system *psys, struct page *page,
 			   void *private)
 {
@@ -50,7 +44,7 @@ static int prober_life_destroy(struct pinpage_system *psys)
 static const struct pinpage_system prober_born = {
 	.create_subsys = general_create_subsys,
 	.destroy_subsys = prober_life_destroy,
-	.migrate = prober_life_migrate,
+	.migrate = prober_never,
 	.add_page = prober_life_add,
 	.del_page = general_del_page,
 	.find_page = general_find_page,

@@ -65,6 +65,12 @@ static struct prober_slot *prober_slot(struct page *page)
 	return n && n <= prober_count ? &prober_slots[n - 1] : NULL;
 }
 
+/* Is a slot's page another one than this, and in somebody else's hands as well? */
+static bool prober_beside(struct prober_slot *slot, struct page *page)
+{
+	return slot->page && slot->page != page && page_count(slot->page) > 1;
+}
+
 /*
  * The first time that anybody asks, a whole batch is isolated, of which these
  * are ours: how many of the others are locked for as long?
@@ -74,26 +80,12 @@ static void prober_look_round(struct page *page)
 	unsigned long i;
 
 	for (i = 0; i < prober_count; i++) {
-		struct page *other = prober_slots[i].page;
-
-		if (!other || other == page || page_count(other) < 2)
+		if (!prober_beside(&prober_slots[i], page))
 			continue;
 		atomic_long_inc(&prober_isolated);
-		if (PageLocked(other))
+		if (PageLocked(prober_slots[i].page))
 			atomic_long_inc(&prober_locked);
 	}
-}
-
-static unsigned long prober_isolated_beside(struct page *page)
-{
-	unsigned long i, found = 0;
-
-	for (i = 0; i < prober_count; i++) {
-		struct page *other = prober_slots[i].page;
-
-		found += other && other != page && page_count(other) > 1;
-	}
-	return found;
 }
 
 /*
@@ -102,16 +94,17 @@ static unsigned long prober_isolated_beside(struct page *page)
  */
 static void prober_lock_others(struct page *page)
 {
-	unsigned long i, nth = 0;
+	unsigned long i, nth = 0, crowd = 0;
 
-	if (prober_isolated_beside(page) < PROBER_CROWD)
+	for (i = 0; i < prober_count; i++)
+		crowd += prober_beside(&prober_slots[i], page);
+	if (crowd < PROBER_CROWD)
 		return;
 	prober_manner.locks = false;
 	for (i = 0; i < prober_count; i++) {
 		struct prober_slot *slot = &prober_slots[i];
 
-		if (!slot->page || slot->page == page ||
-		    page_count(slot->page) < 2)
+		if (!prober_beside(slot, page))
 			continue;
 		if (nth++ % 2)
 			slot->beside = true;
@@ -620,7 +613,7 @@ void prober_owner_facts(struct seq_file *m)
 {
 	unsigned long i, owned = 0, moved = 0, flagged = 0, known = 0;
 	unsigned long stale = 0, held = 0, alive = 0, listed = 0, bare = 0;
-	unsigned long locked = 0, beside = 0, passed = 0;
+	unsigned long beside = 0, passed = 0;
 	unsigned int most = 0;
 
 	for (i = 0; i < prober_count; i++) {
@@ -632,7 +625,6 @@ void prober_owner_facts(struct seq_file *m)
 			continue;
 		}
 		owned++;
-		locked += slot->locked;
 		beside += slot->beside;
 		passed += slot->beside && slot->moves;
 		listed += PageLRU(slot->page) ? 1 : 0;
@@ -674,7 +666,6 @@ void prober_owner_facts(struct seq_file *m)
 	seq_printf(m, "contig_got %lu\n", prober_got);
 	seq_printf(m, "deserted %ld\n", atomic_long_read(&prober_deserted));
 	seq_printf(m, "deserted_alive %lu\n", alive);
-	seq_printf(m, "locked %lu\n", locked);
 	seq_printf(m, "beside_locked %lu\n", beside);
 	seq_printf(m, "beside_moved %lu\n", passed);
 	seq_printf(m, "repinned %ld\n", atomic_long_read(&prober_repinned));

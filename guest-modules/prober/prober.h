@@ -54,6 +54,8 @@ void prober_owner_facts(struct seq_file *m);
 void prober_owner_pages(struct seq_file *m);
 
 /* trial.c */
+int prober_never(struct pinpage_system *psys, struct page *page,
+		 struct page *newpage);
 int prober_private(u64 count);
 int prober_cycle(u64 count);
 int prober_repeat(u64 count);

@@ -40,8 +40,9 @@ static int prober_create_fails(struct pinpage_system *psys)
 	return -ENOMEM;
 }
 
-static int prober_never(struct pinpage_system *psys, struct page *page,
-			struct page *newpage)
+/* The callback of systems whose pages stay */
+int prober_never(struct pinpage_system *psys, struct page *page,
+		 struct page *newpage)
 {
 	return -EBUSY;
 }

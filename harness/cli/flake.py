@@ -183,14 +183,15 @@ def _seeds(text: str) -> list[int]:
     found: dict[int, None] = {}
     for part in text.split(","):
         match = _SEEDS.fullmatch(part)
-        first = int(match[1]) if match else 0
-        last = int(match[2] or first) if match else -1
-        if not first <= last < 2**32 or last - first >= _MOST:
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        wrong = ""
+        if match is None:
             wrong = "is neither a seed nor a range of them"
-            if match:
-                wrong = (
-                    "ends before it begins" if last < first else "has too many, or too large ones"
-                )
+        elif last < first:
+            wrong = "ends before it begins"
+        elif last >= 2**32 or last - first >= _MOST:
+            wrong = "has too many, or too large ones"
+        if wrong:
             raise InputError(
                 f"--seeds {text}: {part!r} {wrong}",
                 hint=f"as in 1-5,9: up to {_MOST:,} at a time, each below 2**32",

@@ -16,7 +16,7 @@ from itertools import groupby
 from harness.model import Splat
 from harness.parse.splat_formats import Headline, Role
 from harness.parse.splat_headline import CONSEQUENCE
-from harness.parse.splat_text import PLACE, SYMBOL, messages, scrub
+from harness.parse.splat_text import CODE, PLACE, SYMBOL, messages, scrub
 from harness.parse.splat_trace import Guilty
 
 MAX_REPORT_LINES = 4000
@@ -52,9 +52,7 @@ _BODY = re.compile(
     r"|(?:RIP|EIP) {1,2}\[| RSP <|\#PF: |PGD |\*pde|IDT: |LDTR: |TR: |BAD$"
     r"|\s?(?:pc|lr|sp|pstate|x\d{1,2}|epc|ra|gp|tp|t\d|s\d{1,2}|a\d|status)\s*:|[PE]C is at"
     r"|LR is at|pgd = |EIP is at|\s(?:DS|ESI):"
-    # the code as scripts/decodecode disassembles it
-    r"|All code\s*$|={8}\s*$|Code starting with the faulting instruction|={43}\s*$"
-    r"|\s*[0-9a-f]{1,3}:\*?\t(?:[0-9a-f]{2} )+"
+    rf"|{CODE}|={{8}}\s*$|={{43}}\s*$"
     r"|(?:NIP|LR|MSR|CFAR|CTR|GPR\d\d)\b|Krnl (?:PSW|GPRS|Code)|REGS: |DAR: |TASK(?: =|: )"
     r"|Faulting instruction|Instruction (?:dump|DUMP):|Failing address|Last Breaking-Event"
     r"|\s{4,}(?:[0-9a-f]{16}(?: [0-9a-f]{16}){2}|[0-9a-f]{16}: |R:\d T:\d)"  # s390

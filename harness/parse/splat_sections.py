@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from harness.parse.splat_text import PLACE, split
+from harness.parse.splat_text import CODE, PLACE, split
 
 _STACK = re.compile(
     r"(?:\[?<[0-9a-f]{8,16}>\]?\s+)?(?:\? ?)?[A-Za-z_$][\w$.]{0,200}"
@@ -25,8 +25,7 @@ _MARK = re.compile(r"</?[A-Z#][\w-]*>|<<\w+>>|-{2,}.*|=*")  # <TASK>, <IRQ>; and
 _STATE = re.compile(
     r"(?:[A-Z][A-Z0-9_]{1,7}|[xr]\d{1,2}|sp|pstate|psr) ?: (?:0x)?[0-9a-f]{4,16}\b|Code:|Tainted:"
     r"|CPU: |CPU#\d|Hardware name:|Modules linked in|Workqueue:|raw: |Kernel Offset|[CDF][RS]\d?:"
-    r"|RIP:|NIP:|ORIG_RAX:|(?:pc|lr) :"
-    r"|All code$|Code starting with the faulting|[0-9a-f]{1,3}:\*?\t"  # scripts/decodecode
+    rf"|RIP:|NIP:|ORIG_RAX:|(?:pc|lr) :|{CODE}"
 )
 _TRACE = re.compile(r"(?:[Cc]all [Tt]race|[Bb]acktrace|[Ss]tack trace)\b")
 

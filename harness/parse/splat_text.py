@@ -100,6 +100,11 @@ _NAME = r"[A-Za-z_$][\w$.]{0,200}"
 # What scripts/decode_stacktrace.sh puts in an offset's place: " (a.c:1 (discriminator 2) b.h:3)".
 _AT = r"[^\s():]{1,255}:(?:\d{1,6}|\?)(?: \(discriminator \d{1,6}\))?"
 PLACE = rf" \({_AT}(?: {_AT})*\)"
+# What it makes of a line of code, by scripts/decodecode.
+CODE = (
+    r"All code\s*$|Code starting with the faulting instruction"
+    r"|\s*[0-9a-f]{1,3}:\*?\t(?:[0-9a-f]{2} )+"
+)
 SYMBOL = re.compile(rf"(?<![\w$.])\.?({_NAME})(?:\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?|{PLACE})")
 _COMPILER_SUFFIX = re.compile(r"\.(?:isra|constprop|part|cold|llvm|lto_priv|clone)\b.*$")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from harness.parse.splat_text import PLACE, SYMBOL, plain_symbol
+from harness.parse.splat_text import CODE, PLACE, SYMBOL, plain_symbol
 
 
 def _names(*patterns: str) -> re.Pattern[str]:
@@ -98,7 +98,7 @@ _FRAME = re.compile(
 )
 _IN_TRACE = re.compile(
     r"\s*(?:</?[#A-Z][\w-]*>|<<|\[?<|RIP:|RSP:|RAX:|RDX:|RBP:|R\d\d:|Code:|ORIG_RAX|CS:|=====|$)"
-    r"|\s*(?:\? )?0x[0-9a-f]+|[0-9a-f]{8,16} |All code|\s*[0-9a-f]{1,3}:\*?\t"
+    rf"|\s*(?:\? )?0x[0-9a-f]+|[0-9a-f]{{8,16}} |{CODE}"
 )
 _LINK = re.compile(r"\s*(?:lr|LR is at|ra|LR|RPC|RP\(r2\))(?!\w)")
 _COUNTER = re.compile(

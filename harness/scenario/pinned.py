@@ -13,18 +13,13 @@ from harness.model import JSON, ArmPlan, Guest
 from harness.parse.ledger import Pin
 from harness.scenario import kmemleak
 from harness.scenario.base import Default, Emit
-from harness.scenario.recorder import Recorder, mount
+from harness.scenario.recorder import Recorder, mount, short_lists
 from harness.scenario.tracing import Window
 from harness.scenario.trigger.attempt import Attempts, counted, drive
 
 # Words on the command line of every arm with pins: who allocated a page is known afterwards, where
 # the kernel was built to remember it (CONFIG_PAGE_OWNER).
 APPEND = ("page_owner=on",)
-# What is freed page by page stays in lists of the processors', since v6.7 up to an eighth of a zone
-# (mm/page_alloc.c: nr_pcp_high()), and no block is whole again of which a page does. A fraction
-# this small leaves them a few hundred (v5.14 and later).
-_KEPT = "/proc/sys/vm/percpu_pagelist_high_fraction"
-_LEAST = 1_000_000
 _DEBUG = "/sys/kernel/debug/dynamic_debug/control"
 _DUMPS = "func alloc_contig_dump_pages +p"  # has those dumped that stand in an allocation's way
 ORDER = 9
@@ -118,7 +113,7 @@ def pinned(
     mount(guest)
     guest.run(f"[ ! -w {_DEBUG} ] || echo '{_DUMPS}' > {_DEBUG}")
     if arm.huge:
-        guest.run(f"[ ! -w {_KEPT} ] || echo {_LEAST} > {_KEPT}")
+        short_lists(guest)
     record.free("unloaded")
     settle(guest)
     load(record, values)

@@ -38,6 +38,8 @@ _PIECE = 4096  # bytes of /proc/kpageflags read at once
 _LOOKS = 4  # at who has pages in hand, a second after the other
 _SETTLING = 5  # readings of what the owner and the kernel say of its pages
 _LOGGED = 2000  # lines of the pinner in the log that are kept as evidence
+_KEPT = "/proc/sys/vm/percpu_pagelist_high_fraction"
+_LEAST = 1_000_000
 
 
 class Recorder:
@@ -356,6 +358,16 @@ class Recorder:
             number = next((n for n, first, last in tried if first < line < last), 0)
             stack: list[JSON] = [[caller.function, caller.module] for caller in page.stack]
             self.event("dmesg", "dumped", attempt=number, **{**asdict(page), "stack": stack})
+
+
+def short_lists(guest: Guest) -> None:
+    """Have what is freed page by page be free, and whole blocks of it.
+
+    It stays in lists of the processors', since v6.7 up to an eighth of a zone (mm/page_alloc.c:
+    nr_pcp_high()), and no block is whole again of which a page does. A fraction this small leaves
+    them a few hundred (v5.14 and later; before it is not there).
+    """
+    guest.run(f"[ ! -w {_KEPT} ] || echo {_LEAST} > {_KEPT}")
 
 
 def mount(guest: Guest) -> None:

@@ -93,19 +93,17 @@ SAME = {"free": 99_990, "pgmigrate_success": 20, "compact_isolated": 3100}
 SCANNED = {"compact_migrate_scanned": 0}, {"compact_migrate_scanned": 90_000}
 PAGE = {"pfn": 77, "status": 1, "said": "sh: write error: Input/output error"}
 BLOCK = {"block": 3, "pins": 90, "state": "online", "said": "sh: write error: Device or busy"}
-WHOLE = {
-    **{"half_set": 0, "half_cleared": 0, "lru_late": 0, "refs_left": 0, "reclaim_waited": 0},
-    "killed": 0,
-}
+WHOLE = dict.fromkeys(
+    ("half_set", "half_cleared", "lru_late", "refs_left", "reclaim_waited", "killed"), 0
+)
 READY = {"result": -12, "create_listed": 0, "failed_listed": 0, "life_step": 0, "life_said": 0}
 APART = {"isolated_others": 31, "isolated_locked": 0}
 WAITING = {"ended": False, "seconds": 20, "where": ["folio_wait_bit_common", "State:", "D"]}
 ENDED = {"ended": True, "seconds": 20, "where": []}
 
-SETTLED = {
-    **{"stuck": 0, "pages_lru": 0, "pages_unflagged": 0, "declined_registered": 0},
-    "repinned": 0,
-}
+SETTLED = dict.fromkeys(
+    ("stuck", "pages_lru", "pages_unflagged", "declined_registered", "repinned"), 0
+)
 
 SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("1", {"splat": (BUG, ""), "driven": False, "message": "crashed"}),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from harness.errors import CannotRun, EvidenceError, GuestCommandError
 from harness.model import JSON
 from harness.parse import vmstat
-from harness.scenario.recorder import Recorder, mount
+from harness.scenario.recorder import Recorder, mount, short_lists
 from harness.scenario.trigger import compact
 
 PROBER = "/sys/kernel/debug/prober"
@@ -22,6 +22,7 @@ _ERRNO = {"Operation not supported": 95, "Invalid argument": 22, "No such file o
 _FREE = re.compile(r"^ *(?:pages free|count:) +(\d{1,12})$", re.MULTILINE)
 _COMPACTIONS = 5  # at most
 _DONE = "/tmp/compacted"
+_UNASKED = "/proc/sys/vm/compaction_proactiveness"
 _ENOUGH = 1000  # pages: a quarter of what a probe pins
 _OFFLINE = 20  # seconds for one block: the kernel would try for ever
 
@@ -181,15 +182,9 @@ class Prober:
         return int(found.group(1)) // 4
 
     def steady(self) -> None:
-        """Nothing is compacted unasked, and what is freed is free, on kernels that do otherwise.
-
-        Since v6.7 a processor may keep an eighth of a zone for itself (mm/page_alloc.c: high_max).
-        """
-        for name, value in (
-            ("compaction_proactiveness", 0),
-            ("percpu_pagelist_high_fraction", 9999),
-        ):
-            self.guest.run(f"[ ! -e /proc/sys/vm/{name} ] || echo {value} > /proc/sys/vm/{name}")
+        """Nothing is compacted unasked, and what is freed is free, on kernels that do otherwise."""
+        self.guest.run(f"[ ! -e {_UNASKED} ] || echo 0 > {_UNASKED}")
+        short_lists(self.guest)
 
     def blocks_of_pins(self) -> None:
         """How many pageblocks are mostly pins, and how many the allocator keeps for movable pages.
