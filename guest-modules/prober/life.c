@@ -118,6 +118,7 @@ int prober_life(void)
 	if (err)
 		return err;
 	prober_step = 0;
+	prober_destroyed = 0;
 	if (prober_lives(page)) {
 		prober_step = 0;
 		__free_page(page);

@@ -439,6 +439,7 @@ int prober_unlock(void)
 {
 	unsigned long i;
 
+	prober_manner.locks = false; /* nobody would unlock them any more */
 	for (i = 0; i < prober_count; i++) {
 		if (prober_slots[i].locked) {
 			prober_slots[i].locked = false;
