@@ -31,6 +31,8 @@ from harness.cli.trees import apply, build, fetch, kernels
 from harness.errors import InfraError, PinpageError
 from harness.model import EXIT_CODES, Outcome
 
+_SENTENCE = 200  # characters
+
 
 def main() -> NoReturn:
     """Entry point: every PinpageError becomes its lines on stderr and its exit code."""
@@ -70,7 +72,22 @@ def _main() -> NoReturn:
     sys.exit(0)
 
 
-@click.group(epilog=EXIT_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Says of each command the whole first sentence: click would cut it at the line's end."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, self.commands[name].get_short_help_str(_SENTENCE))
+                    for name in self.list_commands(ctx)
+                ]
+            )
+
+
+@click.group(
+    cls=_Commands, epilog=EXIT_HELP, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="pinpage")
 def cli() -> None:
     """Boot real kernels and say, from their own evidence, which pages migrated and why not.

@@ -16,10 +16,10 @@ from harness.bisect import commits, kinds, search
 from harness.build import git
 from harness.cli.options import (
     ALL,
-    BUILD_OPTIONS,
     GUEST_OPTIONS,
     JSON_OPTION,
     MORE_PATCHES,
+    ONE_BUILD_OPTIONS,
     SNAPSHOT_OPTIONS,
     TREE_OPTIONS,
     Words,
@@ -38,7 +38,7 @@ _SEED = 7
 @click.command()
 @click.argument("name", metavar="SCENARIO", shell_complete=complete(lambda: [*scenario.names()]))
 @MORE_PATCHES
-@options_of(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
+@options_of(TREE_OPTIONS, ONE_BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
 @click.option("--good", default="", metavar="PATCH", help="Good with this patch as the last one.")
 @click.option("--bad", default="", metavar="PATCH", help="Bad with this one [default: the last].")
 @click.option(
@@ -64,9 +64,9 @@ _SEED = 7
     type=click.FloatRange(0.5, 0.9999),
     default=0.95,
     show_default=True,
-    help="That no bad state passes for good: it asks for more runs.",
+    help="The probability wanted that no bad state is taken for good: more asks for more runs.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31), default=_SEED, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=_SEED, show_default=True)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As of 'run'.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="As of 'run'.")
 @JSON_OPTION

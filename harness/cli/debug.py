@@ -18,9 +18,9 @@ from harness import pipeline, proc
 from harness.build import browse
 from harness.cli.guests import Stand, boot_folder, one_arch, show_console, stand_of
 from harness.cli.options import (
-    BUILD_OPTIONS,
     GUEST_OPTIONS,
     MODULE_OPTION,
+    ONE_BUILD_OPTIONS,
     RUN_OPTION,
     SNAPSHOT_OPTIONS,
     TREE_OPTIONS,
@@ -44,7 +44,7 @@ _GRACE = 2.0  # for the word of a stop to come
 
 
 @click.command()
-@options_of(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
+@options_of(TREE_OPTIONS, ONE_BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
 @MODULE_OPTION
 @RUN_OPTION
 @click.option(

@@ -18,9 +18,9 @@ import click
 from harness import pipeline, proc, scenario
 from harness.cli.guests import boot_folder, one_arch, shell_text, stand_of
 from harness.cli.options import (
-    BUILD_OPTIONS,
     GUEST_OPTIONS,
     MODULE_OPTION,
+    ONE_BUILD_OPTIONS,
     SNAPSHOT_OPTIONS,
     TREE_OPTIONS,
     VERBOSE_OPTION,
@@ -57,7 +57,7 @@ class _Dumped:
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@options_of(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
+@options_of(TREE_OPTIONS, ONE_BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
 @MODULE_OPTION
 @click.option(
     "--output",

@@ -21,7 +21,10 @@ from harness.cli.options import (
     EXIT_HELP,
     GUEST_OPTIONS,
     JSON_OPTION,
+    KERNEL_OPTION,
+    SERIES_OPTION,
     SNAPSHOT_OPTIONS,
+    TREE_OPTION,
     TREE_OPTIONS,
     Words,
     complete,
@@ -191,7 +194,9 @@ def _run(
 
 
 @click.command()
-@options_of(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
+@options_of(
+    (KERNEL_OPTION, TREE_OPTION, SERIES_OPTION), BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS
+)
 @JSON_OPTION
 @for_each_arch
 def fixes(as_json: bool, **options: Any) -> None:
@@ -204,7 +209,7 @@ def fixes(as_json: bool, **options: Any) -> None:
       pinpage fixes --kernel 6.12 --series fixed
     """
     rows: list[dict[str, Any]] = []
-    words = Words(options).spec("defects")
+    words = Words({**options, "without": ()}).spec("defects")
     with progress_shown() as progress:
         for defect, patch, record in pipeline.left_out(words, progress):
             found = next(iter(record.verdict.findings), None)

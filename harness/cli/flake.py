@@ -49,16 +49,36 @@ _MOST = 10_000  # runs of a measurement
     show_default=True,
     help="Equal runs of each seed.",
 )
-@click.option("--kernel", "kernels", multiple=True, default=("6.12",), help="One or several.")
-@click.option("--arch", "arches", multiple=True, help="One or several, or 'all'.")
-@click.option("--profile", "profiles", multiple=True, default=("fast",), help="One or several.")
+@click.option(
+    "--kernel",
+    "kernels",
+    multiple=True,
+    default=("6.12",),
+    show_default=True,
+    help="Given again for several.",
+)
+@click.option(
+    "--arch",
+    "arches",
+    multiple=True,
+    help="Given again for several, or 'all' [default: this machine's]",
+)
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    default=("fast",),
+    show_default=True,
+    help="Given again for several.",
+)
 @click.option(
     "--series",
     "series",
     multiple=True,
     default=("fixed",),
+    show_default=True,
     metavar="NAME[,FILE]...",
-    help="One or several; with commas between them, patches one on top of the other.",
+    help="Given again for several, each measured alone; with commas, one on top of the other.",
 )
 @click.option(
     "--expect",
@@ -67,7 +87,13 @@ _MOST = 10_000  # runs of a measurement
     help="The verdict that is right where all these words (scenario, kernel, architecture, "
     "profile, series) are the run's; the last that fits. By itself PASS, and CRASH for 'posted'.",
 )
-@click.option("--guests", type=click.IntRange(1), default=1, show_default=True, help="At once.")
+@click.option(
+    "--guests",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Guests that run at a time.",
+)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As of 'run'.")
 @click.option(
     "--keep",

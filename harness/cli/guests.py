@@ -21,6 +21,7 @@ from harness.cli.options import (
     BUILD_OPTIONS,
     GUEST_OPTIONS,
     MODULE_OPTION,
+    ONE_BUILD_OPTIONS,
     SNAPSHOT_OPTIONS,
     TREE_OPTIONS,
     Words,
@@ -161,7 +162,7 @@ def show_console(folder: Path) -> None:
 
 
 @click.command()
-@options_of(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
+@options_of(TREE_OPTIONS, ONE_BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
 @MODULE_OPTION
 @click.option("--ssh", is_flag=True, help="A shell over SSH instead of the serial console.")
 def shell(modules: tuple[str, ...], ssh: bool, **options: Any) -> None:

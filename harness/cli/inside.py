@@ -24,10 +24,10 @@ from harness.cli.guests import (
     show_splats,
 )
 from harness.cli.options import (
-    BUILD_OPTIONS,
     GUEST_OPTIONS,
     JSON_OPTION,
     MODULE_OPTION,
+    ONE_BUILD_OPTIONS,
     OWN_CODES,
     RUN_OPTION,
     SNAPSHOT_OPTIONS,
@@ -55,7 +55,7 @@ Exit codes: the command's own, 128 and the signal's number if a signal ended it.
 {OWN_CODES} and more are pinpage's, with a line that begins with 'error:' on stderr:
 {OWN_CODES} and the usual code, so 202 is bad usage, 203 CRASH, 204 HANG, 209 INFRA.""",
 )
-@options_of(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
+@options_of(TREE_OPTIONS, ONE_BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
 @MODULE_OPTION
 @click.option(
     "--timeout",
@@ -109,7 +109,7 @@ def _source() -> int | None:
 
 
 @click.command()
-@options_of(TREE_OPTIONS, BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
+@options_of(TREE_OPTIONS, ONE_BUILD_OPTIONS, GUEST_OPTIONS, SNAPSHOT_OPTIONS)
 @MODULE_OPTION
 @RUN_OPTION
 @VERBOSE_OPTION

@@ -27,7 +27,8 @@ from harness.terminal import TerminalProgress
 EXIT_HELP = """\b
 Exit codes: 0 PASS, 1 FAIL, 2 bad usage or input, 3 CRASH, 4 HANG, 5 LOST,
 6 INCONSISTENT, 7 a patch does not apply, 8 build failed, 9 INFRA, 10 SKIP
-(nothing could run), 130 and 143 interrupted. 0 means PASS and nothing else."""
+(nothing could run), 129, 130 and 143 interrupted, 141 nobody reads the output.
+Of run, boot, faults and fixes 0 means PASS and nothing else."""
 
 OWN_CODES = 200  # what is added to pinpage's exit codes where a guest's command has them all
 MOST_MIB = 1 << 20  # a guest's memory
@@ -112,14 +113,20 @@ CONFIG_OPTION = click.option(
     metavar="NAME=VALUE|FILE",
     help="Configure the kernel so, whatever its fragments say; or by the lines of a file.",
 )
-ARCH_OPTION = click.option(
-    "--arch",
-    "arch_name",
-    default=host_arch,
-    show_default="this machine's",
-    help="Architecture of the guest, or 'all': each in turn.",
-    shell_complete=complete(lambda: [*arch.all_arches(), ALL]),
-)
+
+
+def _arch_option(*, several: bool) -> Callable[[_F], _F]:
+    more = [ALL] if several else []
+    return click.option(
+        "--arch",
+        "arch_name",
+        default=host_arch,
+        show_default="this machine's",
+        help="Architecture of the guest" + (", or 'all': each in turn." if several else "."),
+        shell_complete=complete(lambda: [*arch.all_arches(), *more]),
+    )
+
+
 PROFILE_OPTION = click.option(
     "--profile",
     default="fast",
@@ -137,7 +144,10 @@ TOOLCHAIN_OPTION = click.option(
     help="gcc, gcc-12, llvm, llvm-15 and so on.",
 )
 TREE_OPTIONS = (KERNEL_OPTION, TREE_OPTION, SERIES_OPTION, WITHOUT_OPTION, UPTO_OPTION)
-BUILD_OPTIONS = (ARCH_OPTION, PROFILE_OPTION, CONFIG_OPTION, JOBS_OPTION, TOOLCHAIN_OPTION)
+_BUILD_OPTIONS = (PROFILE_OPTION, CONFIG_OPTION, JOBS_OPTION, TOOLCHAIN_OPTION)
+BUILD_OPTIONS = (_arch_option(several=True), *_BUILD_OPTIONS)
+ONE_ARCH_OPTION = _arch_option(several=False)
+ONE_BUILD_OPTIONS = (ONE_ARCH_OPTION, *_BUILD_OPTIONS)
 GUEST_OPTIONS = (
     click.option(
         "--accel",
@@ -159,7 +169,7 @@ GUEST_OPTIONS = (
         type=click.IntRange(1, _MOST_CPUS),
         default=1,
         show_default=True,
-        help="The guest's CPUs.",
+        help="The guest's CPUs, where the scenario does not need a number of its own.",
     ),
     click.option(
         "--append",
@@ -188,7 +198,7 @@ RUN_OPTION = click.option(
     "--run",
     "run_command",
     metavar="COMMAND",
-    help="A text for the guest's shell, run before (with gdb: once it lets the guest go on).",
+    help="A text for the guest's shell, run before; with 'gdb' once it lets the guest go on.",
 )
 VERBOSE_OPTION = click.option(
     "--verbose", "-v", is_flag=True, help="Tell of each stage before the guest, on stderr."

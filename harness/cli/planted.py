@@ -13,12 +13,13 @@ from rich.console import Console
 
 from harness import judges, resources, scenario, spec
 from harness.cli.options import (
-    ARCH_OPTION,
+    ALL,
     EXIT_HELP,
     GUEST_OPTIONS,
     JOBS_OPTION,
     JSON_OPTION,
     KERNEL_OPTION,
+    ONE_ARCH_OPTION,
     SERIES_OPTION,
     SNAPSHOT_OPTIONS,
     TOOLCHAIN_OPTION,
@@ -47,7 +48,7 @@ _SEED = 7
     shell_complete=complete(lambda: [fault.name for fault in catalogue.load("6.12")]),
 )
 @options_of(
-    (KERNEL_OPTION, TREE_OPTION, SERIES_OPTION, ARCH_OPTION, JOBS_OPTION, TOOLCHAIN_OPTION),
+    (KERNEL_OPTION, TREE_OPTION, SERIES_OPTION, ONE_ARCH_OPTION, JOBS_OPTION, TOOLCHAIN_OPTION),
     GUEST_OPTIONS,
     SNAPSHOT_OPTIONS,
 )
@@ -77,8 +78,9 @@ def faults(
 
     NAME is a part of a fault's name; without any, all of them are tried. The series has to pass
     each scenario without them; then each fault is built and run, from its cheapest scenario on,
-    until a verdict is neither PASS nor SKIP. What has been tried is remembered. Ends with PASS (0)
-    if every fault is caught, or changes nothing that could be seen for a reason that it gives.
+    until a verdict is FAIL, CRASH, HANG, INCONSISTENT, or LOST twice. What has been tried is
+    remembered. Ends with PASS (0) if every fault is caught, or changes nothing that could be seen
+    for a reason that it gives.
 
     \b
     Examples:
@@ -89,7 +91,7 @@ def faults(
     if listed:
         _show([_row(Row(fault)) for fault in chosen], as_json)
         return
-    if options["arch_name"] == "all":
+    if options["arch_name"] == ALL:
         raise InputError("faults are tried on one architecture at a time: name one with --arch")
     top = resources.state() / "faults"
     words = Words({**options, "without": ()}).spec("", seed=seed, keep=top / "runs")

@@ -67,7 +67,11 @@ _RUN_OPTIONS = (
         help="Runs of each job, each with another seed: what comes now and then needs several.",
     ),
     click.option(
-        "--again", type=click.IntRange(0, 20), default=2, show_default=True, help="To tell a flake."
+        "--again",
+        type=click.IntRange(0, 20),
+        default=2,
+        show_default=True,
+        help="How often both sides run again where the change alone fails: is it a flake?",
     ),
     click.option(
         "--memory",
@@ -191,9 +195,13 @@ def run(
 
 @pull_request.command("report")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--link", default="", metavar="URL", help="To the whole, for the comment.")
-@click.option("--summary", type=click.Path(dir_okay=False, path_type=Path), help="Markdown, whole.")
-@click.option("--comment", type=click.Path(dir_okay=False, path_type=Path), help="And shorter.")
+@click.option("--link", default="", metavar="URL", help="Where the comment sends for all of it.")
+@click.option("--summary", type=click.Path(dir_okay=False, path_type=Path), help="Markdown.")
+@click.option(
+    "--comment",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Markdown that is short enough for a comment.",
+)
 @click.option(
     "--junit", type=click.Path(dir_okay=False, path_type=Path), help="A case for each job."
 )

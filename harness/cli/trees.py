@@ -14,7 +14,9 @@ from harness.build import browse
 from harness.cli.options import (
     BUILD_OPTIONS,
     JSON_OPTION,
+    KERNEL_OPTION,
     MORE_PATCHES,
+    TREE_OPTION,
     TREE_OPTIONS,
     Words,
     for_each_arch,
@@ -28,7 +30,7 @@ from harness.terminal import TerminalProgress
 
 
 @click.command()
-@options_of(TREE_OPTIONS)
+@options_of((KERNEL_OPTION, TREE_OPTION))
 @JSON_OPTION
 def fetch(as_json: bool, **options: Any) -> None:
     """Get a kernel's source into the cache and print where it is.
@@ -37,7 +39,7 @@ def fetch(as_json: bool, **options: Any) -> None:
     Example:
       pinpage fetch --kernel 6.12
     """
-    chosen = pipeline.choose(Words(options).spec())
+    chosen = pipeline.choose(Words({**options, "series": ("none",), "without": ()}).spec())
     with progress_shown() as progress:
         tree = pipeline.fetch(chosen, progress)
     if as_json:

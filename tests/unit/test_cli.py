@@ -8,6 +8,7 @@ import gzip
 import json
 import lzma
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -217,13 +218,30 @@ def test_help_has_an_example_each(pinpage: Program) -> None:
     top = pinpage("--help")
     assert top.returncode == 0
     listed = top.stdout.split("Commands:")[1].split("Exit codes")[0]
-    names = [line.split()[0] for line in listed.splitlines() if line.strip()]
+    assert "..." not in listed, "each sentence is whole"
+    names = re.findall(r"^  (\S+)", listed, re.MULTILINE)
     assert {"run", "doctor", "kernels", "fetch", "apply", "build", "boot", "shell", "parse"} <= set(
         names
     )
     for name in names:
         text = CliRunner().invoke(cli.cli, [name, "--help"]).output
         assert "Example" in text, name
+
+
+@pytest.mark.parametrize("name", ["shell", "exec", "gdb", "page", "dump", "bisect", "faults"])
+def test_every_architecture_is_offered_where_it_is_taken(name: str) -> None:
+    def offered(command: str) -> bool:
+        return "'all'" in CliRunner().invoke(cli.cli, [command, "--help"]).output
+
+    assert offered("run") and offered("build") and not offered(name)
+    words = {"exec": ["true"], "page": ["1"], "bisect": ["compaction"]}.get(name, [])
+    refused = CliRunner().invoke(cli.cli, [name, "--arch", "all", *words]).exception
+    assert isinstance(refused, InputError) and "one" in str(refused)
+
+
+def test_fetch_and_fixes_take_no_word_that_they_would_not_heed() -> None:
+    for words in (["fetch", "--series", "fixed"], ["fixes", "--without", "0005"]):
+        assert "No such option" in CliRunner().invoke(cli.cli, words).output
 
 
 def test_version_kernels_and_completion(pinpage: Program) -> None:
