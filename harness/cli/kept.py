@@ -142,8 +142,8 @@ def _size(size: int) -> str:
 @click.option(
     "--trust",
     is_flag=True,
-    help="Build patches that are not pinpage's own: a build runs what they bring, and you have "
-    "read them.",
+    help="Build patches, modules and texts of a configuration that are not pinpage's own: a build "
+    "runs what they bring, and you have read them.",
 )
 @JSON_OPTION
 def reproduce(

@@ -5,7 +5,9 @@ Whose it is decides what of it is used. Of a run of this user's own, its words a
 that they name. Of any other (a bundle, a folder that was brought here) only what cannot act on this
 machine: names that we know, numbers within bounds, words for the guest's kernel, and patches. A
 kernel is built by make, which runs what the patches bring: those that are not of our own series are
-built only if the user says so. Binaries run in a guest alone.
+built only if the user says so; nor are texts in its configuration, which Makefiles expand as their
+own (usr/Makefile: INITRAMFS_SOURCE), so that a $(shell ) in one would run. Binaries run in a guest
+alone.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ _ACCELS = ("auto", "kvm", "tcg")
 _LEAST_MIB, _MOST_SMP = 128, 255
 _NAMED = 5  # patches of an error
 _OPTION = re.compile(r"\w{1,100}=[^\n\r\0]{1,200}")
+_NO_TEXT = re.compile(r"\w+=(?:[ymn]|-?\d+|0x[0-9a-fA-F]+)")
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def reproduce(kept: Kept, wish: Wish, progress: Progress) -> Reproduced:
             given = replace(given, tree=_tree(kept, wish, chosen, progress))
         progress.note(f"the kernels of {run['id']} are booted as they are in it: none is built")
     else:
-        _may_build(kept, wish, inputs.kernels, scenario.modules_of(own))
+        _may_build(kept, wish, inputs.kernels, scenario.modules_of(own), wanted.config)
         given = replace(given, tree=_tree(kept, wish, chosen, progress))
     record, folder = pipeline.run(wanted, progress, given=given)
     found = differences([run], [as_json(record)])
@@ -276,11 +279,24 @@ def _modules_inside(kept: Kept, own: scenario.Scenario) -> None:
             raise InputError(f"{kept.where}: its scenario names a module outside of it: {module}")
 
 
-def _may_build(kept: Kept, wish: Wish, made: Sequence[MadeOf], modules: Sequence[Path]) -> None:
-    """InputError where patches or modules of another's would be built that the user has not looked
-    at."""
+def _may_build(
+    kept: Kept,
+    wish: Wish,
+    made: Sequence[MadeOf],
+    modules: Sequence[Path],
+    config: Sequence[str],
+) -> None:
+    """InputError where patches, modules or texts of another's would be built that the user has not
+    looked at."""
     if kept.own or wish.trust:
         return
+    texts = [word for word in config if not _NO_TEXT.fullmatch(word)]
+    if texts:
+        raise InputError(
+            f"{kept.where} has texts for its configuration: {', '.join(texts[:_NAMED])}. "
+            "Makefiles expand them on this machine",
+            hint="read them (config in run.json), and say --trust if you would build with them",
+        )
     if modules:
         raise InputError(
             f"{kept.where} has modules that are not pinpage's own: "

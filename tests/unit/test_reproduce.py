@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,26 @@ def test_patches_of_others_are_built_by_those_who_say_so(
     fake = replace(PATCHES[0], name=ours.name)
     with pytest.raises(InputError, match="pinpage's own: 0001-mm"):
         done(made_runs.folder(tmp_path / "fake", inputs=made_runs.inputs(ours, fake)))
+
+
+def test_texts_of_anothers_configuration_are_built_by_those_who_say_so(
+    tmp_path: Path, asked: SimpleNamespace, ours: Patch
+) -> None:
+    def brought(*config: str) -> Path:
+        folder = made_runs.folder(tmp_path / "brought", inputs=made_runs.inputs(ours))
+        run = json.loads((folder / "run.json").read_text())
+        run["spec"]["config"] = list(config)
+        (folder / "run.json").write_text(json.dumps(run))
+        return folder
+
+    evil = brought("KSM=y", 'INITRAMFS_SOURCE="$(shell touch /tmp/x)"')
+    with pytest.raises(InputError, match=r"texts for its configuration: INITRAMFS_SOURCE=.*shell"):
+        done(evil)
+    assert asked.wanted is None
+    done(evil, Wish(trust=True))
+    shutil.rmtree(evil)
+    done(brought("KSM=y", "ZRAM=n", "NR_CPUS=4", "PHYSICAL_START=0x1000000"))
+    assert asked.wanted.config[0] == "KSM=y"
 
 
 def test_a_run_that_one_kept_in_a_folder_of_ones_own_is_ones_own(
