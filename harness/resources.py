@@ -6,6 +6,7 @@ An installed package carries them in ``harness/data/``; a checkout has them at i
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import platformdirs
@@ -24,6 +25,11 @@ def _folder(name: str, here: str = "") -> Path:
         f"the folder {name}/ is missing from this installation of pinpage",
         hint="install the package again, or run from a checkout",
     )
+
+
+def path(word: str) -> Path:
+    """The path that a user's word means; as it stands where its ~ is nobody's home."""
+    return Path(os.path.expanduser(word))  # noqa: PTH111 - Path's own raises there
 
 
 def patches() -> Path:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import resources
 from harness.build import kconfig_tree
 from harness.errors import CannotRun, ConfigError, InputError, PinpageError
 from harness.model import Arch, Fragment, Kernel, KernelConfig, Profile
@@ -85,7 +86,7 @@ def spelled(words: Sequence[str]) -> tuple[str, ...]:
             found |= parse(_line(word), f"--config {word}")
             continue
         try:
-            text = Path(word).expanduser().read_text(encoding="utf-8")
+            text = resources.path(word).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
             raise InputError(

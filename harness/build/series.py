@@ -25,7 +25,8 @@ from harness.model import Kernel, Patch, Series, SourceTree
 __all__ = ["apply", "known", "load"]
 
 NONE = "none"
-_RANGE = re.compile(r"(?:(?P<repo>.*):)?(?P<range>[^:]*[^.:]\.\.[^.:][^:]*|[^:]*[^.:]\.\.)")
+# No ref begins or ends with a slash (git-check-ref-format(1)), as ../ of a path would have it.
+_RANGE = re.compile(r"(?:(?P<repo>.*):)?(?P<range>[^:]*[^.:/]\.\.[^.:/][^:]*|[^:]*[^.:/]\.\.)")
 
 
 def known(kernel: Kernel) -> list[str]:
@@ -153,6 +154,20 @@ def _wanted(
 
 
 def _part(word: str, kernel: Kernel, source: SourceTree) -> Series:
+    """What one word names; InputError where it cannot be read."""
+    try:
+        return _meant(word, kernel, source)
+    except OSError as error:
+        named = f": {error.filename}" if error.filename is not None else ""
+        raise InputError(
+            f"--series {word}: it cannot be read{named}: {error.strerror}",
+            hint="a patch is a plain file that you may read",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"--series {word}: its series file is no UTF-8 text") from error
+
+
+def _meant(word: str, kernel: Kernel, source: SourceTree) -> Series:
     """What one word names; a file without a diff is a series of no patches."""
     named = resources.patches() / kernel.patches / word
     if re.fullmatch(r"[\w.-]+", word) and (named / "series").is_file():
@@ -187,7 +202,7 @@ def prefixes(series: Series) -> Iterator[Series]:
 
 
 def _existing(word: str, kernel: Kernel) -> Path:
-    path = Path(word).expanduser()
+    path = resources.path(word)
     if path.is_file():
         return path
     raise InputError(
@@ -218,7 +233,7 @@ def _remark(skipped: Sequence[str]) -> str:
 
 
 def _folder(word: str, source: SourceTree) -> Series | None:
-    folder = Path(word).expanduser()
+    folder = resources.path(word)
     if not folder.is_dir():
         return None
     if (folder / "series").is_file():
@@ -251,7 +266,7 @@ def _listed(series: Path) -> list[Patch]:
 
 
 def _mailbox(word: str, source: SourceTree) -> Series | None:
-    path = Path(word).expanduser()
+    path = resources.path(word)
     if not path.is_file():
         return None
     data = path.read_bytes()
@@ -293,7 +308,7 @@ def _range(word: str, source: SourceTree) -> Series | None:
     match = _RANGE.fullmatch(word)
     if match is None or Path(word).exists():
         return None
-    repository = Path(match["repo"]).expanduser() if match["repo"] else source.git
+    repository = resources.path(match["repo"]) if match["repo"] else source.git
     if repository is None:
         raise InputError(
             f"{word}: the range of which repository?",

@@ -95,7 +95,7 @@ def opened(word: str, progress: Progress) -> Iterator[Kept]:
 
 def named(word: str) -> Path:
     """The path that a word is, there or not; a run of ours where it is the name of one."""
-    path = Path(word).expanduser()
+    path = resources.path(word)
     ours = resources.state() / "runs" / word
     return ours if not os.path.lexists(path) and ID.fullmatch(word) and ours.exists() else path
 

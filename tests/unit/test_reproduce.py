@@ -180,11 +180,12 @@ def test_texts_of_anothers_configuration_are_built_by_those_who_say_so(
     evil = brought("KSM=y", 'INITRAMFS_SOURCE="$(shell touch /tmp/x)"')
     with pytest.raises(InputError, match=r"texts for its configuration: INITRAMFS_SOURCE=.*shell"):
         done(evil)
-    assert asked.wanted is None
     done(evil, Wish(trust=True))
-    shutil.rmtree(evil)
-    done(brought("KSM=y", "ZRAM=n", "NR_CPUS=4", "PHYSICAL_START=0x1000000"))
     assert asked.wanted.config[0] == "KSM=y"
+    asked.wanted = None
+    shutil.rmtree(evil)
+    done(brought("KSM=m", "ZRAM=n", "NR_CPUS=4", "PHYSICAL_START=0x1000000"))
+    assert asked.wanted.config[0] == "KSM=m"
 
 
 def test_a_run_that_one_kept_in_a_folder_of_ones_own_is_ones_own(

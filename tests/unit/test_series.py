@@ -264,6 +264,26 @@ def checkout(tmp_path: Path) -> Path:
     return top
 
 
+@pytest.mark.parametrize("word", ["~nobody-of-that-name/x.patch", "x" * 300, "../../my/typo.patch"])
+def test_a_word_that_no_file_can_have_is_named(word: str) -> None:
+    with pytest.raises(InputError, match=r"no series|cannot be read") as found:
+        load(word)
+    assert word in str(found.value)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a" / "x.patch").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"cannot be read: .*x\.patch: Is a directory"):
+        load(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x.patch").symlink_to("gone")
+    with pytest.raises(InputError, match=r"cannot be read: .*x\.patch: No such file"):
+        load(tmp_path / "b")
+    (tmp_path / "b" / "series").write_bytes(b"\xe4.patch\n")
+    with pytest.raises(InputError, match=r"b: its series file is no UTF-8"):
+        load(tmp_path / "b")
+
+
 def test_git_range(checkout: Path, tmp_path: Path) -> None:
     found = load(f"{checkout}:HEAD~2..HEAD")
     assert [p.subject for p in found.patches] == ["mm: count twice", "mm: errno"]
