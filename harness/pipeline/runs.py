@@ -54,8 +54,9 @@ def run(
 
     modules: a folder to build the guest modules from instead of our own. given: what is taken as
     it is instead of what the words name. look: who looks on.
-    Only InputError (no guest was booted, no folder is left) and an interruption come out as
-    exceptions; the folder of an interrupted run says so. Returns the record and its folder.
+    Only InputError and an interruption come out as exceptions. No folder is left of an InputError
+    before the first guest; any other of them leaves one that says so. Returns the record and
+    its folder.
     """
     chosen = choose(wanted, modules)
     plan = scenario.of(wanted)
@@ -68,11 +69,11 @@ def run(
     report.write(_interrupted(state), state.folder)
     try:
         answer, error = _judged(plan, state, timed)
-    except InputError:
-        shutil.rmtree(state.folder)
-        raise
-    except BaseException:
+    except BaseException as ended:
         timed.end()
+        if isinstance(ended, InputError) and not state.guests:
+            shutil.rmtree(state.folder)
+            raise
         report.write(_interrupted(state), state.folder)
         progress.note(f"not finished: {state.folder}")
         raise
@@ -129,7 +130,7 @@ def _judged(
         _experiment(plan, state, progress)
         state.rows = pages.ledger(state.events)
     except InputError:
-        raise  # the user's words, known to be wrong before a guest was booted
+        raise  # the user's words, known to be wrong; a tree that was edited meanwhile is one, too
     except PinpageError as error:
         if isinstance(error, GuestError):
             _add(state, error, list(state.kernels)[-1] if state.kernels else "")  # that was on

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ from made_evidence import SPLAT, TREATED, Case
 from harness import pipeline, resources, scenario
 from harness.build import symbols
 from harness.build.origin import Origins
-from harness.errors import GuestCommandError, GuestCrash, ToolError
+from harness.errors import GuestCommandError, GuestCrash, InputError, ToolError
 from harness.model import (
     BuildArtifacts,
     Culprit,
@@ -207,3 +208,27 @@ def test_the_latest_run_is_found_wherever_it_was_kept(
     runs._point_latest(other / "c")
     assert (ours / "latest").resolve() == ours / "b"
     assert not list(ours.glob(".*"))
+
+
+@pytest.mark.parametrize("booted", [False, True])
+def test_bad_words_take_no_evidence_away(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, booted: bool
+) -> None:
+    """A tree that was edited meanwhile, seen where a later kernel of the run is built."""
+
+    def experiment(plan: Any, state: State, progress: Any) -> None:
+        if booted:
+            state.guests["treated"] = "booted"
+            state.events.append(Event("treated", "vmstat", "before", {"pgmigrate_success": 1}))
+        raise InputError("the tree has changed since it was read")
+
+    monkeypatch.setattr(runs, "_experiment", experiment)
+    notes = Notes()
+    with pytest.raises(InputError, match="has changed"):
+        words = RunSpec("compaction", "6.12", "x86_64", ("none",), "fast", 1)
+        words = replace(words, keep=tmp_path, params=scenario.params("compaction", ()))
+        runs.run(words, notes)
+    left = [json.loads(path.read_text()) for path in tmp_path.glob("*/run.json")]
+    assert [(run["interrupted"], run["verdict"]) for run in left] == [(True, "INFRA")] * booted
+    assert [*tmp_path.glob("*/events.jsonl")] != [] if booted else not any(tmp_path.iterdir())
+    assert len(notes.said) == booted
