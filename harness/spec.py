@@ -104,14 +104,19 @@ class _Fields:
             raise self.error(field, "true or false is needed")
         return value
 
+    def _taken(self, field: str, default: Any) -> Any:
+        """The value, the default where there is none: 0 or "" is one, of a wrong kind."""
+        value = self._data.pop(field, None)
+        return default if value is None else value
+
     def texts(self, field: str) -> tuple[str, ...]:
-        value = self._data.pop(field, None) or []
+        value = self._taken(field, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.error(field, "a list of texts is needed (quote version numbers)")
         return tuple(value)
 
     def mapping(self, field: str) -> dict[str, Any]:
-        value = self._data.pop(field, None) or {}
+        value = self._taken(field, {})
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
             raise self.error(field, "a mapping with text keys is needed")
         return value
@@ -130,7 +135,7 @@ class _Fields:
         return found
 
     def items(self, field: str) -> list[_Fields]:
-        value = self._data.pop(field, None) or []
+        value = self._taken(field, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise self.error(field, "a list of mappings is needed")
         where = f"{self._where}.{field}" if self._where else field
@@ -151,8 +156,14 @@ class _Fields:
 def _load(path: Path, listed: str = _LISTED) -> _Fields:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no such day, in what looks like one
         raise InputError(f"{path} is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is nested too deeply to be read") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: a mapping is needed at the top")
     return _Fields(path, data, listed=listed)

@@ -133,3 +133,20 @@ def test_wrong_profile_names_the_field(
     with pytest.raises(InputError) as caught:
         spec.load_profile("keen")
     assert named in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\xff\xfe", "is no UTF-8 text"),
+        (b"rules: 2024-99-99\n", "is not valid YAML: month must be"),
+        (b"[" * 5000, "nested too deeply"),
+        (b"rules: 0\n", "rules: a list of mappings is needed"),
+        (b"rules: ''\n", "rules: a list of mappings is needed"),
+        (b"rules:\n- {paths: 0, why: x}\n", "paths: a list"),
+    ],
+)
+def test_a_table_that_is_none_is_said_to_be(tmp_path: Path, data: bytes, said: str) -> None:
+    (tmp_path / "table.yaml").write_bytes(data)
+    with pytest.raises(InputError, match=said):
+        spec.pull_request_table(tmp_path / "table.yaml")
