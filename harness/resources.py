@@ -11,7 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
-from harness.errors import InfraError
+from harness.errors import InfraError, InputError
 
 _HERE = Path(__file__).resolve().parent
 
@@ -51,13 +51,20 @@ def faults() -> Path:
 
 def cache() -> Path:
     """The user's cache folder ($XDG_CACHE_HOME/pinpage), created."""
-    path = platformdirs.user_cache_path("pinpage")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return _made(platformdirs.user_cache_path("pinpage"), "XDG_CACHE_HOME")
 
 
 def state() -> Path:
     """The user's state folder ($XDG_STATE_HOME/pinpage), created; runs/ stands in it."""
-    path = platformdirs.user_state_path("pinpage")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return _made(platformdirs.user_state_path("pinpage"), "XDG_STATE_HOME")
+
+
+def _made(folder: Path, variable: str) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be made: {error.strerror}",
+            hint=f"name one that can be written with {variable}",
+        ) from error
+    return folder

@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 from program import Program
 
-from harness import cli, pipeline, spec
+from harness import cli, pipeline, resources, spec
 from harness.cli import dumping, guests, inside, options
 from harness.cli.options import OWN_CODES
 from harness.errors import InputError
@@ -389,3 +389,15 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         "error: No space left on device",
         "next: make room, and run it again",
     ]
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "XDG_STATE_HOME"])
+def test_a_folder_of_ours_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(variable, str(tmp_path / "file" / "x"))
+    made = resources.cache if variable == "XDG_CACHE_HOME" else resources.state
+    with pytest.raises(InputError, match=r"file/x/pinpage cannot be made: Not a dir") as found:
+        made()
+    assert variable in found.value.hint
