@@ -8,6 +8,7 @@ not the fault's doing, and the try is left out with that reason.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from harness import cache
+from harness import cache, ending
 from harness.faults.catalogue import Fault, Try
 from harness.faults.store import Store, Tried
 from harness.model import Outcome, Silent
@@ -64,6 +65,16 @@ class Runner(Protocol):
     def run(self, fault: Fault | None, how: Try) -> Tried: ...
 
 
+def _unwinding(matrix: Matrix, fault: Fault) -> Row:
+    """``one`` in a process of its own, which is asked to end by SIGTERM: it takes its guest and its
+    temporary folders with it, and the pool's next fault is not begun."""
+    with ending.heeded():
+        try:
+            return matrix.one(fault)
+        except SystemExit as asked:
+            os._exit(asked.code if isinstance(asked.code, int) else 1)
+
+
 @dataclass(frozen=True)
 class Matrix:
     """folder: of the records. again: what is recorded is tried again. asked: names this
@@ -84,7 +95,7 @@ class Matrix:
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(side_by_side, mp_context=spawn)
         try:
-            for done in as_completed([pool.submit(self.one, f) for f in faults]):
+            for done in as_completed([pool.submit(_unwinding, self, f) for f in faults]):
                 yield done.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

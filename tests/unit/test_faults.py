@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
 import shutil
-from collections.abc import Mapping
+import signal
+import time
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from click.testing import CliRunner
@@ -147,6 +151,42 @@ def test_what_is_called_equivalent_must_not_be_caught(tmp_path: Path) -> None:
     assert (row.state, row.good) == ("equivalent", True)
     (row,) = examined(Fake({("none", CHEAP): Outcome.FAIL}), tmp_path / "b", none)
     assert (row.state, row.good) == ("caught", False)
+
+
+@dataclass
+class Waiting(Fake):
+    """Fault f waits in its run until it is asked to end; the others until that has begun."""
+
+    folder: Path = Path()
+
+    def run(self, fault: Fault | None, how: Try) -> Tried:
+        begun, unwound = self.folder / "begun", self.folder / "unwound"
+        if fault is not None and fault.name == "f":
+            try:
+                begun.touch()
+                signal.pause()
+            finally:
+                unwound.touch()
+        elif fault is not None:
+            until(begun.exists)
+        return super().run(fault, how)
+
+
+def until(so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_what_is_tried_side_by_side_unwinds_where_the_rest_is_dropped(tmp_path: Path) -> None:
+    fake = Waiting(folder=tmp_path)
+    faults = [fault("f", CHEAP), fault("g", CHEAP), *(fault(f"h{i}", CHEAP) for i in range(9))]
+    rows = Matrix(fake, tmp_path / "records", "code").examine(faults, 2)
+    assert next(iter(rows)).fault.name == "g"
+    cast("Generator[Row, None, None]", rows).close()
+    until((tmp_path / "unwound").exists)
+    until(lambda: not multiprocessing.active_children())
 
 
 def test_faults_are_tried_side_by_side(tmp_path: Path) -> None:
