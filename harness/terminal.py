@@ -10,7 +10,6 @@ from types import TracebackType
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.spinner import Spinner
 from rich.text import Text
 
@@ -116,7 +115,7 @@ class TerminalProgress:
         self._meter = _Meter(name, now)
         self._printed = now
         if self._live is None and not self._brief:
-            self._console.print(f"{name:<8} ...", highlight=False)
+            self._say(f"{name:<8} ...")
 
     def advance(self, done: int, total: int | None, text: str = "") -> None:
         if self._meter is None:
@@ -125,7 +124,7 @@ class TerminalProgress:
         self._meter.advance(done, total, text, now)
         if self._live is None and now - self._printed >= PLAIN_EVERY:
             self._printed = now
-            self._console.print(escape(self._meter.line(now)), highlight=False, soft_wrap=True)
+            self._say(self._meter.line(now))
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -139,9 +138,12 @@ class TerminalProgress:
                 self._live.start()
 
     def note(self, text: str) -> None:
-        if self._brief:
-            return
-        self._console.print(f"  {escape(text)}", style="dim", highlight=False, soft_wrap=True)
+        if not self._brief:
+            self._say(f"  {text}", "dim")
+
+    def _say(self, line: str, style: str = "") -> None:
+        """A line in which nothing is markup or an emoji, whoever wrote it."""
+        self._console.print(Text(line, style), soft_wrap=True)
 
     def _render(self) -> RenderableType:
         """What the live line shows at this moment; the elapsed time runs on by itself."""
@@ -158,6 +160,5 @@ class TerminalProgress:
         word = "stopped" if failed else "done"
         seconds = now - self._meter.started
         if not self._brief or seconds >= BRIEF:
-            line = f"{self._meter.stage:<8} {duration(seconds):>7}  {word}"
-            self._console.print(line, highlight=False)
+            self._say(f"{self._meter.stage:<8} {duration(seconds):>7}  {word}")
         self._meter = None

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import click
 from click.shell_completion import CompletionItem
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from harness import arch, pipeline, spec
 from harness.build import kconfig
@@ -34,7 +34,7 @@ OWN_CODES = 200  # what is added to pinpage's exit codes where a guest's command
 MOST_MIB = 1 << 20  # a guest's memory
 _MOST_CPUS = 255  # x86's machine q35 without more than its usual interrupt controller
 ALL = "all"  # of the architectures
-err = Console(stderr=True)
+err = Console(stderr=True, emoji=False)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -43,9 +43,9 @@ def tell(error: PinpageError) -> None:
     if "--json" in sys.argv:
         out({"error": _as_json(error)})
     first, *rest = map(visible, error.lines())
-    err.print(f"[bold red]error:[/] {escape(first)}", highlight=False, soft_wrap=True)
+    err.print(Text.assemble(("error:", "bold red"), f" {first}"), soft_wrap=True)
     for line in rest:
-        err.print(escape(line), highlight=False, soft_wrap=True)
+        err.print(Text(line), soft_wrap=True)
 
 
 def _as_json(error: PinpageError) -> dict[str, Any]:

@@ -73,7 +73,14 @@ _COLUMNS = 100  # of pages.txt and report.txt
 def _text(record: RunRecord) -> str:
     """What the terminal showed, for a letter or a file of CI's."""
     shown = io.StringIO()
-    console = Console(file=shown, width=_COLUMNS, force_terminal=False, color_system=None)
+    console = Console(
+        file=shown,
+        width=_COLUMNS,
+        force_terminal=False,
+        color_system=None,
+        markup=False,
+        emoji=False,
+    )
     console.print(terminal(record, _COLUMNS))
     return "".join(f"{line.rstrip()}\n" for line in shown.getvalue().splitlines())
 

@@ -27,10 +27,10 @@ def bisect(found: Mapping[str, Any]) -> RenderableType:
             continue
         counts = Counter(trial["outcome"] for trial in state["trials"])
         table.add_row(
-            visible(" ".join((short(state["name"]), state["title"]))),
+            Text(visible(" ".join((short(state["name"]), state["title"])))),
             Text(state["standing"], style=_STYLES.get(state["standing"], "")),
             ", ".join(f"{count} {outcome}" for outcome, count in counts.items()),
-            visible(state["trials"][-1]["said"]),
+            Text(visible(state["trials"][-1]["said"])),
         )
     return Group(table, Text(f"\n{visible(sentence(found))}"))
 

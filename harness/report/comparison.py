@@ -66,7 +66,7 @@ def _differing(rows: Sequence[Difference], a: str, b: str) -> Table:
     """A row for each input that is not the same. a and b: what the two sides are called."""
     table = _table("input", a, b)
     for each in rows:
-        table.add_row(visible(each.name), visible(each.a), visible(each.b))
+        table.add_row(*(Text(visible(text)) for text in (each.name, each.a, each.b)))
     return table
 
 
@@ -81,7 +81,7 @@ def _patches(pair: Pair) -> RenderableType:
     for sign, said in _SIGNS.items():
         own = [line[2:] for line in pair.patches if line.startswith(sign)]
         for number, name in enumerate(own[:_PATCHES]):
-            table.add_row(Text(said if number == 0 else "", style="dim"), visible(name))
+            table.add_row(Text(said if number == 0 else "", style="dim"), Text(visible(name)))
         if len(own) > _PATCHES:
             table.add_row("", Text(f"and {len(own) - _PATCHES} more", style="dim"))
     return table
@@ -98,9 +98,8 @@ def _overview(found: Comparison) -> RenderableType:
     table = _table("what", "A", "B", "")
     for pair in found.pairs:
         state = Text(pair.state.value, style=_STYLES.get(pair.state, ""))
-        table.add_row(
-            visible(_named(pair, found.pairs)), _verdicts(pair.a), _verdicts(pair.b), state
-        )
+        name = Text(visible(_named(pair, found.pairs)))
+        table.add_row(name, _verdicts(pair.a), _verdicts(pair.b), state)
     return table
 
 
@@ -200,7 +199,7 @@ def _add(table: Table, name: str, a: str, b: str) -> None:
         table.add_section()
         table.add_row(Text(name, style="bold"), "", "")
     else:
-        table.add_row(name, a, b, style="dim" if a == b else "")
+        table.add_row(Text(name), Text(a), Text(b), style="dim" if a == b else "")
 
 
 _COUNTS = ("pinned", "migrated", "stayed", "failed", "lost", "corrupt")

@@ -28,7 +28,7 @@ def flake(found: Mapping[str, Any]) -> RenderableType:
     for cell in found["cells"]:
         rate = cell["rate"]
         table.add_row(
-            visible(" ".join(_words(cell))),
+            Text(visible(" ".join(_words(cell)))),
             cell["right"],
             Text(_counted(cell["verdicts"]), style=_FAULT if rate and rate["wrong"] else ""),
             str(cell["guests"]),

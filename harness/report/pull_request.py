@@ -256,7 +256,7 @@ def _more(judged: Judged, pair: Pair) -> list[str]:
         lines += [*map(_fenced, own.trace), "```"]
     if pair.a:
         text = io.StringIO()
-        console = Console(file=text, width=_WIDTH, color_system=None)
+        console = Console(file=text, width=_WIDTH, color_system=None, markup=False, emoji=False)
         told = tuple(replace(ran, reason=_reason(judged, ran)) for ran in pair.b)
         console.print(comparison(Comparison((replace(pair, b=told),))))
         lines += ["", "A is the base, B the change:", "", "```"]

@@ -42,7 +42,7 @@ def faults(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         table.add_row(
             text,
             Text(row["state"], style=_STYLES[row["state"]]),
-            visible(_how(found)) if found else "",
+            Text(visible(_how(found)) if found else ""),
             found["outcome"] if found else "",
             _seconds(found) if found else "",
         )

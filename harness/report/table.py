@@ -222,7 +222,7 @@ def _side_by_side(arms: tuple[ArmResult, ...]) -> RenderableType:
     if groups:
         table.add_section()
     for group in groups:
-        table.add_row(visible(group), *(_tried(arm, group) for arm in arms))
+        table.add_row(Text(visible(group)), *(_tried(arm, group) for arm in arms))
     return Padding(table, (1, 0, 0, 0))
 
 
@@ -304,7 +304,7 @@ def _findings(findings: tuple[Finding, ...]) -> RenderableType:
             text.append(visible(f"\n{where}, by {each.patch}" if each.patch else f"\n{where}"))
         elif each.shown:
             text.append("\nnot by the line that the RFC has: it is not in this tree")
-        table.add_row(visible(each.defect), Text(word, style=style), text)
+        table.add_row(Text(visible(each.defect)), Text(word, style=style), text)
     return Padding(table, (1, 0, 0, 0))
 
 
@@ -317,7 +317,8 @@ def fixes(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         word = "?" if row["shown"] is None else "yes" if row["shown"] else "no"
         text = Text(visible(row["patch"]))
         text.append(f"\n{visible(row['evidence'])}", style="dim")
-        table.add_row(visible(row["defect"]), Text(word, "" if row["shown"] else _FAULT), text)
+        style = "" if row["shown"] else _FAULT
+        table.add_row(Text(visible(row["defect"])), Text(word, style), text)
     return table
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import toykernel as toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from toykernel import git
 
 from harness import bisect, cli, pipeline
@@ -23,6 +25,7 @@ from harness.bisect.search import Found, Runs, State, line
 from harness.cli import experiments
 from harness.errors import InfraError, InputError
 from harness.model import Outcome, RunSpec, Silent, Verdict
+from harness.report import bisect as table
 
 PASS, FAIL, CRASH, BUILD, INFRA = (
     Outcome.PASS,
@@ -137,6 +140,16 @@ def test_a_failure_to_build_is_searched_too(tmp_path: Path) -> None:
 def test_ends_that_are_none(tmp_path: Path, behaviour: Behaviour, said: str) -> None:
     with pytest.raises(InputError, match=said):
         found(tmp_path, 5, behaviour)
+
+
+def test_what_commits_are_called_is_shown_as_it_is() -> None:
+    title = "fs/proc: read [/proc/kpageflags] at mm/x.c:100:5: [v2]"
+    trial = {"outcome": "FAIL", "said": "[pinner] at mm/x.c:100:5: [/x]"}
+    state = {"name": "[v3]", "title": title, "standing": "bad", "trials": [trial]}
+    answer = {"states": [state], "first": [state], "confidence": 0.95, "failed": 3, "ended": 3}
+    out = io.StringIO()
+    Console(file=out, width=200).print(table.bisect(answer))
+    assert f"[v3] {title}" in out.getvalue() and trial["said"] in out.getvalue()
 
 
 def test_it_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -175,6 +175,12 @@ def test_what_a_message_quotes_does_nothing_on_a_terminal(
     assert "\\x1b[31m\\u202e [bold]" in said
 
 
+def test_a_place_in_a_message_is_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "mm/compaction.c:100:5: [x] :bug: [/y]"
+    options.tell(InputError(text, detail=text))
+    assert capsys.readouterr().err == f"error: {text}\n  {text}\n"
+
+
 def test_a_fault_of_ours_is_no_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> list[object]:
         raise ZeroDivisionError

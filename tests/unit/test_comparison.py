@@ -273,6 +273,22 @@ def test_the_figures_of_each_arm() -> None:
     assert "1 of 2, 1 wrong  200 ms" in text and "40 of 100  2.0 s" in text
 
 
+def test_what_others_named_is_shown_as_it_is() -> None:
+    named = replace(
+        arm(), attempts=(Attempt(1, "contig", "a", "[v2] at mm/x.c:100:5: [/x]", True),)
+    )
+    host = {"qemu": "QEMU [/v3] :100:"}
+    patch = replace(PATCHES[1], name="[v4] :100: [/x].patch")
+    verdict = Verdict(FAIL, "no", "x", (named,))
+    defect = Finding("[v5]:100:", "", True, "")
+    bad = as_json(replace(ran(inputs=inputs(patch), host=host), verdict=verdict, exit_code=1))
+    text = shown(compare([run()], [bad]))
+    for name in (named.attempts[0].group, host["qemu"], patch.name):
+        assert name in text, name
+    bad = as_json(replace(ran(FAIL), verdict=replace(verdict, arms=(), findings=(defect,))))
+    assert defect.defect in shown(compare([run()], [bad]))
+
+
 def test_the_defects_that_show_are_named() -> None:
     def probed(*shown: str) -> dict[str, Any]:
         found = [Finding(name, "", name in shown, "") for name in ("1", "4", "9")]

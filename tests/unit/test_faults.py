@@ -377,6 +377,17 @@ def shown(rows: list[Row]) -> str:
     return out.getvalue()
 
 
+def test_settings_are_shown_as_they_are() -> None:
+    how = {"scenario": "[v2]", "profile": ":100:", "settings": "[/x]"}
+    tried = {**how, "outcome": "CRASH", "said": "[v3] at mm/x.c:100:5: [/x]", "seconds": 1.0}
+    row = {"name": "[v4]", "title": "[/x]", "tried": [tried], "caught": True, "state": "caught"}
+    out = StringIO()
+    Console(file=out, width=160).print(seeded.baseline([tried]), seeded.faults([row]))
+    assert out.getvalue().count("[v2] :100: [/x]") == 2
+    for words in ("[v3] at mm/x.c:100:5: [/x]", "[v4]", "\n[/x]"):
+        assert words in out.getvalue().replace("\n ", "\n")
+
+
 def test_the_table_says_what_caught_each(tmp_path: Path) -> None:
     rows = examined(
         Fake({("01-a", DEAR): Outcome.CRASH, ("04-d", CHEAP): Outcome.BUILD}),

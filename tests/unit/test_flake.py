@@ -221,6 +221,14 @@ def test_table_and_json(tmp_path: Path) -> None:
     assert "said FAIL" in text and str(tmp_path) in text.replace("\n", "")
 
 
+def test_words_of_a_series_are_shown_as_they_are(tmp_path: Path) -> None:
+    data = tally.as_json(done(plan(), lambda job: Outcome.PASS, tmp_path), tmp_path)
+    data["cells"][0]["series"] = ["[v2]", "my:100:[/x].patch"]
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(report.flake(data))
+    assert "fast [v2] my:100:[/x].patch" in shown.getvalue()
+
+
 # ---------------------------------------------------------------------------------------------
 # The command, and the run as a program
 # ---------------------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ from harness import report
 from harness.errors import GuestHang, InfraError, PinpageError
 from harness.model import (
     Accelerator,
+    Attempt,
     Culprit,
+    Finding,
     Frame,
     Outcome,
     Place,
@@ -395,6 +397,20 @@ def test_hostile_text_does_nothing_on_a_terminal() -> None:
     text = shown(record(answer, console={HOSTILE: HOSTILE}, spec=replace(SPEC, series=(HOSTILE,))))
     assert "\x1b" not in text and "\x9b" not in text and "\u202e" not in text
     assert "[bold]x[/bold]" in text and "\\x1b[31mred" in text
+
+
+def test_words_of_others_are_shown_as_they_are() -> None:
+    group, defect = "mm/x.c:100: [v2] [/x]", ":100:[v3][/x]"
+    case = Case()
+    verdict = case.verdict()
+    arm = replace(verdict.arms[0], attempts=(Attempt(1, "contig", "a", group, True),))
+    found = Finding(defect, "[v4]", True, "[/x]")
+    text = shown(record(replace(verdict, arms=(arm,), findings=(found,))), width=100)
+    assert group in text and defect in text and "[v4]" in text
+    out = io.StringIO()
+    row = {"defect": defect, "shown": True, "patch": "[v5].patch", "evidence": "[/x]"}
+    Console(file=out, width=100).print(report.fixes([row]))
+    assert defect in out.getvalue() and "[v5].patch" in out.getvalue()
 
 
 def test_visible_leaves_ordinary_text_alone() -> None:

@@ -73,6 +73,19 @@ def test_text_of_others_is_no_markup(clock: list[float]) -> None:
     assert "[/nonsense]" in out.getvalue()
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_place_is_no_emoji(clock: list[float], live: bool) -> None:
+    out = io.StringIO()
+    with terminal.TerminalProgress(Console(file=out, width=80, force_terminal=live)) as progress:
+        progress.note("mm/x.c:100:5: error")
+        progress.stage("[a]:100:b")
+        clock[0] += 20
+        progress.advance(1, 2, "mm/y.c:100:5")
+    text = out.getvalue()
+    assert "mm/x.c:100:5: error" in text and "[a]:100:b" in text and "💯" not in text
+    assert live or "mm/y.c:100:5" in text
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(7.51, "7.5s"), (75.2, "1m15s"), (3600, "1h00m"), (59.99, "60.0s")]
 )
