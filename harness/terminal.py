@@ -29,6 +29,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h{minutes % 60:02d}m"
 
 
+def _shown(text: str) -> str:
+    """text in one line; what is not printed, and might act on a terminal, as ``\\x1b``."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 class _Meter:
     """Where one stage is: what it is at, since when, and an estimate of what is left."""
 
@@ -142,15 +147,15 @@ class TerminalProgress:
             self._say(f"  {text}", "dim")
 
     def _say(self, line: str, style: str = "") -> None:
-        """A line in which nothing is markup or an emoji, whoever wrote it."""
-        self._console.print(Text(line, style), soft_wrap=True)
+        """A line in which nothing acts, nor is markup or an emoji, whoever wrote it."""
+        self._console.print(Text(_shown(line), style), soft_wrap=True)
 
     def _render(self) -> RenderableType:
         """What the live line shows at this moment; the elapsed time runs on by itself."""
         if self._meter is None:
             return Text("")
         line = self._meter.line(time.monotonic())
-        self._spinner.update(text=Text(line, no_wrap=True, overflow="ellipsis"))
+        self._spinner.update(text=Text(_shown(line), no_wrap=True, overflow="ellipsis"))
         return self._spinner
 
     def _end_stage(self, *, failed: bool) -> None:

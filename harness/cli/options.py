@@ -21,7 +21,7 @@ from harness import arch, pipeline, spec
 from harness.build import kconfig
 from harness.errors import InputError, PinpageError
 from harness.model import EXIT_CODES, Outcome, RunSpec
-from harness.report.text import visible
+from harness.report.text import in_line
 from harness.terminal import TerminalProgress
 
 EXIT_HELP = """\b
@@ -42,7 +42,7 @@ def tell(error: PinpageError) -> None:
     """A message may quote what anybody has written: nothing in it acts on the terminal."""
     if "--json" in sys.argv:
         out({"error": _as_json(error)})
-    first, *rest = map(visible, error.lines())
+    first, *rest = map(in_line, error.lines())
     err.print(Text.assemble(("error:", "bold red"), f" {first}"), soft_wrap=True)
     for line in rest:
         err.print(Text(line), soft_wrap=True)

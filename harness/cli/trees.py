@@ -26,6 +26,7 @@ from harness.cli.options import (
 )
 from harness.errors import BuildError
 from harness.model import BuildArtifacts, RunSpec
+from harness.report.text import in_line
 from harness.terminal import TerminalProgress
 
 
@@ -52,7 +53,8 @@ def fetch(as_json: bool, **options: Any) -> None:
             }
         )
     else:
-        click.echo(f"{tree.path}\n  version {tree.version}, {tree.digest}\n  from {tree.origin}")
+        click.echo(f"{tree.path}\n  version {in_line(tree.version)}, {tree.digest}")
+        click.echo(f"  from {in_line(tree.origin)}")
 
 
 @click.command()
@@ -94,9 +96,10 @@ def apply(more: tuple[str, ...], to: Path | None, as_json: bool, **options: Any)
         )
         return
     for patch in patched.series.patches:
-        click.echo(f"applied {patch.name}: {patch.subject}")
+        click.echo(f"applied {in_line(patch.name)}: {in_line(patch.subject)}")
     click.echo(
-        f"{count(len(patched.series.patches), 'patch', 'patches')} on {patched.source.origin}, "
+        f"{count(len(patched.series.patches), 'patch', 'patches')} on "
+        f"{in_line(patched.source.origin)}, "
         f"{count(len(patched.changed), 'file')} changed"
     )
     if to is not None:
@@ -149,7 +152,8 @@ def build(more: tuple[str, ...], each: bool, as_json: bool, **options: Any) -> N
         out(facts)
         return
     for key, value in facts.items():
-        click.echo(f"{key:<12} {json.dumps(value) if isinstance(value, dict) else value}")
+        said = json.dumps(value) if isinstance(value, dict) else in_line(str(value))
+        click.echo(f"{key:<12} {said}")
 
 
 def _build_each(words: RunSpec, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.text import visible
+from harness.report.text import in_line
 
 _STYLES = {"bad": "bold red", "good": "green"}
 
@@ -27,12 +27,12 @@ def bisect(found: Mapping[str, Any]) -> RenderableType:
             continue
         counts = Counter(trial["outcome"] for trial in state["trials"])
         table.add_row(
-            Text(visible(" ".join((short(state["name"]), state["title"])))),
+            Text(in_line(" ".join((short(state["name"]), state["title"])))),
             Text(state["standing"], style=_STYLES.get(state["standing"], "")),
             ", ".join(f"{count} {outcome}" for outcome, count in counts.items()),
-            Text(visible(state["trials"][-1]["said"])),
+            Text(in_line(state["trials"][-1]["said"])),
         )
-    return Group(table, Text(f"\n{visible(sentence(found))}"))
+    return Group(table, Text(f"\n{in_line(sentence(found))}"))
 
 
 def sentence(found: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from harness.comparison import Comparison, Difference, Figures, Pair, Ran, State
 from harness.model import EXIT_CODES, Outcome
-from harness.report.text import visible
+from harness.report.text import in_line
 
 _FAULT = "bold red"
 _STYLES = {
@@ -66,7 +66,7 @@ def _differing(rows: Sequence[Difference], a: str, b: str) -> Table:
     """A row for each input that is not the same. a and b: what the two sides are called."""
     table = _table("input", a, b)
     for each in rows:
-        table.add_row(*(Text(visible(text)) for text in (each.name, each.a, each.b)))
+        table.add_row(*(Text(in_line(text)) for text in (each.name, each.a, each.b)))
     return table
 
 
@@ -81,7 +81,7 @@ def _patches(pair: Pair) -> RenderableType:
     for sign, said in _SIGNS.items():
         own = [line[2:] for line in pair.patches if line.startswith(sign)]
         for number, name in enumerate(own[:_PATCHES]):
-            table.add_row(Text(said if number == 0 else "", style="dim"), Text(visible(name)))
+            table.add_row(Text(said if number == 0 else "", style="dim"), Text(in_line(name)))
         if len(own) > _PATCHES:
             table.add_row("", Text(f"and {len(own) - _PATCHES} more", style="dim"))
     return table
@@ -98,7 +98,7 @@ def _overview(found: Comparison) -> RenderableType:
     table = _table("what", "A", "B", "")
     for pair in found.pairs:
         state = Text(pair.state.value, style=_STYLES.get(pair.state, ""))
-        name = Text(visible(_named(pair, found.pairs)))
+        name = Text(in_line(_named(pair, found.pairs)))
         table.add_row(name, _verdicts(pair.a), _verdicts(pair.b), state)
     return table
 
@@ -143,7 +143,7 @@ def reproduced(same: bool, sentence: str, inputs: Sequence[Difference]) -> Rende
     else:
         parts.append(Text("all inputs that are known are as they were\n", style="dim"))
     word = ("reproduced", "bold green") if same else ("not reproduced", _FAULT)
-    return Padding(Group(*parts, Text.assemble(word, f"  {visible(sentence)}")), (1, 0, 0, 0))
+    return Padding(Group(*parts, Text.assemble(word, f"  {in_line(sentence)}")), (1, 0, 0, 0))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def reproduced(same: bool, sentence: str, inputs: Sequence[Difference]) -> Rende
 
 
 def _details(pair: Pair, others: Sequence[Pair]) -> RenderableType:
-    title = Text(visible(_named(pair, others)), style="bold")
+    title = Text(in_line(_named(pair, others)), style="bold")
     title.append("  ")
     title.append(pair.state.value, style=_STYLES.get(pair.state, ""))
     parts: list[RenderableType] = [title, Padding(_answers(pair), (1, 0, 0, 0))]
@@ -180,7 +180,7 @@ def _answers(pair: Pair) -> RenderableType:
         first = next((run for run in runs if run.outcome is not Outcome.PASS), None)
         run = first or next(iter(runs), None)
         if run is not None:
-            table.add_row(side, _verdicts(runs), Text(visible(run.reason)))
+            table.add_row(side, _verdicts(runs), Text(in_line(run.reason)))
             for row in _titles(run):
                 table.add_row("", "", row)
     return table
@@ -188,7 +188,7 @@ def _answers(pair: Pair) -> RenderableType:
 
 def _titles(run: Ran) -> Iterator[Text]:
     for title in run.splats[:_TITLES]:
-        yield Text(visible(title), style=_FAULT)
+        yield Text(in_line(title), style=_FAULT)
     if len(run.splats) > _TITLES:
         yield Text(f"and {len(run.splats) - _TITLES} more reports", style="dim")
 
@@ -218,7 +218,7 @@ def _rows(pair: Pair) -> Iterator[tuple[str, str, str]]:
     medians = ", medians" if max(len(pair.a), len(pair.b)) > 1 else ""
     for name in dict.fromkeys(arm.arm for run in (*pair.a, *pair.b) for arm in run.arms):
         sides = [_Side(runs, _arms(runs, name)) for runs in (pair.a, pair.b)]
-        yield f"{visible(name)} arm{medians}", "", ""
+        yield f"{in_line(name)} arm{medians}", "", ""
         for label, cell in _cells(sides):
             yield f"  {label}", cell(sides[0]), cell(sides[1])
     yield "run", "", ""
@@ -239,14 +239,14 @@ def _cells(sides: Sequence[_Side]) -> Iterator[tuple[str, _Cell]]:
     yield "time of the drive", lambda side: _seconds(a.seconds for a in side.arms if a.ended)
     tried = (each.group for side in sides for arm in side.arms for each in arm.attempts)
     for group in dict.fromkeys(tried):
-        yield visible(group), partial(_attempts, group=group)
+        yield in_line(group), partial(_attempts, group=group)
 
 
 def _defects(runs: Sequence[Ran]) -> str:
     """Those that show in any of the runs."""
     looked = [run.defects for run in runs if run.defects is not None]
     shown = dict.fromkeys(defect for each in looked for defect in each)
-    return (", ".join(map(visible, shown)) or "none") if looked else "-"
+    return (", ".join(map(in_line, shown)) or "none") if looked else "-"
 
 
 def _arms(runs: Iterable[Ran], name: str) -> list[Figures]:
@@ -300,6 +300,6 @@ def _sentence(found: Comparison) -> Text:
     first = new[0].failure if new else None
     if first is None:
         return Text.assemble(("no new failure", "bold green"), f"  {words}")
-    said = f"  {words}; the first is {first.outcome.value}: {visible(first.reason)}"
+    said = f"  {words}; the first is {first.outcome.value}: {in_line(first.reason)}"
     code = f" (exit code {EXIT_CODES[first.outcome]})"
     return Text.assemble(("new failure", _FAULT), said, (code, "dim"))

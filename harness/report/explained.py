@@ -13,7 +13,7 @@ from harness.explain.evidence import Counts
 from harness.model import LedgerRow, Outcome, PageState
 from harness.reason import Check, Reason, Sign
 from harness.report import frames
-from harness.report.text import visible
+from harness.report.text import in_line
 from harness.report.told import Told
 
 _WIDTH = 100
@@ -82,9 +82,9 @@ def _check(check: Check, tree: Tree) -> Iterator[str]:
     if found is None:
         was = None if tree.before is None else tree.before.find(check.at)
         if was is not None and (patches := tree.changed(was.file)):
-            yield visible(f"        {was.file}:{was.line} {was.function}(): {was.text}")
+            yield in_line(f"        {was.file}:{was.line} {was.function}(): {was.text}")
             said = "it stands there without the series, and in no such place with it: "
-            yield from _wrapped(visible(said + ", ".join(patches)), "          ")
+            yield from _wrapped(in_line(said + ", ".join(patches)), "          ")
             return
         spot = check.at[0]
         where = f"{spot.function}() of {spot.file}" if spot.function else spot.file
@@ -92,10 +92,10 @@ def _check(check: Check, tree: Tree) -> Iterator[str]:
         return
     function = f" {found.function}()" if found.function else ""
     more = "".join(f", {line}" for line in found.more)
-    yield visible(f"        {found.file}:{found.line}{more}{function}: {found.text}")
+    yield in_line(f"        {found.file}:{found.line}{more}{function}: {found.text}")
     patch = tree.blame(found.file, found.whole)
     if patch:
-        yield visible(f"          by {patch}")
+        yield in_line(f"          by {patch}")
 
 
 def has(sign: Sign, tree: Tree) -> bool:
@@ -107,9 +107,9 @@ def of_run(told: Told, tree: Tree | None) -> Iterator[str]:
     """What each reason accounts for in a run, then each in whole, once."""
     content = told.content
     words = (content["scenario"], f"Linux {content['kernel']}", content["arch"])
-    yield visible(" · ".join([*words, f"series {content['series']}", content["verdict"]]))
+    yield in_line(" · ".join([*words, f"series {content['series']}", content["verdict"]]))
     if content["verdict"] != Outcome.PASS or not told.accounts:
-        yield from _wrapped(visible(f"{content['verdict']}: {content['reason']}"), "  ")
+        yield from _wrapped(in_line(f"{content['verdict']}: {content['reason']}"), "  ")
     complaints = [each for each in content["splats"] if not each["provoked"]]
     other: dict[tuple[str, str], Mapping[str, Any]] = {}
     for each in complaints:
@@ -122,7 +122,7 @@ def of_run(told: Told, tree: Tree | None) -> Iterator[str]:
         yield f"  and {len(other) - _REPORTS} others, in console.log"
     if not told.accounts:
         yield ""
-        yield visible("  no page stayed and no attempt failed, as far as its evidence goes")
+        yield in_line("  no page stayed and no attempt failed, as far as its evidence goes")
     for arm in dict.fromkeys(each.arm for each in told.accounts):
         yield ""
         yield f"  {arm} arm" if arm else "  the run"
@@ -146,7 +146,7 @@ def of_run(told: Told, tree: Tree | None) -> Iterator[str]:
 def _account(each: Account) -> Iterator[str]:
     yield f"    {each.what}: {each.code}"
     for example in filter(None, (each.example, each.tried)):
-        yield from _wrapped(visible(f"for example {example}"), "      ")
+        yield from _wrapped(in_line(f"for example {example}"), "      ")
 
 
 def _moved(rows: Sequence[LedgerRow]) -> Iterator[str]:
@@ -186,7 +186,7 @@ def _counts(counts: Counts, rows: Sequence[LedgerRow]) -> Iterator[str]:
     grown = [f"{name} +{count:,}" for name, count in counts.vmstat.items() if count]
     for where, parts in (("mm_migrate_pages", traced), ("/proc/vmstat", grown)):
         if parts:
-            yield from _wrapped(visible(f"{where}: {'; '.join(parts)}"), "      ", "    ")
+            yield from _wrapped(in_line(f"{where}: {'; '.join(parts)}"), "      ", "    ")
 
 
 def _wrapped(text: str, indent: str, first: str | None = None) -> list[str]:

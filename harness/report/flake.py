@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.text import visible
+from harness.report.text import in_line
 
 _ODD = 12  # of them that are shown
 _FAULT = "bold red"
@@ -28,7 +28,7 @@ def flake(found: Mapping[str, Any]) -> RenderableType:
     for cell in found["cells"]:
         rate = cell["rate"]
         table.add_row(
-            Text(visible(" ".join(_words(cell)))),
+            Text(in_line(" ".join(_words(cell)))),
             cell["right"],
             Text(_counted(cell["verdicts"]), style=_FAULT if rate and rate["wrong"] else ""),
             str(cell["guests"]),
@@ -60,7 +60,7 @@ def _rated(rate: Mapping[str, Any] | None) -> str:
 def _below(found: Mapping[str, Any]) -> list[Text]:
     flaky, odd, mixed = Text(), Text(), Text()
     for cell in found["cells"]:
-        name = visible(" ".join(_words(cell)))
+        name = in_line(" ".join(_words(cell)))
         for each in cell["flaky"]:
             flaky.append("FLAKY  ", style=_FAULT)
             flaky.append(f"{name}, seed {each['seed']}: {_counted(each['verdicts'])}\n")
@@ -68,6 +68,6 @@ def _below(found: Mapping[str, Any]) -> list[Text]:
             mixed.append(f"{name}: its results are those of {cell['builds']} different builds\n")
     for each in [each for cell in found["cells"] for each in cell["odd"]][:_ODD]:
         odd.append(f"{each['verdict']}  ", style=_FAULT)
-        odd.append(f"{visible(each['reason'])}\n")
-        odd.append(f"       {visible(each['folder'])}\n", style="dim")
+        odd.append(f"{in_line(each['reason'])}\n")
+        odd.append(f"       {in_line(each['folder'])}\n", style="dim")
     return [text for text in (flaky, mixed, odd) if text]

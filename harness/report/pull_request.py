@@ -14,7 +14,7 @@ from rich.console import Console
 from harness.comparison import NOT_KNOWN, Comparison, Figures, Pair, Ran, State
 from harness.model import EXIT_CODES, Outcome
 from harness.report.comparison import comparison
-from harness.report.text import plain, visible
+from harness.report.text import in_line, plain, visible
 
 MARK = "<!-- pinpage -->"  # the comment that is ours, and is written anew
 _WORDS = {
@@ -73,7 +73,12 @@ class Judged:
 
 
 def sentence(judged: Judged) -> str:
-    """The answer in one sentence: the first new failure's own, where there is one."""
+    """The answer in one sentence, fit for a terminal: the first new failure's own, where there is
+    one."""
+    return in_line(_sentence(judged))
+
+
+def _sentence(judged: Judged) -> str:
     found = judged.found
     new = found.of(State.NEW)
     if new:
@@ -143,7 +148,9 @@ def comment(judged: Judged, link: str = "") -> str:
     parts = [MARK, f"**pinpage**: {plain(sentence(judged))}", "", *_table(judged), *_next(judged)]
     if judged.why:
         parts += ["", "<details><summary>what this is, and why these</summary>", "", _LEGEND, ""]
-        parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in judged.why.items()]
+        parts += [
+            f"- `{_fenced(name)}`: {plain('; '.join(said))}" for name, said in judged.why.items()
+        ]
         parts += ["", "</details>"]
     if link:
         parts += ["", f"[the whole run]({link})"]
@@ -162,12 +169,14 @@ def summary(judged: Judged) -> str:
         for side, ran in (("base", pair.a[:1]), ("change", pair.b[:1])):
             drawn = judged.pictures.get(ran[0].id) if ran else None
             if drawn is not None:
-                text = drawn.replace("```", "'''").rstrip()
-                parts += ["", f"Memory, {side}:", "", "```", text, "```"]
+                lines = map(_fenced, drawn.rstrip().splitlines())
+                parts += ["", f"Memory, {side}:", "", "```", *lines, "```"]
         parts += ["", "</details>"] if quiet else []
     if judged.why:
         parts += ["", "### What this is, and why these", "", _LEGEND, ""]
-        parts += [f"- `{name}`: {plain('; '.join(said))}" for name, said in judged.why.items()]
+        parts += [
+            f"- `{_fenced(name)}`: {plain('; '.join(said))}" for name, said in judged.why.items()
+        ]
     return "\n".join(parts) + "\n"
 
 
@@ -266,7 +275,7 @@ def _more(judged: Judged, pair: Pair) -> list[str]:
 
 def _fenced(text: str) -> str:
     """A line that cannot end the code that it stands in."""
-    return visible(text).replace("`", "'").rstrip()
+    return in_line(text).replace("`", "'").rstrip()
 
 
 def _sides(judged: Judged, pair: Pair, fit: Callable[[str], str]) -> list[str]:
@@ -274,9 +283,8 @@ def _sides(judged: Judged, pair: Pair, fit: Callable[[str], str]) -> list[str]:
     lines = []
     for side, runs in (("base", pair.a), ("change", pair.b)):
         for ran in runs[:1]:
-            lines.append(
-                f"- {side}, {ran.outcome.value}{_at(judged, ran)}: {fit(_reason(judged, ran))}"
-            )
+            line = fit(f"{ran.outcome.value}{_at(judged, ran)}: {_reason(judged, ran)}")
+            lines.append(f"- {side}, {line}")
             lines += [f"  - {fit(_figures(arm))}" for arm in ran.arms if arm.pinned]
             lines += [f"  - {fit(title)}" for title in ran.splats]
     # Patches differ, or there were no change; what one side did not come to is no difference.

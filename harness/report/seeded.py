@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.text import plain, visible
+from harness.report.text import in_line, plain
 
 _STYLES = {"caught": "green", "equivalent": "green", "missed": "bold red", "untold": "yellow"}
 _SHORT = 160  # characters of it in a document
@@ -25,8 +25,8 @@ def baseline(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """What each try says of the series without a fault."""
     table = _table("without a fault", "verdict", "seconds")
     for row in rows:
-        said = f"\n{visible(row['said'])}" if row["outcome"] != "PASS" else ""
-        what = Text(visible(_how(row))).append(said[:_SAID], style="dim")
+        said = f"\n{in_line(row['said'])}" if row["outcome"] != "PASS" else ""
+        what = Text(in_line(_how(row))).append(said[:_SAID], style="dim")
         table.add_row(what, row["outcome"], _seconds(row))
     return table
 
@@ -36,13 +36,13 @@ def faults(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     table = _table("fault", "", "by", "verdict", "seconds")
     for row in rows:
         found = row["tried"][-1] if row["caught"] else None
-        text = Text(visible(row["name"]))
-        text.append(f"\n{visible(row['title'])}", style="dim")
-        text.append(f"\n{visible(_why(row))[:_SAID]}")
+        text = Text(in_line(row["name"]))
+        text.append(f"\n{in_line(row['title'])}", style="dim")
+        text.append(f"\n{in_line(_why(row))[:_SAID]}")
         table.add_row(
             text,
             Text(row["state"], style=_STYLES[row["state"]]),
-            Text(visible(_how(found)) if found else ""),
+            Text(in_line(_how(found)) if found else ""),
             found["outcome"] if found else "",
             _seconds(found) if found else "",
         )

@@ -19,7 +19,7 @@ from harness.model import ArmResult, Finding, Holders, Outcome, RunRecord, Splat
 from harness.parse import blocked
 from harness.report import frames, picture
 from harness.report.explained import one_line
-from harness.report.text import last_lines, visible
+from harness.report.text import in_line, last_lines, visible
 
 STYLES = {
     Outcome.PASS: "bold green",
@@ -71,7 +71,7 @@ def _error(record: RunRecord) -> list[RenderableType]:
         return []
     lines = [visible(line) for line in record.error.get("detail", "").splitlines()]
     if record.error.get("log"):
-        lines.append(f"log: {visible(record.error['log'])} in the run's folder")
+        lines.append(f"log: {in_line(record.error['log'])} in the run's folder")
     return [Padding(Text("\n".join(lines)), (1, 0, 0, 2))] if lines else []
 
 
@@ -87,7 +87,7 @@ def _head(record: RunRecord) -> Text:
     ]
     if record.accelerator is not None:
         words.append(record.accelerator.name)
-    return Text(visible(" · ".join(words)), style="bold")
+    return Text(in_line(" · ".join(words)), style="bold")
 
 
 def _held(arms: tuple[ArmResult, ...]) -> list[RenderableType]:
@@ -99,8 +99,8 @@ def _held(arms: tuple[ArmResult, ...]) -> list[RenderableType]:
         for first in arm.held_by[:1]:
             more = f", and in {len(arm.held_by) - 1} other ways" if len(arm.held_by) > 1 else ""
             table.add_row(
-                Text(visible(arm.name), style="dim"),
-                Text(visible(f"{first.pages:,} pages stayed, held by {_holder(first)}{more}")),
+                Text(in_line(arm.name), style="dim"),
+                Text(in_line(f"{first.pages:,} pages stayed, held by {_holder(first)}{more}")),
             )
         named = 0
         for each in arm.attempts:
@@ -108,7 +108,7 @@ def _held(arms: tuple[ArmResult, ...]) -> list[RenderableType]:
                 continue
             named += 1
             words = f"{each.trigger} of {each.target} failed on: {each.blockers[0]}"
-            table.add_row(Text(visible(arm.name), style="dim"), Text(visible(words)))
+            table.add_row(Text(in_line(arm.name), style="dim"), Text(in_line(words)))
     return [Padding(table, (1, 0, 0, 0))] if table.row_count else []
 
 
@@ -191,7 +191,7 @@ def _order9(blocks: tuple[int, ...]) -> int | None:
 def _arms(arms: tuple[ArmResult, ...]) -> RenderableType:
     """The arms side by side; one of which there is no evidence has no zeros to show."""
     driven = tuple(arm for arm in arms if arm.pinned or arm.free_before)
-    rest = [f"the {visible(arm.name)} arm was not driven" for arm in arms if arm not in driven]
+    rest = [f"the {in_line(arm.name)} arm was not driven" for arm in arms if arm not in driven]
     parts: list[RenderableType] = [_side_by_side(driven)] if driven else []
     if rest:
         parts.append(Padding(Text("; ".join(rest), style="dim"), (1, 0, 0, 0)))
@@ -202,15 +202,15 @@ def _side_by_side(arms: tuple[ArmResult, ...]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("")
     for arm in arms:
-        title = Text(visible(arm.name))
+        title = Text(in_line(arm.name))
         if arm.mode != arm.name:
-            title.append(f" ({visible(arm.mode)})", style="dim")
+            title.append(f" ({in_line(arm.mode)})", style="dim")
         table.add_column(title, justify="right")
     for name, cell in _ROWS:
         table.add_row(name, *(cell(arm) if _counted(arm, name) else "-" for arm in arms))
     reasons = dict.fromkeys(reason for arm in arms for reason in arm.reasons)
     for reason in list(reasons)[:_REASONS]:
-        label = Text(f"  {visible(reason)}", style="dim")
+        label = Text(f"  {in_line(reason)}", style="dim")
         counts = (Text(_count(arm.reasons.get(reason, 0)), style="dim") for arm in arms)
         table.add_row(label, *counts)
     table.add_section()
@@ -222,7 +222,7 @@ def _side_by_side(arms: tuple[ArmResult, ...]) -> RenderableType:
     if groups:
         table.add_section()
     for group in groups:
-        table.add_row(Text(visible(group)), *(_tried(arm, group) for arm in arms))
+        table.add_row(Text(in_line(group)), *(_tried(arm, group) for arm in arms))
     return Padding(table, (1, 0, 0, 0))
 
 
@@ -258,7 +258,7 @@ def _witnesses(witnesses: tuple[Witness, ...], those: list[Witness]) -> Renderab
     table.add_column("says", justify="right")
     table.add_column("")
     for arm, claim in claims:
-        table.add_row(Text(visible(f"{arm}: {claim}"), style="bold"), "", "")
+        table.add_row(Text(in_line(f"{arm}: {claim}"), style="bold"), "", "")
         for each in witnesses:
             if (each.arm, each.claim) == (arm, claim):
                 table.add_row(*_witness(each))
@@ -277,7 +277,7 @@ def _unheard(absent: list[Witness]) -> RenderableType:
 
 
 def _witness(each: Witness) -> tuple[Text, Text, Text]:
-    name, detail = Text(f"  {visible(each.source)}"), visible(each.detail)
+    name, detail = Text(f"  {in_line(each.source)}"), in_line(each.detail)
     if not each.complete:
         return name, Text("?", style="yellow"), Text(f"incomplete: {detail}", style="yellow")
     style = "" if each.agrees else _FAULT
@@ -297,14 +297,14 @@ def _findings(findings: tuple[Finding, ...]) -> RenderableType:
     table.add_column("what it is, and what was seen")
     for each in findings:
         word, style = _SHOWN[each.shown] if each.probed else ("-", "dim")
-        text = Text(visible(each.title))
-        text.append(f"\n{visible(each.evidence)}", style="dim")
+        text = Text(in_line(each.title))
+        text.append(f"\n{in_line(each.evidence)}", style="dim")
         if each.shown and each.place:
             where = f"{each.place} {each.function}".rstrip()
             text.append(visible(f"\n{where}, by {each.patch}" if each.patch else f"\n{where}"))
         elif each.shown:
             text.append("\nnot by the line that the RFC has: it is not in this tree")
-        table.add_row(Text(visible(each.defect)), Text(word, style=style), text)
+        table.add_row(Text(in_line(each.defect)), Text(word, style=style), text)
     return Padding(table, (1, 0, 0, 0))
 
 
@@ -315,10 +315,10 @@ def fixes(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         table.add_column(name)
     for row in rows:
         word = "?" if row["shown"] is None else "yes" if row["shown"] else "no"
-        text = Text(visible(row["patch"]))
-        text.append(f"\n{visible(row['evidence'])}", style="dim")
+        text = Text(in_line(row["patch"]))
+        text.append(f"\n{in_line(row['evidence'])}", style="dim")
         style = "" if row["shown"] else _FAULT
-        table.add_row(Text(visible(row["defect"])), Text(word, style), text)
+        table.add_row(Text(in_line(row["defect"])), Text(word, style), text)
     return table
 
 
@@ -334,19 +334,19 @@ def _splats(splats: tuple[Splat, ...]) -> RenderableType:
     groups = [*alike.values()]
     for same in groups[:_SPLATS]:
         each, times = same[0], sum(1 + one.again for one in same)
-        lines.append(f"{visible(each.kind)}  ", style="dim" if each.provoked else _FAULT)
-        lines.append(visible(each.title))
+        lines.append(f"{in_line(each.kind)}  ", style="dim" if each.provoked else _FAULT)
+        lines.append(in_line(each.title))
         why = f"provoked by attempt {each.during}" if each.during else "which counts for nothing"
         lines.append(f", {why}" if each.provoked else "")
         lines.append(f", {times:,} times" if times > 1 else "")
         place = "/".join([each.arm, "console.log"] if each.arm else ["console.log"])
-        at = f"  {visible(place)}:{each.first_line}" if each.first_line else ""
+        at = f"  {in_line(place)}:{each.first_line}" if each.first_line else ""
         lines.append(f"{at}\n", style="dim")
         if each.culprit is not None and not each.provoked:
-            lines.append(f"  {visible(frames.blame(each))}\n", style="bold")
+            lines.append(f"  {in_line(frames.blame(each))}\n", style="bold")
         if each is first:
             for line in frames.short(each):
-                lines.append(f"  {visible(line)}\n", style="dim")
+                lines.append(f"  {in_line(line)}\n", style="dim")
     more = sum(1 + each.again for same in groups[_SPLATS:] for each in same)
     if more:
         lines.append(f"and {more:,} more\n", style="dim")
@@ -362,7 +362,7 @@ def _last_words(record: RunRecord) -> list[RenderableType]:
     name = [*record.console, *own[:1]][-1]
     text = record.console[name]
     body = visible(last_lines(text, _LINES)) or "(nothing)"
-    title = Text(f"\nlast lines of the {visible(name)} arm's console:")
+    title = Text(f"\nlast lines of the {in_line(name)} arm's console:")
     return [title, Padding(Text(body, style="dim"), (0, 0, 0, 2))]
 
 
@@ -372,8 +372,8 @@ def _answer(record: RunRecord) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column()
     style = STYLES.get(verdict.outcome, _FAULT)
-    table.add_row(Text(verdict.outcome.value, style=style), Text(visible(verdict.reason)))
-    table.add_row(Text("next", style="dim"), Text(visible(verdict.next_step), style="dim"))
+    table.add_row(Text(verdict.outcome.value, style=style), Text(in_line(verdict.reason)))
+    table.add_row(Text("next", style="dim"), Text(in_line(verdict.next_step), style="dim"))
     for each in shown(of_record(record), verdict.arms):
-        table.add_row(Text("why", style="dim"), Text(visible(one_line(each)), style="dim"))
+        table.add_row(Text("why", style="dim"), Text(in_line(one_line(each)), style="dim"))
     return Padding(table, (1, 0, 0, 0))

@@ -6,10 +6,12 @@ from __future__ import annotations
 import re
 
 # What is no printable character: C0 and C1 controls but tab and newline, surrogates, the
-# marks that turn the direction of text, noncharacters.
+# marks that turn the direction of text, what has no width (Unicode's property
+# Default_Ignorable_Code_Point), noncharacters. Beyond U+FFFF see _written().
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufdd0-\ufdef\ufeff"
-    "\ud800-\udfff\ufffe\uffff]|[\U0001fffe-\U0010ffff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufffb\ufffe\uffff]|[\U0001fffe-\U0010ffff]"
 )
 
 
@@ -21,9 +23,14 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(_written, text.replace("\r\n", "\n"))
 
 
+def in_line(text: str) -> str:
+    """The same of a name, or of what else has one line: no line feed in it begins another."""
+    return visible(text).replace("\n", "\\n")
+
+
 def _written(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if code >= 0x1FFFE and code & 0xFFFE != 0xFFFE:
+    if code >= 0x1FFFE and code & 0xFFFE != 0xFFFE and code >> 12 != 0xE0:  # tags and the like
         return match[0]
     if code < 0x100:
         return f"\\x{code:02x}"

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import toykernel as toy
 from click.testing import CliRunner
 from program import Program
 
@@ -179,6 +180,19 @@ def test_a_place_in_a_message_is_no_emoji(capsys: pytest.CaptureFixture[str]) ->
     text = "mm/compaction.c:100:5: [x] :bug: [/y]"
     options.tell(InputError(text, detail=text))
     assert capsys.readouterr().err == f"error: {text}\n  {text}\n"
+
+
+def test_what_patches_are_called_does_nothing_on_a_terminal(
+    within: Program, tmp_path: Path
+) -> None:
+    text = toy.mail("=?utf-8?q?x=1B]0;owned=07y?=", toy.change("mm/migrate.c", "return -1;", ""))
+    patch = tmp_path / "a\n::error::b.patch"
+    patch.write_text(text)
+    done = within("apply", "--tree", str(toy.FAKELINUX), "--series", str(patch))
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert not {"\x1b", "\x07"} & set(said) and "\n::error" not in said
+    assert r"applied a\n::error::b.patch: x\x1b]0;owned\x07y" in done.stdout
 
 
 def test_a_fault_of_ours_is_no_fail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -677,6 +677,28 @@ def test_a_new_failure_is_shown_at_its_line(
     assert shown.startswith("::error title=")
 
 
+def test_what_others_named_does_nothing_in_a_report(reported: Reported, tmp_path: Path) -> None:
+    evil = "x`**b**\n::error::all is well\x1b]0;y\x07\u200b"
+    folder(tmp_path, BASE, 0, Outcome.PASS)
+    folder(tmp_path, HEAD, 0, Outcome.FAIL, verdict=Verdict(Outcome.FAIL, evil, "x"))
+    for drawn in (tmp_path / HEAD).rglob("pages.txt"):
+        drawn.write_text(f"{evil}\n```\n")
+    jobs = ("compaction-6.12-x86_64-fast", f"job {evil}")
+    (tmp_path / WHY).write_text(json.dumps({name: [evil] for name in jobs}))
+    texts = [*reported(tmp_path)[1:]]
+    runs = [
+        json.loads(path.read_text())
+        for side in SIDES
+        for path in (tmp_path / side).rglob("run.json")
+    ]
+    judged = said.Judged(comparison.compare(runs[:1], runs[1:]), spots={runs[1]["id"]: (evil, 5)})
+    texts += [said.sentence(judged), said.summary(judged), said.comment(judged)]
+    for text in texts:
+        assert not {"\x1b", "\x07", "\u200b"} & set(text) and "\n::error" not in text
+        assert "x`" not in text or text in (texts[0], texts[3])  # which are no Markdown
+    assert "\n- `job x'" in texts[1] and "\n- `job x'" in texts[2]
+
+
 def test_what_the_base_has_as_well_does_not_fail(reported: Reported, tmp_path: Path) -> None:
     for side in (BASE, HEAD):
         folder(tmp_path, side, 0, Outcome.FAIL)

@@ -43,7 +43,7 @@ from harness.report import frames
 from harness.report.junit import FAILURES, junit
 from harness.report.record import SCHEMA_FILE, as_json
 from harness.report.reproduce import words
-from harness.report.text import visible
+from harness.report.text import in_line, visible
 from harness.verdict import from_error
 
 XSD = Path(__file__).parents[1] / "golden" / "junit.xsd"
@@ -417,6 +417,30 @@ def test_visible_leaves_ordinary_text_alone() -> None:
     ordinary = "tab\tnewline\n ü → 漢 \U0001f600"
     assert visible(ordinary) == ordinary
     assert visible("a\r\nb\rc\U0001ffff") == "a\nb\\x0dc\\U0001ffff"
+
+
+@pytest.mark.parametrize(
+    ("unseen", "written"),
+    [
+        ("\xad", r"\xad"),
+        ("\u061c", r"\u061c"),
+        ("\u200b", r"\u200b"),
+        ("\u200d", r"\u200d"),
+        ("\u2060", r"\u2060"),
+        ("\u3164", r"\u3164"),
+        ("\ufe0f", r"\ufe0f"),
+        ("\U000e0041", r"\U000e0041"),
+        ("\U000e01ef", r"\U000e01ef"),
+    ],
+)
+def test_what_has_no_width_is_seen(unseen: str, written: str) -> None:
+    assert visible(f"a{unseen}b") == f"a{written}b"
+
+
+def test_a_name_stays_in_its_line() -> None:
+    assert (
+        in_line("mm/a\n::error::b\r\n\tc\x1b]0;d\x07") == r"mm/a\n::error::b\n" "\tc\\x1b]0;d\\x07"
+    )
 
 
 # Symbols

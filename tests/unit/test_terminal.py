@@ -86,6 +86,23 @@ def test_a_place_is_no_emoji(clock: list[float], live: bool) -> None:
     assert live or "mm/y.c:100:5" in text
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_what_others_wrote_does_nothing_on_a_terminal(clock: list[float], live: bool) -> None:
+    evil = "mm/a\n::error::all is well\n\x1b]0;owned\x07\u202e\udcff.c"
+    out = io.StringIO()
+    with terminal.TerminalProgress(Console(file=out, width=200, force_terminal=live)) as progress:
+        progress.note(f"{evil} ü → 漢")
+        progress.stage("build")
+        clock[0] += 20
+        progress.advance(1, 2, evil)
+        progress._render()
+    text = f"{out.getvalue()}{progress._spinner.text}"
+    assert not {"\x07", "\u202e", "\udcff"} & set(text) and "\x1b]" not in text
+    assert "\n::error" not in text
+    written = r"mm/a\n::error::all is well\n\x1b]0;owned\x07\u202e\udcff.c"
+    assert f"{written} ü → 漢" in text and text.count(written) == 3 - live
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(7.51, "7.5s"), (75.2, "1m15s"), (3600, "1h00m"), (59.99, "60.0s")]
 )
