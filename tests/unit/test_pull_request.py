@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -418,11 +419,16 @@ def test_each_try_has_a_seed_of_its_own_until_one_fails(
 # --- the comment ---------------------------------------------------------------------------------
 
 
+BOT = "github-actions[bot]"
+
+
 class Hub(BaseHTTPRequestHandler):
     """As much of GitHub's interface as a comment needs."""
 
     comments: list[dict[str, Any]]
+    viewer: dict[str, str] | None
     refuse = 0
+    refuse_anew = 0
 
     def _said(self, status: int, data: Any) -> None:
         text = json.dumps(data).encode()
@@ -435,23 +441,33 @@ class Hub(BaseHTTPRequestHandler):
         page = int(self.path.rpartition("page=")[2])
         self._said(200, type(self).comments[(page - 1) * 100 : page * 100])
 
-    def _body(self) -> str:
+    def _given(self) -> dict[str, str]:
         assert self.headers["Authorization"] == "Bearer secret"
-        return str(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["body"])
+        given: dict[str, str] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        return given
 
     def do_POST(self) -> None:
-        body = self._body()
+        given = self._given()
+        if self.path == "/graphql":
+            assert "viewer" in given["query"]
+            self._said(200 if type(self).viewer else 403, {"data": {"viewer": type(self).viewer}})
+            return
         if type(self).refuse:
             self._said(type(self).refuse, {})
             return
         assert self.path == "/repos/o/r/issues/7/comments"
-        type(self).comments.append({"id": 1000 + len(type(self).comments), "body": body})
+        user = type(self).viewer or {"login": BOT}
+        own = {"id": 1000 + len(type(self).comments), "body": given["body"], "user": user}
+        type(self).comments.append(own)
         self._said(201, {})
 
     def do_PATCH(self) -> None:
-        number, body = int(self.path.rpartition("/")[2]), self._body()
+        number, given = int(self.path.rpartition("/")[2]), self._given()
+        if type(self).refuse_anew:
+            self._said(type(self).refuse_anew, {})
+            return
         (own,) = [each for each in type(self).comments if each["id"] == number]
-        own["body"] = body
+        own["body"] = given["body"]
         self._said(200, {})
 
     def log_message(self, *_: object) -> None: ...
@@ -459,7 +475,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub() -> Iterator[tuple[type[Hub], str]]:
-    handler = type("Own", (Hub,), {"comments": []})
+    handler = type("Own", (Hub,), {"comments": [], "viewer": {"login": BOT}})
     server = HTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -475,6 +491,7 @@ def comment(url: str, folder: Path, text: str, event: dict[str, Any]) -> tuple[i
     env = {
         **os.environ,
         "GITHUB_API_URL": url,
+        "GITHUB_GRAPHQL_URL": f"{url}/graphql",
         "GITHUB_REPOSITORY": "o/r",
         "GITHUB_EVENT_PATH": str(folder / "event.json"),
         "GITHUB_TOKEN": "secret",
@@ -485,9 +502,14 @@ def comment(url: str, folder: Path, text: str, event: dict[str, Any]) -> tuple[i
     return done.returncode, done.stdout + done.stderr
 
 
-def test_one_comment_is_written_anew(hub: tuple[type[Hub], str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("login", [BOT, "somebody", None])
+def test_one_comment_is_written_anew(
+    hub: tuple[type[Hub], str], tmp_path: Path, login: str | None
+) -> None:
     server, url = hub
-    server.comments += [{"id": n, "body": "of somebody"} for n in range(150)]
+    server.viewer = None if login is None else {"login": login}
+    stranger = {"login": "stranger"}
+    server.comments += [{"id": n, "body": "of somebody", "user": stranger} for n in range(150)]
     event = {"pull_request": {"number": 7}}
     assert comment(url, tmp_path, "<!-- pinpage -->\nfirst\n", event)[0] == 0
     assert comment(url, tmp_path, "<!-- pinpage -->\nsecond\n", event)[0] == 0
@@ -496,13 +518,50 @@ def test_one_comment_is_written_anew(hub: tuple[type[Hub], str], tmp_path: Path)
     assert "no pull request" in comment(url, tmp_path, "x", {"push": {}})[1]
 
 
+@pytest.mark.parametrize("user", [{"login": "stranger"}, {"login": "other[bot]"}, None])
+def test_what_others_wrote_is_left_alone(
+    hub: tuple[type[Hub], str], tmp_path: Path, user: dict[str, str] | None
+) -> None:
+    server, url = hub
+    marked = "<!-- pinpage -->\nall is well\n"
+    server.comments += [{"id": 1, "body": None, "user": user}]
+    server.comments += [{"id": 2, "body": marked, "user": user}]
+    text = "<!-- pinpage -->\nit fails\n"
+    for _ in range(2):
+        status, said = comment(url, tmp_path, text, {"pull_request": {"number": 7}})
+        assert (status, said) == (0, "")
+    assert [each["body"] for each in server.comments] == [None, marked, text]
+
+
+def test_one_that_may_not_be_written_anew_is_followed_by_another(
+    hub: tuple[type[Hub], str], tmp_path: Path
+) -> None:
+    server, url = hub
+    server.comments += [{"id": 1, "body": "<!-- x -->\na", "user": server.viewer}]
+    server.refuse_anew = 403
+    assert comment(url, tmp_path, "<!-- x -->\nb", {"pull_request": {"number": 7}}) == (0, "")
+    assert [each["body"] for each in server.comments] == ["<!-- x -->\na", "<!-- x -->\nb"]
+    server.refuse = 403
+    status, said = comment(url, tmp_path, "<!-- x -->\nc", {"pull_request": {"number": 7}})
+    assert status == 0 and "may not comment here (403)" in said
+
+
+def test_a_network_that_fails_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    event = {"pull_request": {"number": 7}}
+    status, said = comment(f"http://127.0.0.1:{port}", tmp_path, "<!-- x -->\n", event)
+    assert status == 1 and "Traceback" not in said and "cannot be written" in said
+
+
 def test_a_token_that_may_not_write_is_said(hub: tuple[type[Hub], str], tmp_path: Path) -> None:
     server, url = hub
     server.refuse = 403
     status, said = comment(url, tmp_path, "<!-- x -->\n", {"pull_request": {"number": 7}})
     assert status == 0 and "may not comment here (403)" in said
     server.refuse = 500
-    assert comment(url, tmp_path, "<!-- x -->\n", {"pull_request": {"number": 7}})[0] == 1
+    status, said = comment(url, tmp_path, "<!-- x -->\n", {"pull_request": {"number": 7}})
+    assert status == 1 and "Traceback" not in said and "500" in said
 
 
 def test_a_side_is_run_by_its_own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
