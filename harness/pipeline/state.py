@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from harness.model import (
     MadeOf,
     Progress,
     RunRecord,
+    RunSpec,
     SourceTree,
     Splat,
     Verdict,
@@ -35,6 +37,8 @@ from harness.pipeline.stages import Chosen
 
 INNER = "PINPAGE_INNER"  # set: the run is one of many of a command, which may delete its folder
 ELSEWHERE = "elsewhere.jsonl"  # of the state folder: runs that were kept in the user's own folders
+_LONGEST = 30  # characters of a scenario's name in an id
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,24}")  # a series' name that an id can have
 
 
 @dataclass(frozen=True)
@@ -166,16 +170,7 @@ def _host() -> dict[str, str]:
 def begin(chosen: Chosen, given: Given) -> State:
     now = datetime.now(UTC)
     words = chosen.spec
-    name = "-".join(
-        [
-            now.strftime("%Y%m%dT%H%M%SZ"),
-            words.scenario,
-            words.kernel,
-            words.arch,
-            chosen.spec.series[0] if len(words.series) == 1 and _plain(words.series[0]) else "own",
-            secrets.token_hex(2),
-        ]
-    )
+    name = id_of(words, now)
     top = words.keep if words.keep is not None else resources.state() / "runs"
     folder = top / name
     try:
@@ -188,5 +183,16 @@ def begin(chosen: Chosen, given: Given) -> State:
     return State(chosen, name, folder, now.isoformat(timespec="seconds"), given)
 
 
-def _plain(word: str) -> bool:
-    return word.replace("-", "").replace("_", "").isalnum()
+def id_of(words: RunSpec, now: datetime) -> str:
+    """What ran and when, as stored/form.py reads it."""
+    named = len(words.series) == 1 and _PLAIN.fullmatch(words.series[0])
+    return "-".join(
+        [
+            now.strftime("%Y%m%dT%H%M%SZ"),
+            words.scenario[:_LONGEST],
+            words.kernel,
+            words.arch,
+            words.series[0] if named else "own",
+            secrets.token_hex(2),
+        ]
+    )

@@ -7,15 +7,18 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from fake_guest import FakeGuest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from made_evidence import SPLAT, TREATED, Case
 
-from harness import pipeline, resources, scenario
+from harness import arch, pipeline, resources, scenario, spec
 from harness.build import symbols
 from harness.build.origin import Origins
 from harness.errors import GuestCommandError, GuestCrash, InputError, ToolError
@@ -32,7 +35,8 @@ from harness.model import (
     Verdict,
 )
 from harness.pipeline import boots, runs
-from harness.pipeline.state import INNER, State
+from harness.pipeline.state import INNER, Given, State, id_of
+from harness.stored import form
 from harness.vm import begin
 
 
@@ -190,6 +194,28 @@ def test_a_guest_is_as_its_profile_has_it(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pipeline.boot(replace(ready, words=replace(words, smp=4)), tmp_path, Silent()):
         pass
     assert given["smp"] == 4
+
+
+@given(
+    st.from_regex("[A-Za-z0-9_]{1,255}", fullmatch=True),  # as a scenario's YAML may be called
+    st.sampled_from([each.name for each in spec.kernels()]),
+    st.sampled_from(sorted(arch.all_arches())),
+    st.lists(st.text(), min_size=1, max_size=2),
+)
+@example("compaction", "6.12", "x86_64", ["läuft"])
+@example("compaction", "6.12", "x86_64", ["a" * 300])
+@example("compaction", "6.12", "x86_64", ["a\n"])
+def test_a_runs_id_is_one_that_is_read_again(
+    name: str, kernel: str, arch_name: str, series: list[str]
+) -> None:
+    words = RunSpec(name, kernel, arch_name, tuple(series), "fast", 1)
+    assert form.ID.fullmatch(id_of(words, datetime.now(UTC)))
+
+
+def test_a_runs_id_says_what_ran(tmp_path: Path) -> None:
+    words = RunSpec("compaction", "6.12", "x86_64", ("fixed",), "fast", 1, keep=tmp_path)
+    made = pipeline.state.begin(pipeline.choose(words), Given())
+    assert "-compaction-6.12-x86_64-fixed-" in made.id and made.folder == tmp_path / made.id
 
 
 def test_the_latest_run_is_found_wherever_it_was_kept(
