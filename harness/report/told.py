@@ -101,13 +101,14 @@ def _arm(name: str, data: Mapping[str, Any]) -> ArmResult:
 
 def _ledger(path: Path) -> Iterator[LedgerRow]:
     reader = csv.DictReader(_text(path).splitlines())
-    for number, row in enumerate(reader, 2):
-        if number > _ROWS:
-            raise InputError(f"{path} has more than {_ROWS} rows, as no run's has")
-        try:
+    try:
+        for number, row in enumerate(reader, 2):
+            if number > _ROWS:
+                raise InputError(f"{path} has more than {_ROWS} rows, as no run's has")
             yield _row(row)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}:{number}: this is no row of a ledger: {error}") from error
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        number = reader.line_num + isinstance(error, csv.Error)  # which the reader did not end
+        raise InputError(f"{path}:{number}: this is no row of a ledger: {error}") from error
 
 
 def _row(row: Mapping[str, str]) -> LedgerRow:

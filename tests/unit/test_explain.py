@@ -640,6 +640,8 @@ def _arm_outside(folder: Path) -> None:
         (_arm_outside, "no name of an arm"),
         (_spoil("ledger.csv", "arm,handle\ncontrol,x\n"), "ledger.csv:2"),
         (_spoil("ledger.csv", "arm\n" + "\0" * 99), "ledger.csv:2"),
+        (_spoil("ledger.csv", "a" * (1 << 18)), "ledger.csv:1"),
+        (_spoil("ledger.csv", "arm\n" + "a" * (1 << 18)), "ledger.csv:2"),
         (_spoil("events.jsonl", "{}\n"), "events.jsonl:1"),
         (_spoil("events.jsonl", "\n"), "events.jsonl:1"),
         (
