@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import arch, cache, comparison, flake, scenario, spec
-from harness.build import git, patchfile
+from harness import arch, cache, comparison, flake, proc, scenario, spec
+from harness.build import archive, git, patchfile
 from harness.errors import InfraError, InputError
 from harness.flake import Cell
 from harness.flake.child import Child, record_in
@@ -41,6 +42,7 @@ _CERTAIN = frozenset({Outcome.BUILD, Outcome.PATCH})  # it comes out the same ea
 _SILENCE = 60.0  # seconds after which a run that goes on is spoken of
 _POLL = 0.2  # seconds between two looks at a run
 _SEED = 7
+_WHOSE = "import importlib.util as u; s = u.find_spec('harness.cli'); print(s.origin if s else '')"
 _TRY = 100  # folders of a job that one try with its repetitions may have
 
 
@@ -149,19 +151,40 @@ def of_kernel(made: Change, words_of: RunSpec) -> Sides:
     return Sides({BASE: base, HEAD: head}, {BASE: "", HEAD: ""})
 
 
-def of_ours(made: Change, words_of: RunSpec, folder: Path) -> Sides:
+def of_ours(made: Change, words_of: RunSpec, folder: Path, progress: Progress) -> Sides:
     """This repository: each side's own patches, modules and code, in a copy of it."""
-    code = {}
-    for side, commit in ((BASE, made.base), (HEAD, made.head)):
-        copy = folder / f"pinpage-{commit[:12]}"
-        if not copy.is_dir():
-            copy.mkdir(parents=True)
-            git.run(["init", "--quiet", "."], repository=copy)
-            fetch = ["fetch", "--quiet", "--depth=1", "--", str(made.repository), commit]
-            git.run(fetch, repository=copy)
-            git.run(["checkout", "--quiet", "--detach", "FETCH_HEAD"], repository=copy)
-        code[side] = str(copy)
+    code = {
+        side: str(_copy(made.repository, commit, folder, progress))
+        for side, commit in ((BASE, made.base), (HEAD, made.head))
+    }
     return Sides(dict.fromkeys(SIDES, words_of), code)
+
+
+def _copy(repository: Path, commit: str, folder: Path, progress: Progress) -> Path:
+    """The files of a commit, below a folder. InputError where what runs there is not their code."""
+    final = folder / commit
+    with cache.locked(folder / f"{commit}.lock", f"copies {commit[:12]}", progress):
+        if not final.is_dir():
+            with cache.making(final) as temporary:
+                tar, files = temporary / "tar", temporary / "files"
+                # Not a fetch, whose other end is a git that does not trust the repository.
+                words = ["archive", "--format=tar", f"--output={tar}", commit]
+                git.run(words, repository=repository)
+                files.mkdir()
+                archive.unpack(tar, files, progress)
+                tar.unlink()
+    copy = final / "files"
+    done = proc.run(
+        [sys.executable, "-P", "-c", _WHOSE], env={"PYTHONPATH": str(copy)}, check=False
+    )
+    found = done.stdout.decode(errors="replace").strip()
+    if not found or not Path(found).resolve().is_relative_to(copy.resolve()):
+        raise InputError(
+            f"the commit {commit[:12]} of {repository} is not run by its own code: python takes "
+            f"harness.cli of {found or 'nowhere'}, and not of {copy}",
+            hint="--own is for pinpage's repository; is the commit one of before it had that?",
+        )
+    return copy
 
 
 def begin(

@@ -175,15 +175,15 @@ def run(
         memory_mib=memory,
     )
     folder = folder.absolute()
-    sides = (
-        pullrequest.of_ours(made, words, resources.cache() / "pull-request")
-        if own
-        else pullrequest.of_kernel(made, words)
-    )
     asked = {"base": made.base, "head": made.head, "series": list(series), "own": own}
     asked |= {"memory": memory, "toolchain": toolchain, "seed": seed}
     folder.mkdir(parents=True, exist_ok=True)
     with progress_shown() as progress:
+        sides = (
+            pullrequest.of_ours(made, words, resources.cache() / "pull-request", progress)
+            if own
+            else pullrequest.of_kernel(made, words)
+        )
         pullrequest.begin(folder, asked, choices, progress)
         before = cache.read_json(folder / WHY) if options["names"] else None
         why = {choice.job.name: list(choice.why) for choice in choices}

@@ -24,6 +24,8 @@ from test_report import SPEC
 from toykernel import Notes, git
 
 from harness import comparison, flake, pullrequest, resources, scenario, spec, touched
+from harness.build import archive
+from harness.build import git as builder
 from harness.errors import InfraError, InputError
 from harness.flake import Cell
 from harness.flake.child import Child
@@ -174,13 +176,86 @@ def test_a_line_of_commits_is_applied_patch_by_patch(repository: Path) -> None:
     assert sides.specs[HEAD].series == ("fixed",)
 
 
-def test_our_own_repository_is_run_by_each_sides_code(repository: Path, tmp_path: Path) -> None:
-    made = pullrequest.change(repository, "main", "change")
-    sides = pullrequest.of_ours(made, WORDS, tmp_path / "copies")
-    assert (Path(sides.code[HEAD]) / "mm/compaction.c").is_file()
+@pytest.fixture
+def ours(repository: Path) -> pullrequest.Change:
+    """A change of a repository that has code of a pinpage's name."""
+    (repository / "harness").mkdir()
+    for name in ("__init__.py", "cli.py"):
+        (repository / "harness" / name).write_text("")
+    git(repository, "add", "harness")
+    git(repository, "commit", "-q", "-m", "a pinpage")
+    git(repository, "checkout", "-q", "-b", "mine")
+    commit(repository, "mm/migrate.c")
+    git(repository, "checkout", "-q", "main")
+    return pullrequest.change(repository, "main", "mine")
+
+
+def test_our_own_repository_is_run_by_each_sides_code(
+    ours: pullrequest.Change, tmp_path: Path
+) -> None:
+    sides = pullrequest.of_ours(ours, WORDS, tmp_path / "copies", Notes())
+    assert (Path(sides.code[HEAD]) / "mm/migrate.c").is_file()
     assert not (Path(sides.code[BASE]) / "mm").exists()
-    assert pullrequest.of_ours(made, WORDS, tmp_path / "copies") == sides
-    assert git(repository, "status", "--porcelain") == ""
+    assert pullrequest.of_ours(ours, WORDS, tmp_path / "copies", Notes()) == sides
+    assert git(ours.repository, "status", "--porcelain") == ""
+
+
+def test_a_copy_that_could_not_be_made_is_none(
+    ours: pullrequest.Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is half there would have the base run by the code that is installed."""
+    whole = archive.unpack
+
+    def killed(*words: Any) -> None:
+        whole(*words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(archive, "unpack", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pullrequest.of_ours(ours, WORDS, tmp_path / "copies", Notes())
+    assert [path.suffix for path in (tmp_path / "copies").iterdir()] == [".lock"]
+    monkeypatch.undo()
+    sides = pullrequest.of_ours(ours, WORDS, tmp_path / "copies", Notes())
+    assert (Path(sides.code[BASE]) / "harness/cli.py").is_file()
+
+
+def test_a_copy_that_another_makes_is_waited_for(ours: pullrequest.Change, tmp_path: Path) -> None:
+    top, made = tmp_path / "copies", list[pullrequest.Sides]()
+
+    def beside() -> None:
+        made.append(pullrequest.of_ours(ours, WORDS, top, Notes()))
+
+    jobs = [threading.Thread(target=beside) for _ in range(3)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert len(made) == 3 and made[0] == made[1] == made[2]
+
+
+def test_a_repository_of_another_user_is_copied_if_it_is_trusted(
+    ours: pullrequest.Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, whose root is not the owner of what was checked out."""
+    config = tmp_path / "gitconfig"
+    config.write_text(f"[safe]\n\tdirectory = {ours.repository}\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    builder._trusted.cache_clear()
+    try:
+        sides = pullrequest.of_ours(ours, WORDS, tmp_path / "copies", Notes())
+    finally:
+        builder._trusted.cache_clear()
+    assert (Path(sides.code[HEAD]) / "mm/migrate.c").is_file()
+
+
+def test_code_that_is_not_of_the_copy_is_no_side(
+    repository: Path, ours: pullrequest.Change, tmp_path: Path
+) -> None:
+    """A commit without a pinpage would be run by the one that is installed."""
+    made = pullrequest.change(repository, "main~1", "mine")
+    with pytest.raises(InputError, match=f"{made.base[:12]} .*is not run by its own code"):
+        pullrequest.of_ours(made, WORDS, tmp_path / "copies", Notes())
 
 
 def test_jobs_that_are_named_have_to_be_there(repository: Path, tmp_path: Path) -> None:
