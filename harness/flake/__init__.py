@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from harness import cache
 from harness.errors import InputError
+from harness.flake.inputs import meant
 from harness.model import Outcome, Progress, RunSpec
 
 _POLL = 0.2
@@ -97,29 +98,16 @@ def jobs(
 ) -> tuple[Job, ...]:
     """Seed by seed through all cells, so that one that is cut short has seen something of each.
 
-    code: a digest of the code that judges. With it go the contents of files and folders that a
-    cell names: results of what is gone are no results. (Of a tree the builds tell.)
+    code: a digest of the code that judges. With it goes what the words of a cell mean: results of
+    what is gone are no results. (Of a tree the builds tell.)
     """
-    inputs = {
-        cell: cache.key(code, *(_contents(Path(word)) for word in (cell.scenario, *cell.series)))
-        for cell in cells
-    }
+    inputs = {cell: cache.key(code, meant(spec_of(cell, seeds[0]))) for cell in cells}
     return tuple(
         Job(cell, spec_of(cell, seed), turn, inputs[cell])
         for turn in range(repeat)
         for seed in seeds
         for cell in cells
     )
-
-
-def _contents(path: Path) -> bytes:
-    """Of a file, or of the files right in a folder; nothing of what is neither."""
-    if path.is_file():
-        return path.read_bytes()
-    if not path.is_dir():
-        return b""
-    files = sorted(each for each in path.iterdir() if each.is_file())
-    return b"".join(part for each in files for part in (each.name.encode(), each.read_bytes()))
 
 
 def measure(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import toykernel as toy
 from click.testing import CliRunner
 from program import Program
 from rich.console import Console
@@ -18,7 +19,7 @@ from rich.console import Console
 from harness import flake, report
 from harness.cli import flake as command
 from harness.errors import InfraError, InputError, PinpageError
-from harness.flake import Cell, Job, Ran, child, tally
+from harness.flake import Cell, Job, Ran, child, inputs, tally
 from harness.model import Outcome, RunSpec, Silent
 
 FIXED = Cell("compaction", "6.12", "x86_64", "fast", ("fixed",), Outcome.PASS)
@@ -134,17 +135,72 @@ def test_a_skip_beside_a_pass_is_not_flaky(tmp_path: Path) -> None:
     assert tally.outcome([row]) is Outcome.PASS
 
 
+def patch(path: Path, number: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(toy.mail("[PATCH] mine", toy.change("mm/migrate.c", "-1", f"-{number}")))
+
+
+def on(
+    *series: str, tree: str | None = None, kernel: str = "6.12", file: Path | None = None
+) -> str:
+    words = RunSpec("compaction", kernel, "x86_64", series, "fast", 7, tree=tree, file=file)
+    return inputs.meant(words)
+
+
 def test_a_measurement_is_of_the_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("my.patch").write_text("one")
-    own = Cell("compaction", "6.12", "x86_64", "fast", ("fixed", "my.patch"), Outcome.PASS)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    patch(tmp_path / "my.patch", 2)
+    own = Cell("compaction", "6.12", "x86_64", "fast", ("fixed", "~/my.patch"), Outcome.PASS)
     first = flake.digest(plan((own,)))
     assert flake.digest(plan((own,))) == first
-    Path("my.patch").write_text("two")
+    patch(tmp_path / "my.patch", 3)
     assert flake.digest(plan((own,))) != first
     spec_of = plan()[0].spec
     codes = {flake.digest(flake.jobs((own,), [1], 1, lambda c, s: spec_of, c)) for c in "ab"}
     assert len(codes) == 2
+
+
+def test_words_mean_what_their_patches_hold(tmp_path: Path) -> None:
+    mine, listed = tmp_path / "mine", tmp_path / "mine" / "sub" / "x.patch"
+    (mine / "sub").mkdir(parents=True)
+    (mine / "series").write_text("sub/x.patch\n")
+    patch(listed, 2)
+    first = on("fixed", str(mine))
+    (mine / "notes").write_text("what is no patch means nothing")
+    assert on("fixed", str(mine)) == first != on("posted", str(mine))
+    assert on(str(mine), kernel="3.11") != on(str(mine))  # what is beneath
+    patch(listed, 3)
+    assert on("fixed", str(mine)) != first
+    assert on("nothing") == on("nothing") != on("nothing else")  # the run refuses it
+
+
+def test_a_range_of_commits_means_those_of_now(tmp_path: Path) -> None:
+    toy.git(tmp_path, "init", "-q", "-b", "main")
+    found = []
+    for number in range(3):
+        (tmp_path / "file").write_text(f"{number}\n")
+        toy.git(tmp_path, "add", "file")
+        toy.git(tmp_path, "commit", "-q", "-m", f"change {number}")
+        if number:
+            found.append((on(f"{tmp_path}:main~1..main"), on("main~1..main", tree=str(tmp_path))))
+            assert found[-1][0] == found[-1][1] == on("main~1..main", tree=f"{tmp_path}@main")
+    assert found[0] != found[1]
+
+
+def test_a_scenario_of_ones_own_means_its_modules_too(tmp_path: Path) -> None:
+    module = tmp_path / "mine"
+    module.mkdir()
+    (module / "Kbuild").write_text("obj-m := mine.o\n")
+    (module / "mine.c").write_text("int one;\n")
+    (tmp_path / "my.yaml").write_text(
+        "pin: {pages: 200}\nmodules: [mine]\ndrive: [compact]\nexpect: {migrated: all}\n"
+    )
+    seen = [on("fixed"), on("fixed", file=tmp_path / "my.yaml")]
+    (module / "mine.c").write_text("int two;\n")
+    seen.append(on("fixed", file=tmp_path / "my.yaml"))
+    (tmp_path / "own.h").write_text("extern int two;\n")
+    seen.append(on("fixed", file=tmp_path / "my.yaml"))
+    assert len(set(seen)) == 4
 
 
 def test_cells_of_like_names_are_apart(tmp_path: Path) -> None:
