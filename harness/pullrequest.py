@@ -23,6 +23,7 @@ from harness.build import archive, git, patchfile
 from harness.errors import InfraError, InputError
 from harness.flake import Cell
 from harness.flake.child import Child, record_in
+from harness.flake.inputs import meant
 from harness.model import Outcome, Patch, Progress, RunSpec
 from harness.report.reread import bounded
 from harness.stored import kept
@@ -188,15 +189,18 @@ def _copy(repository: Path, commit: str, folder: Path, progress: Progress) -> Pa
 
 
 def begin(
-    folder: Path, asked: Mapping[str, Any], choices: Sequence[Choice], progress: Progress
+    folder: Path,
+    asked: Mapping[str, Any],
+    choices: Sequence[Choice],
+    words_of: RunSpec,
+    progress: Progress,
 ) -> None:
     """Have a folder be that of these runs: what it has of another change, by other words, or of
-    a scenario's file that was edited since, goes. Jobs that are not among these stay.
+    a patch or a scenario that was edited since, goes. Jobs that are not among these stay.
 
-    InputError where it holds what is none of ours.
+    words_of: of the base's runs, but for the job's. InputError where it holds what is none of ours.
     """
-    own = (choice.job for choice in choices if choice.job.scenario not in scenario.names())
-    files = {job.name: cache.key(Path(job.scenario).read_bytes()) for job in own}
+    means = {choice.job.name: meant(_words(choice.job, words_of)) for choice in choices}
     known = cache.read_json(folder / ASKED)
     stale = [folder / side for side in SIDES if (folder / side).exists()]
     if stale and known is None:
@@ -204,9 +208,9 @@ def begin(
             f"{folder} holds {stale[0].name}/, which no pull-request run has left there",
             hint="name a folder of its own with --out",
         )
-    was = known.get("files", {}) if known is not None and known.get("asked") == asked else None
+    was = known.get("means", {}) if known is not None and known.get("asked") == asked else None
     if was is not None:
-        edited = [job for job in files if was.get(job) != files[job]]
+        edited = [job for job in means if was.get(job) != means[job]]
         every = (folder / side / job for job in edited for side in SIDES)
         stale = [path for path in every if path.exists()]
     for path in stale:
@@ -215,7 +219,7 @@ def begin(
         (folder / WHY).unlink(missing_ok=True)
     if stale:
         progress.note(f"{folder} held what came of another change, or other words: it is gone")
-    cache.write_json(folder / ASKED, {"asked": asked, "files": {**(was or {}), **files}})
+    cache.write_json(folder / ASKED, {"asked": asked, "means": {**(was or {}), **means}})
 
 
 def run(
@@ -340,15 +344,7 @@ def _one(
     which = f", try {number + 1}" if number else ""
     progress.note(f"{job.name}: {side}{which}{f', again ({more})' if more else ''}")
     shutil.rmtree(own, ignore_errors=True)  # what an interrupted one has left
-    words = _with(
-        sides.specs[side],
-        **scenario.named(job.scenario),
-        kernel=job.kernel,
-        arch=job.arch,
-        profile=job.profile,
-        params=scenario.params(job.scenario, job.settings),
-        seed=(sides.specs[side].seed or _SEED) + number,
-    )
+    words = _words(job, sides.specs[side], number)
     cell = Cell(words.scenario, job.kernel, job.arch, job.profile, words.series, Outcome.PASS)
     child = Child(flake.Job(cell, words, turn), own, sides.code[side])
     told = time.monotonic()
@@ -366,6 +362,19 @@ def _one(
         child.stop()
     progress.note(f"{job.name}: {side} is {ran.verdict.value}: {ran.reason}")
     return ran.verdict
+
+
+def _words(job: Job, words_of: RunSpec, number: int = 0) -> RunSpec:
+    """A job's words; number: of the try."""
+    return _with(
+        words_of,
+        **scenario.named(job.scenario),
+        kernel=job.kernel,
+        arch=job.arch,
+        profile=job.profile,
+        params=scenario.params(job.scenario, job.settings),
+        seed=(words_of.seed or _SEED) + number,
+    )
 
 
 def _with(spec: RunSpec, **fields: object) -> RunSpec:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from harness import cache, comparison, pullrequest, resources, spec
+from harness import cache, comparison, judges, pullrequest, resources, spec
 from harness.cli.options import JSON_OPTION, MOST_MIB, host_arch, options_of, out, progress_shown
 from harness.cli.trees import count
 from harness.errors import InputError
@@ -177,6 +177,7 @@ def run(
     folder = folder.absolute()
     asked = {"base": made.base, "head": made.head, "series": list(series), "own": own}
     asked |= {"memory": memory, "toolchain": toolchain, "seed": seed}
+    asked |= {} if own else {"code": judges.code()}
     folder.mkdir(parents=True, exist_ok=True)
     with progress_shown() as progress:
         sides = (
@@ -184,7 +185,7 @@ def run(
             if own
             else pullrequest.of_kernel(made, words)
         )
-        pullrequest.begin(folder, asked, choices, progress)
+        pullrequest.begin(folder, asked, choices, sides.specs[BASE], progress)
         before = cache.read_json(folder / WHY) if options["names"] else None
         why = {choice.job.name: list(choice.why) for choice in choices}
         cache.write_json(folder / WHY, {**(before or {}), **why})

@@ -21,7 +21,7 @@ import made_runs as made
 import pytest
 from program import Program
 from test_report import SPEC
-from toykernel import Notes, git
+from toykernel import Notes, change, git, mail
 
 from harness import comparison, flake, pullrequest, resources, scenario, spec, touched
 from harness.build import archive
@@ -373,37 +373,57 @@ def test_what_was_resolved_by_hand_is_its_tree(repository: Path) -> None:
 
 def test_a_folder_is_of_one_change(tmp_path: Path) -> None:
     top, notes = tmp_path / "pr", Notes()
-    pullrequest.begin(top, {"head": "a"}, [], notes)
+    pullrequest.begin(top, {"head": "a"}, [], WORDS, notes)
     folder(top, HEAD, 0, Outcome.PASS)
     (top / WHY).write_text("{}")
-    pullrequest.begin(top, {"head": "a"}, [], notes)
+    pullrequest.begin(top, {"head": "a"}, [], WORDS, notes)
     assert list((top / HEAD).rglob("run.json")) and (top / WHY).exists() and not notes.notes
-    pullrequest.begin(top, {"head": "b"}, [], notes)
+    pullrequest.begin(top, {"head": "b"}, [], WORDS, notes)
     assert not (top / HEAD).exists() and not (top / WHY).exists() and "it is gone" in notes.notes[0]
     (tmp_path / "mine" / "base").mkdir(parents=True)
     with pytest.raises(InputError, match="holds base/"):
-        pullrequest.begin(tmp_path / "mine", {"head": "b"}, [], notes)
+        pullrequest.begin(tmp_path / "mine", {"head": "b"}, [], WORDS, notes)
     assert (tmp_path / "mine" / "base").is_dir()
 
 
-def test_a_scenario_that_was_edited_is_run_again(tmp_path: Path) -> None:
-    """And of the others what is there stays, whichever of them are asked for."""
-    top, notes, asked = tmp_path / "pr", Notes(), {"head": "a"}
+@pytest.fixture
+def two(tmp_path: Path) -> list[touched.Choice]:
+    """Two jobs of scenarios of one's own, one with a module."""
     every = []
     for name in ("mine", "other"):
-        (tmp_path / f"{name}.yaml").write_text(MINE)
         own = touched.Job(str(tmp_path / f"{name}.yaml"), "6.12", "x86_64", "fast")
+        (tmp_path / f"{name}.yaml").write_text(MINE)
         every.append(touched.Choice(own, ("why",)))
-    pullrequest.begin(top, asked, every, notes)
-    folders = [top / side / each.job.name for side in SIDES for each in every]
+    (tmp_path / "mine.yaml").write_text(f"{MINE}modules: [drv]\n")
+    (tmp_path / "drv").mkdir()
+    (tmp_path / "drv" / "Kbuild").write_text("obj-m := drv.o\n")
+    (tmp_path / "drv" / "drv.c").write_text("int one;\n")
+    return every
+
+
+@pytest.mark.parametrize(
+    ("file", "left"),
+    [("mine.yaml", [False, True]), ("drv/drv.c", [False, True]), ("my.patch", [False, False])],
+)
+def test_what_was_edited_is_run_again(
+    two: list[touched.Choice], tmp_path: Path, file: str, left: list[bool]
+) -> None:
+    """And of the others what is there stays, whichever of them are asked for."""
+    top, notes, asked = tmp_path / "pr", Notes(), {"head": "a"}
+    diff = change("mm/migrate.c", "-1", "-2")
+    (tmp_path / "my.patch").write_text(mail("[PATCH] mine", diff))
+    words = pullrequest._with(WORDS, series=("fixed", str(tmp_path / "my.patch")))
+    pullrequest.begin(top, asked, two, words, notes)
+    folders = [top / side / each.job.name for side in SIDES for each in two]
     for each in folders:
         made.folder(each / "0", Outcome.PASS)
-    pullrequest.begin(top, asked, every[1:], notes)
-    pullrequest.begin(top, asked, every, notes)
+    pullrequest.begin(top, asked, two[1:], words, notes)
+    pullrequest.begin(top, asked, two, words, notes)
     assert all(each.is_dir() for each in folders) and not notes.notes
-    (tmp_path / "mine.yaml").write_text(MINE.replace("1000", "900"))
-    pullrequest.begin(top, asked, every, notes)
-    assert [each.is_dir() for each in folders] == [False, True] * 2 and len(notes.notes) == 1
+    edited = (tmp_path / file).read_text().replace("1000", "900").replace("one", "two")
+    (tmp_path / file).write_text(edited.replace("return -2", "return -3"))
+    pullrequest.begin(top, asked, two, words, notes)
+    assert [each.is_dir() for each in folders] == left * 2 and len(notes.notes) == 1
 
 
 def test_a_job_that_nobody_asks_for_any_more_is_not_judged(
