@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from harness import cache, pipeline, resources, scenario
+from harness import cache, judges, pipeline, resources, scenario
 from harness.bisect import commits, kinds, search
 from harness.build import git
 from harness.cli.options import (
@@ -29,6 +29,7 @@ from harness.cli.options import (
     progress_shown,
 )
 from harness.errors import InputError
+from harness.flake.inputs import meant
 from harness.model import Progress, RunSpec
 from harness.report import bisect as shown
 
@@ -146,8 +147,10 @@ def _line(
 ) -> search.Found:
     tree = pipeline.fetch(pipeline.choose(words), progress)
     made = kinds.options(words, *files) if files else kinds.patches(words, tree, *ends)
-    whole = pipeline.apply(pipeline.choose(made.specs[made.states[-1].name]), tree, progress)
-    folder = _folder(words, seed, [*(state.name for state in made.states), whole.digest])
+    first, last = (made.specs[state.name] for state in (made.states[0], made.states[-1]))
+    whole = pipeline.apply(pipeline.choose(last), tree, progress)
+    asked = [*(state.name for state in made.states), whole.digest, *first.config, *last.config]
+    folder = _folder(words, seed, asked)
     run = kinds.runner(lambda s: made.specs[s.name], progress, options=files is not None)
     runs = search.Runs(run, folder, seed, progress)
     return search.line(made.states, runs, tries=tries, confidence=confidence)
@@ -169,8 +172,10 @@ def _commits(
 
 
 def _folder(words: RunSpec, seed: int, states: list[str]) -> Path:
-    """Of the record of a search: the same words on the same code find it again."""
+    """Of the record of a search: the same words on the same code find it again, as long as they
+    mean the same and the same code judges."""
     asked = {**asdict(words), "jobs": 0, "keep": "", "seed": seed}
+    asked |= {"means": meant(words), "code": judges.code()}
     text = json.dumps([asked, states], sort_keys=True, default=str)
     return resources.state() / "bisect" / cache.key(text)[:16]
 

@@ -16,11 +16,12 @@ import pytest
 import toykernel as toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from program import Program
 from rich.console import Console
 from toykernel import git
 
-from harness import bisect, cli, pipeline
-from harness.bisect import Standing, Trial, commits, kinds
+from harness import bisect, cli, judges, pipeline
+from harness.bisect import Standing, Trial, commits, kinds, search
 from harness.bisect.search import Found, Runs, State, line
 from harness.cli import experiments
 from harness.errors import InfraError, InputError
@@ -340,6 +341,70 @@ def test_whether_a_refused_option_says_anything_is_the_searchs(
     monkeypatch.setattr(pipeline, "run", lambda *_: (record, tmp_path))
     run = kinds.runner(lambda _: WORDS, Silent(), options=options)
     assert run(State("CONFIG_Z=y"), 7).unfit == (DROPPED if options else "")
+
+
+# --- the record of a search ------------------------------------------------------------------
+
+
+Records = Callable[..., Path]
+
+
+@pytest.fixture
+def record_of(within: Program, monkeypatch: pytest.MonkeyPatch) -> Records:
+    """The folder of the record that a search with these words would have."""
+    seen: list[Path] = []
+
+    def search_(*_: object, **__: object) -> Found:
+        raise InputError("no more than that")
+
+    def noted(run: object, folder: Path, *_: object) -> None:
+        seen.append(folder)
+
+    patched = SimpleNamespace(digest="the same files in the end")
+    monkeypatch.setattr(pipeline, "fetch", lambda *_: toy.tree())
+    monkeypatch.setattr(pipeline, "apply", lambda *_: patched)
+    monkeypatch.setattr(search, "Runs", noted)
+    monkeypatch.setattr(search, "line", search_)
+    monkeypatch.setattr(commits, "search", search_)
+
+    def record(*words: str) -> Path:
+        done = within("bisect", "compaction", *words)
+        assert "no more than that" in done.stderr
+        return seen[-1]
+
+    return record
+
+
+def test_a_record_is_of_what_the_configurations_hold(record_of: Records, tmp_path: Path) -> None:
+    """And not of the option's name alone: both are given what it needs, and it is tried again."""
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_text("CONFIG_A=y\n")
+    bad.write_text("CONFIG_A=y\nCONFIG_B=y\n")
+    words = ("--options", str(good), str(bad))
+    first = record_of(*words)
+    assert record_of(*words) == first
+    for path in (good, bad):
+        path.write_text(f"CONFIG_SWAP=y\n{path.read_text()}")
+    assert record_of(*words) != first
+
+
+def test_a_record_is_of_the_patches_and_of_the_code_that_judges(
+    record_of: Records,
+    stacked: tuple[RunSpec, list[str]],
+    history: tuple[Path, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, files = stacked
+    patches = ("--series", "fixed", *files)
+    span = ("--tree", str(history[0]), "--commits", f"{history[1][0]}..main", *patches)
+    first, of_commits = record_of(*patches), record_of(*span)
+    assert (record_of(*patches), record_of(*span)) == (first, of_commits)
+    diff = toy.change("mm/migrate.c", "-1", "-3")
+    Path(files[0]).write_text(toy.mail("[PATCH] 0001-mine.patch", diff))
+    again = record_of(*patches)
+    assert first != again and record_of(*span) != of_commits
+    monkeypatch.setattr(judges, "code", lambda: "of another day")
+    assert record_of(*patches) != again
 
 
 # --- as git bisect run wants it ---------------------------------------------------------
