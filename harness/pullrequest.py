@@ -258,6 +258,23 @@ def _same(job: Job, turn: int, sides: Sides, folder: Path, again: int, progress:
     return False
 
 
+def silent(top: Path) -> dict[str, str]:
+    """Jobs of a side of which a try has left no run, however often it was run, and why.
+
+    top: the side's folder.
+    """
+    tries: dict[tuple[str, int], list[Path]] = {}
+    for path in sorted(top.glob("*/*")):
+        if path.is_dir() and path.name.isdigit():
+            tries.setdefault((path.parent.name, int(path.name) // _TRY), []).append(path)
+    return {
+        job: f"its try {number + 1} left no run on {top.name}: "
+        f"{own[0].relative_to(top.parent)}/output.log says why"
+        for (job, number), own in tries.items()
+        if all(record_in(path) is None for path in own)
+    }
+
+
 def spot(run: Mapping[str, Any], folder: Path) -> tuple[str, int] | None:
     """File and line of the change's head that a run accuses, by its first report or its compiler;
     None where none does, or where the line is none of the change's tree.

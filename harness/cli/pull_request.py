@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,8 @@ def report_of(
                 wanted = asked is None or path.parents[2].name in asked
                 if wanted and not path.parent.is_symlink():
                     found.add(side, path)
+        dead = pullrequest.silent(folder / HEAD)
+        found.silent |= {job: text for job, text in dead.items() if asked is None or job in asked}
     if not any(found.runs.values()) and not any((folder / WHY).is_file() for folder in folders):
         raise InputError(f"there is no run in {', '.join(map(str, folders))}")
     judged = found.judged(why)
@@ -251,10 +253,12 @@ def report_of(
 
 
 class _Found:
-    """The runs of both sides, and what is told of them."""
+    """The runs of both sides, job by job, and what is told of them. silent: jobs of which a try of
+    the change has left no run, and why."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, list[Mapping[str, Any]]] = {side: [] for side in SIDES}
+        self.runs: dict[str, dict[str, list[Mapping[str, Any]]]] = {side: {} for side in SIDES}
+        self.silent: dict[str, str] = {}
         self._jobs: dict[str, set[str]] = {side: set() for side in SIDES}
         self._unfit: dict[str, str] = {}
         self._pictures: dict[str, str] = {}
@@ -269,7 +273,7 @@ class _Found:
             if side == HEAD and (why := pullrequest.unfit(run)):
                 self._unfit[job] = why
                 continue
-            self.runs[side].append(run)
+            self.runs[side].setdefault(job, []).append(run)
             if side == HEAD:
                 self._told(run, path)
             drawn = path.with_name("pages.txt")
@@ -285,6 +289,13 @@ class _Found:
         if where is not None:
             self._spots[run["id"]] = where
 
+    def _compared(self, jobs: Collection[str]) -> comparison.Comparison:
+        sides = (
+            [run for job, own in self.runs[side].items() if job in jobs for run in own]
+            for side in SIDES
+        )
+        return comparison.compare(*sides)
+
     def judged(self, why: Mapping[str, Sequence[str]]) -> said.Judged:
         """why: of each job that was to be run."""
         untold = dict(self._unfit)
@@ -294,8 +305,11 @@ class _Found:
                 untold[job] = (
                     f"it left no run on {' and '.join(missing)}; output.log there says why"
                 )
-        runs = self.runs
-        compared = comparison.compare(runs[BASE], runs[HEAD])
+        for job, dead in self.silent.items():
+            if not self._compared({job}).of(comparison.State.NEW):
+                untold.setdefault(job, dead)
+        quiet = self.silent.keys() & untold.keys()  # their other tries would speak for them
+        compared = self._compared({*self.runs[BASE], *self.runs[HEAD]} - quiet)
         # A job of which one side says nothing stands among those that are not told.
         pairs = tuple(pair for pair in compared.pairs if (pair.a and pair.b) or not untold)
         found = comparison.Comparison(pairs)

@@ -746,6 +746,39 @@ def test_a_job_that_left_no_run_is_told(reported: Reported, tmp_path: Path) -> N
     assert (suite.get("errors"), suite.get("failures")) == ("1", "0")
 
 
+@pytest.mark.parametrize(
+    ("head", "again", "code", "words"),
+    [
+        (Outcome.PASS, False, 9, "nothing could be judged: of compaction-6.12-x86_64-fast nothing"),
+        (Outcome.CRASH, False, 3, "fast seed 7 fails, and did not before: CRASH"),
+        (
+            Outcome.PASS,
+            True,
+            0,
+            "nothing new fails: 1 job passed on both sides, tried with 2 seeds",
+        ),
+    ],
+    ids=["it cannot be told", "it fails anyway", "it was run again"],
+)
+def test_a_try_of_the_change_that_left_no_run_is_told(
+    head: Outcome, again: bool, code: int, words: str, reported: Reported, tmp_path: Path
+) -> None:
+    """The other seed's run says nothing of this one's."""
+    for turn, seed in ((0, 7), (100, 8)):
+        folder(tmp_path, BASE, turn, Outcome.PASS, seed=seed)
+    folder(tmp_path, HEAD, 0, head, seed=7)
+    dead = tmp_path / HEAD / "compaction-6.12-x86_64-fast" / "100"
+    dead.mkdir()
+    (dead / "output.log").write_text("Traceback")
+    if again:
+        folder(tmp_path, HEAD, 101, Outcome.PASS, seed=8)
+    (tmp_path / WHY).write_text(json.dumps({dead.parent.name: ["mm"]}))
+    ended, printed, *_ = reported(tmp_path)
+    assert (ended, words in printed) == (code, True), printed
+    said_why = "its try 2 left no run on head: head/compaction-6.12-x86_64-fast/100/output.log"
+    assert (said_why in printed) == (code == 9)
+
+
 def test_a_change_that_touches_nothing_is_no_failure(reported: Reported, tmp_path: Path) -> None:
     (tmp_path / WHY).write_text("{}")
     code, printed, summary, _ = reported(tmp_path)
