@@ -2,9 +2,10 @@
 """Between a state that is good and one that is bad, which one is the first bad. Pure.
 
 States are numbered; state 0 is good and the last is bad. A run tells of one state. One that is bad
-says it once and for all; a pass does not, where the failure does not show in every run: so a state
-is good after as many passes as the rate allows at which the bad end has failed. One that cannot be
-tried (it does not apply, or not build) says nothing, and the answer may be several states then.
+says it once and for all (where the machine goes away, two do); a pass does not, where the failure
+does not show in every run: so a state is good after as many passes as the rate allows at which the
+bad end has failed. One that cannot be tried (it does not apply, or not build) says nothing, and the
+answer may be several states then.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from harness.model import CAUGHT, Outcome
 CERTAIN = frozenset({Outcome.PATCH, Outcome.BUILD})
 _MOST = 50  # passes that a state may need
 _AGAIN = 2  # runs of a state that may come to nothing
+_LOST = 2  # machines of a state that go away until it is taken for bad
 
 
 class Standing(StrEnum):
@@ -60,7 +62,7 @@ class Rule:
         if any(trial.unfit for trial in own):
             return Standing.UNTESTABLE
         outcomes = [trial.outcome for trial in own]
-        if any(outcome in self.bad for outcome in outcomes):
+        if self.failed(own):
             return Standing.BAD
         if outcomes.count(Outcome.PASS) >= self.needed:
             return Standing.GOOD
@@ -68,6 +70,16 @@ class Rule:
         if any(outcome in CERTAIN for outcome in nothing) or len(nothing) >= _AGAIN:
             return Standing.UNTESTABLE
         return Standing.UNTRIED
+
+    def failed(self, trials: Iterable[Trial]) -> int:
+        """How many runs of one state were bad."""
+        return len(_counted([trial.outcome for trial in trials], self.bad))
+
+
+def _counted(outcomes: Sequence[Outcome], bad: frozenset[Outcome]) -> list[Outcome]:
+    """Those of one state that are bad. A machine that was lost once may be the host's doing."""
+    lost = outcomes.count(Outcome.LOST) >= _LOST
+    return [each for each in outcomes if each in bad and (lost or each is not Outcome.LOST)]
 
 
 def rule(ends: Sequence[Outcome], states: int, confidence: float) -> Rule | None:
@@ -78,12 +90,11 @@ def rule(ends: Sequence[Outcome], states: int, confidence: float) -> Rule | None
     way (log2, and the good end), none is called good wrongly, with this confidence.
     """
     failed = [outcome for outcome in ends if outcome is not Outcome.PASS]
-    caught = [outcome for outcome in failed if outcome in CAUGHT]
+    caught = _counted(ends, CAUGHT)
     if not caught:
         certain = frozenset(outcome for outcome in failed if outcome in CERTAIN)
         return Rule(certain, 1, 1.0) if certain else None
-    told = [outcome for outcome in ends if outcome in CAUGHT or outcome is Outcome.PASS]
-    rate = (len(caught) + 1) / (len(told) + 2)
+    rate = (len(caught) + 1) / (len(caught) + ends.count(Outcome.PASS) + 2)
     steps = 1 + math.ceil(math.log2(max(2, states)))
     needed = math.ceil(math.log((1 - confidence) / steps) / math.log(1 - rate))
     return Rule(CAUGHT, min(_MOST, max(1, needed)), rate)

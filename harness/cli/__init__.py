@@ -32,6 +32,7 @@ from harness.errors import InfraError, PinpageError
 from harness.model import EXIT_CODES, Outcome
 
 _SENTENCE = 200  # characters
+_STOPS_GIT = 128
 
 
 def main() -> NoReturn:
@@ -41,17 +42,16 @@ def main() -> NoReturn:
 
 
 def _main() -> NoReturn:
-    more = OWN_CODES if next(iter(sys.argv[1:]), "") == execute.name else 0
     try:
         cli.main(standalone_mode=False)
     except PinpageError as error:
         tell(error)
-        sys.exit(more + error.exit_code)
+        _leave(error.exit_code)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(more + error.exit_code)
+        _leave(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         err.print("interrupted", style="bold")
         sys.exit(128 + signal.SIGINT)
@@ -65,11 +65,20 @@ def _main() -> NoReturn:
         else:
             named = f" ({error.filename})" if error.filename else ""
             tell(InfraError(f"{error.strerror}{named}", hint="make room, and run it again"))
-        sys.exit(more + EXIT_CODES[Outcome.INFRA])
+        _leave(EXIT_CODES[Outcome.INFRA])
     except Exception:  # noqa: BLE001 - a fault of ours: Python's status for it reads as FAIL
         traceback.print_exc()
-        sys.exit(more + EXIT_CODES[Outcome.INFRA])
+        _leave(EXIT_CODES[Outcome.INFRA])
     sys.exit(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End before the command has one of its own: apart from a guest's codes where it has those,
+    and so that git, where it reads them (``run --bisect-exit``), takes it for no verdict."""
+    words = sys.argv[1:]
+    if next(iter(words), "") == execute.name:
+        sys.exit(OWN_CODES + code)
+    sys.exit(_STOPS_GIT if "--bisect-exit" in words else code)
 
 
 class _Commands(click.Group):

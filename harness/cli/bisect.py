@@ -89,10 +89,10 @@ def bisect(
     """Find the patch, commit or option with which SCENARIO begins to fail.
 
     Patches of the series by themselves; commits with --commits, which git bisect chooses; options
-    with --options. A state that fails once is bad; one is good after as many passes as the rate
-    asks for at which the bad end fails. What cannot be built is left out. The same words go on
-    where an interrupted search ended. Ends with 0 if the first bad one is known, 1 if it is one of
-    several.
+    with --options. A state that fails once is bad (one that is LOST, twice); one is good after as
+    many passes as the rate asks for at which the bad end fails. What cannot be built is left out.
+    The same words go on where an interrupted search ended. Ends with 0 if the first bad one is
+    known, 1 if it is one of several.
 
     \b
     Examples:
@@ -188,7 +188,7 @@ def _as_json(found: search.Found) -> dict[str, Any]:
         "rate": found.rule.rate,
         "needed": found.rule.needed,
         "ended": len(ends),
-        "failed": sum(trial.outcome in found.rule.bad for trial in ends),
+        "failed": found.rule.failed(ends),
         "states": [
             {
                 **asdict(state),

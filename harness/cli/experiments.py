@@ -138,7 +138,8 @@ def _exits_of_git() -> Iterator[None]:
         known = {EXIT_CODES[outcome]: outcome for outcome in Outcome}
         if code in known:
             passed = 0 if known[code] is Outcome.PASS else 125
-            sys.exit(1 if known[code] in CAUGHT else passed)
+            # A machine that is lost may be the host's doing: git would not ask again.
+            sys.exit(1 if known[code] in CAUGHT - {Outcome.LOST} else passed)
         raise
     except PinpageError as error:
         tell(error)

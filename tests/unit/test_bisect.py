@@ -23,15 +23,16 @@ from toykernel import git
 from harness import bisect, cli, judges, pipeline
 from harness.bisect import Standing, Trial, commits, kinds, search
 from harness.bisect.search import Found, Runs, State, line
-from harness.cli import experiments
+from harness.cli import experiments, inside
 from harness.errors import InfraError, InputError
 from harness.model import Outcome, RunSpec, Silent, Verdict
 from harness.report import bisect as table
 
-PASS, FAIL, CRASH, BUILD, INFRA = (
+PASS, FAIL, CRASH, LOST, BUILD, INFRA = (
     Outcome.PASS,
     Outcome.FAIL,
     Outcome.CRASH,
+    Outcome.LOST,
     Outcome.BUILD,
     Outcome.INFRA,
 )
@@ -122,6 +123,29 @@ def test_what_is_the_hosts_doing_is_tried_again(tmp_path: Path) -> None:
 
     answer = found(tmp_path, 5, behaviour)
     assert [state.name for state in answer.first] == ["s2"] and seen.count("s2") == 2
+
+
+@pytest.mark.parametrize(("times", "first"), [(1, "s4"), (2, "s2")])
+def test_a_machine_that_was_lost_once_says_nothing(tmp_path: Path, times: int, first: str) -> None:
+    """It may be the host that has killed it; twice in one state it is that state's doing."""
+    seen: list[str] = []
+
+    def behaviour(name: str, _: int) -> Outcome:
+        seen.append(name)
+        if name == "s2" and seen.count("s2") <= times:
+            return LOST
+        return FAIL if number(name) >= 4 else PASS
+
+    assert [state.name for state in found(tmp_path, 6, behaviour).first] == [first]
+
+
+def test_an_end_that_was_lost_once_is_not_bad(tmp_path: Path) -> None:
+    once, twice = bisect.rule([LOST, PASS, PASS], 4, 0.95), bisect.rule([LOST, LOST], 4, 0.95)
+    assert once is None and twice is not None and twice.rate == pytest.approx(0.75)
+    beside = bisect.rule([LOST, FAIL, FAIL], 4, 0.95)
+    assert beside is not None and beside.rate == pytest.approx(0.75)
+    trials = [Trial("s", 7 + at, each) for at, each in enumerate((LOST, FAIL, PASS))]
+    assert beside.failed(trials) == 1
 
 
 def test_a_failure_to_build_is_searched_too(tmp_path: Path) -> None:
@@ -416,6 +440,7 @@ def test_a_record_is_of_the_patches_and_of_the_code_that_judges(
         (SystemExit(0), 0),
         (SystemExit(1), 1),
         (SystemExit(3), 1),
+        (SystemExit(5), 125),
         (SystemExit(6), 1),
         (SystemExit(7), 125),
         (SystemExit(8), 125),
@@ -438,3 +463,31 @@ def test_exit_codes_of_git(
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == code
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "compaction", "--typo"],
+        ["run", "compaction", "--memory", "much"],
+        ["--typo", "run", "compaction"],
+        ["run", "--typo", "nothing"],
+    ],
+)
+def test_words_that_are_wrong_stop_git(within: Program, words: list[str]) -> None:
+    """The 2 of an option that there is not would make good states bad."""
+    assert within(*words).returncode == 2
+    assert within(*words, "--bisect-exit").returncode == 128
+
+
+def test_what_breaks_before_the_run_stops_git(
+    within: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(experiments.run, "parse_args", broken)
+    assert within("run", "compaction").returncode == 9
+    assert within("run", "compaction", "--bisect-exit").returncode == 128
+    monkeypatch.setattr(inside.execute, "parse_args", broken)
+    assert within("exec", "--", "program", "--bisect-exit").returncode == 209  # a guest's words
