@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from harness.bisect import Trial
 from harness.bisect.search import Run, State
 from harness.build import kconfig, series
 from harness.errors import ConfigError, InputError
-from harness.model import Progress, RunSpec, SourceTree
+from harness.model import Progress, RunSpec, Series, SourceTree
 
 NOTHING = State("none", "no patch")
+_AGAIN = re.compile(r"(.+)~\d+(\.[^.]+|)")  # a second patch of one name, see build/series.py
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,7 @@ def patches(words: RunSpec, tree: SourceTree, good: str, bad: str) -> Line:
     whole = series.load(words.series, kernel, tree, words.without)
     own = whole.patches[whole.compat :]
     names = [patch.name for patch in own]
-    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
-    if twice is not None:
-        raise InputError(f"two patches are named {twice}", hint="rename one of them")
+    _apart(whole)
     first = _after(names, good, "--good") if good else _given(words, tree)
     last = _after(names, bad, "--bad") if bad else len(names)
     if first >= last:
@@ -65,6 +65,19 @@ def patches(words: RunSpec, tree: SourceTree, good: str, bad: str) -> Line:
     specs = {patch.name: replace(words, upto=patch.name) for patch in own}
     specs[NOTHING.name] = replace(words, series=(series.NONE,), without=())
     return Line(tuple(ends[first : last + 1]), specs)
+
+
+def _apart(whole: Series) -> None:
+    """InputError where two patches have one name: what is run up to is named by it."""
+    known = {patch.name: patch for patch in whole.patches}
+    for patch in whole.patches:
+        again = _AGAIN.fullmatch(patch.name)
+        first = known.get(f"{again[1]}{again[2]}") if again else None
+        if first is not None:
+            raise InputError(
+                f"two patches are named {first.name}: {first.subject!r} and {patch.subject!r}",
+                hint="rename one of them",
+            )
 
 
 def _given(words: RunSpec, tree: SourceTree) -> int:
@@ -95,21 +108,31 @@ def options(words: RunSpec, good: Path, bad: Path) -> Line:
     """From one configuration to another, option by option in the order of the second.
 
     Each file is a whole ``.config`` or lines of one; what a file does not name is left as it is.
+    Options that the words set stay so; InputError where one of them is searched.
     """
     first, second = _parsed(good), _parsed(bad)
     lacking = {name: "n" for name in first if name not in second}
     differ = {n: v for n, v in {**second, **lacking}.items() if first.get(n, "n") != v}
     if not differ:
         raise InputError(f"{good} and {bad} configure the same", hint="name two that differ")
-    base = tuple(f"{name}={value}" for name, value in first.items())
-    states, specs = [State("good", str(good))], {"good": replace(words, config=base)}
+    own = dict(word.split("=", 1) for word in words.config)
+    if both := next((name for name in own if name in differ), ""):
+        raise InputError(
+            f"--config {both}={own[both]}: that option is one of those searched (--options)",
+            hint="leave it out, or give it the same value in both configurations",
+        )
+
+    def spec(changed: Mapping[str, str]) -> RunSpec:
+        every = {**first, **changed, **own}
+        return replace(words, config=tuple(f"{name}={value}" for name, value in every.items()))
+
+    states, specs = [State("good", str(good))], {"good": spec({})}
     changed: dict[str, str] = {}
     for name, value in differ.items():
         changed[name] = value
         state = State(f"CONFIG_{name}={value}", f"(it was {first.get(name, 'n')})")
-        both = {**first, **changed}
         states.append(state)
-        specs[state.name] = replace(words, config=tuple(f"{n}={v}" for n, v in both.items()))
+        specs[state.name] = spec(changed)
     return Line(tuple(states), specs)
 
 

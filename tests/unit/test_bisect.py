@@ -303,6 +303,22 @@ def test_patches_of_ones_own_are_searched_on_top_of_ours(
     assert by_itself.states == made.states
 
 
+def test_two_patches_of_one_name_are_not_told_apart(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        path = tmp_path / name / "0001-fix.patch"
+        path.parent.mkdir()
+        path.write_text(toy.mail(f"[PATCH] mm: {name}", toy.change("mm/migrate.c", "-1", "-2")))
+        files.append(str(path))
+    said = "two patches are named 0001-fix.patch: 'mm: one' and 'mm: two'"
+    with pytest.raises(InputError, match=said):
+        kinds.patches(replace(WORDS, series=tuple(files)), toy.tree(), "", "")
+    other = tmp_path / "0001-fix~2.patch"  # nobody's second name
+    Path(files[0]).rename(other)
+    made = kinds.patches(replace(WORDS, series=(str(other),)), toy.tree(), "", "")
+    assert [state.name for state in made.states] == ["none", other.name]
+
+
 def test_a_series_is_searched_from_nothing() -> None:
     words = replace(WORDS, series=("posted",))
     made = kinds.patches(words, toy.tree(), "", "0002")
@@ -327,6 +343,17 @@ def test_options_are_changed_one_by_one(tmp_path: Path) -> None:
     bad.write_text(good.read_text())
     with pytest.raises(InputError, match="configure the same"):
         kinds.options(WORDS, good, bad)
+
+
+def test_options_of_ones_own_stay_while_others_are_searched(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_text("CONFIG_A=y\nCONFIG_B=y\n")
+    bad.write_text("CONFIG_A=y\nCONFIG_B=m\n")
+    made = kinds.options(replace(WORDS, config=("A=n", "E=y")), good, bad)
+    assert made.specs["good"].config == ("A=n", "B=y", "E=y")
+    assert made.specs["CONFIG_B=m"].config == ("A=n", "B=m", "E=y")
+    with pytest.raises(InputError, match="--config B=n: that option is one of those searched"):
+        kinds.options(replace(WORDS, config=("E=y", "B=n")), good, bad)
 
 
 DROPPED = "CONFIG_Z: wanted y, got n: it depends on SWAP\nCONFIG_Y: wanted y, got n: on Z"
