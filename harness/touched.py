@@ -7,13 +7,16 @@ that fit add to it; where none does, ``otherwise`` says what is tried.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 _SHOWN = 3  # paths of a reason
+_LONGEST = 200  # bytes of a job's name, but for a digest: a folder's has 255
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,12 @@ class Job:
         which = self.scenario
         which = Path(which).stem if which.endswith(".yaml") else which
         words = (which, self.kernel, self.arch, self.profile, *self.settings)
-        return "-".join(word.replace("/", "_").replace("=", "_") for word in words)
+        name = "-".join(word.replace("/", "_").replace("=", "_") for word in words)
+        whole = os.fsencode(name)
+        if len(whole) <= _LONGEST:
+            return name
+        digest = hashlib.sha256(os.fsencode("\0".join(words))).hexdigest()[:8]
+        return f"{whole[:_LONGEST].decode(errors='ignore')}-{digest}"
 
 
 @dataclass(frozen=True)

@@ -146,9 +146,10 @@ def measure(
             params=scenario.params(cell.scenario, settings),
         )
 
+    runs = len(wanted) * len(numbers) * repeat
+    if runs > _MOST:
+        raise InputError(f"these are {runs} runs, and {_MOST} are the most")
     plan = flake.jobs(wanted, numbers, repeat, spec_of, judges.code())
-    if len(plan) > _MOST:
-        raise InputError(f"these are {len(plan)} runs, and {_MOST} are the most")
     for job in plan:
         pipeline.choose(job.spec)
     folder = keep.absolute() if keep else resources.state() / "flake" / flake.digest(plan)

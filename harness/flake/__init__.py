@@ -13,6 +13,7 @@ of a run is kept where its verdict is not the right one.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from harness.model import Outcome, Progress, RunSpec
 _POLL = 0.2
 _PLAN, _RESULTS, _RUNS = "plan.json", "results.jsonl", "runs"
 _FORMAT = 2
+_LONGEST = 200  # bytes of a run's name before its digest, seed and turn: a folder's has 255
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Job:
         """Its own among those of a plan, and good for a folder's."""
         cell = self.cell
         words = (cell.scenario, cell.kernel, cell.arch, cell.profile, *cell.series)
-        plain = "-".join(words).replace("/", "_")
+        plain = os.fsencode("-".join(words).replace("/", "_"))[:_LONGEST].decode(errors="ignore")
         return f"{plain}-{cache.key(*words)[:8]}-s{self.spec.seed}-t{self.turn}"
 
 

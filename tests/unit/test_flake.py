@@ -352,6 +352,28 @@ def test_wrong_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: lis
         asked(monkeypatch, tmp_path, *words)
 
 
+def test_too_many_runs_are_refused_before_they_are_planned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(flake, "jobs", None)
+    words = ["compaction", "numa", "--repeat", str(10**12), "--seeds", "1-5"]
+    with pytest.raises(InputError, match="10000000000000 runs, and 10000 are the most"):
+        asked(monkeypatch, tmp_path, *words)
+
+
+def test_a_long_name_is_cut_and_its_own(tmp_path: Path) -> None:
+    """A folder has it, whose file system takes 255 bytes."""
+    long = "/".join(["", *["häuser"] * 30, "0001-mm.patch"])
+    cells = [
+        Cell("compaction", "6.12", "x86_64", "fast", (f"{long}{end}",) * 3, Outcome.PASS)
+        for end in "ab"
+    ]
+    names = [job.name for job in plan(cells, seeds=1)]
+    assert len(set(names)) == 2 and max(len(name.encode()) for name in names) <= 255
+    done(plan(cells, seeds=1), lambda job: Outcome.FAIL, tmp_path)
+    assert all(name.startswith("compaction-6.12-x86_64-fast-_h") for name in names)
+
+
 def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     """A pinpage that is a shell script; $keep is the folder that it was given."""
     script = tmp_path / "program"

@@ -81,6 +81,19 @@ def test_all_rules_that_fit_add_to_it(tmp_path: Path) -> None:
     assert why == "memory: mm/0.c, mm/1.c, mm/2.c and 6 more"
 
 
+def test_a_jobs_long_name_is_cut_and_its_own(tmp_path: Path) -> None:
+    """Its runs' folder has it, whose file system takes 255 bytes."""
+    names = [
+        touched.Job("ä" * 90, "6.12", "x86_64", "fast", (*["pages=2000"] * 9, f"every={n}")).name
+        for n in (2, 3)
+    ]
+    assert len(set(names)) == 2
+    for name in names:
+        (tmp_path / name).mkdir()
+    short = touched.Job("compaction", "6.12", "x86_64", "fast", ("pages=2000",))
+    assert short.name == "compaction-6.12-x86_64-fast-pages_2000"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
