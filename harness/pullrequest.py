@@ -83,7 +83,9 @@ def change(repository: Path, base: str, head: str) -> Change:
             hint=git.shallow(repository) or "name the branch that it is to be merged into (--base)",
         )
     merge = done.stdout.decode().strip()
-    listed = git.run(["diff", "--name-only", "-z", merge, last], repository=repository).stdout
+    # Of a file that moved both paths: a rule may be for the place where it was.
+    asked = ["diff", "--name-only", "--no-renames", "-z", merge, last]
+    listed = git.run(asked, repository=repository).stdout
     paths = tuple(p for p in listed.decode(errors="replace").split("\0") if p)
     return Change(repository, merge, last, paths, *_line_of(repository, merge, last))
 

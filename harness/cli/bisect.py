@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ from harness.report import bisect as shown
 _SEED = 7
 
 
+def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """nan is in every range, by what click compares."""
+    if math.isnan(value):
+        raise click.BadParameter(f"{value} is no number.", ctx, param)
+    return value
+
+
 @click.command()
 @click.argument("name", metavar="SCENARIO", shell_complete=complete(lambda: [*scenario.names()]))
 @MORE_PATCHES
@@ -63,6 +71,7 @@ _SEED = 7
 @click.option(
     "--confidence",
     type=click.FloatRange(0.5, 0.9999),
+    callback=_number,
     default=0.95,
     show_default=True,
     help="The probability wanted that no bad state is taken for good: more asks for more runs.",

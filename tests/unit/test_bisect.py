@@ -199,6 +199,18 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(answer.trials) == len(fresh.trials) == len(seen) - 2
 
 
+def test_a_confidence_that_is_no_number_is_refused(
+    within: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object) -> None:
+        raise InputError("it went on")
+
+    monkeypatch.setattr(pipeline, "choose", too_late)
+    done = within("bisect", "compaction", "--confidence", "nan")
+    assert done.returncode == 2 and "it went on" not in done.stderr
+    assert "--confidence" in done.stderr and "no number" in done.stderr
+
+
 # --- git -----------------------------------------------------------------------------------------
 
 

@@ -161,6 +161,15 @@ def test_a_change_is_what_lies_behind_its_merge_base(repository: Path) -> None:
         pullrequest.change(repository, "other", "change")
 
 
+def test_a_file_that_moved_touches_where_it_was(repository: Path) -> None:
+    git(repository, "checkout", "-q", "change")
+    (repository / "lib").mkdir()
+    git(repository, "mv", "mm/compaction.c", "lib/c.c")
+    git(repository, "commit", "-q", "-m", "moved")
+    made = pullrequest.change(repository, "HEAD~1", "HEAD")
+    assert set(made.paths) == {"mm/compaction.c", "lib/c.c"}
+
+
 def test_a_shallow_clone_is_told_so(repository: Path, tmp_path: Path) -> None:
     there = git(repository, "rev-parse", "main~1")
     shallow = tmp_path / "shallow"
