@@ -374,8 +374,10 @@ def _one(
                 told = time.monotonic()
                 progress.note(f"{job.name}: {side}: {child.last()}")
     except (InfraError, InputError) as error:
-        said = "\n".join(line for line in error.detail.splitlines() if line.startswith(_SAID))
-        progress.note(f"{job.name}: {side}: {error}\n{said}".rstrip())
+        progress.note(f"{job.name}: {side}: {error}")
+        for line in error.detail.splitlines():
+            if line.startswith(_SAID):
+                progress.note(line)
         return None
     finally:
         child.stop()

@@ -122,7 +122,7 @@ def bisect(
     if as_json:
         out(answer)
     else:
-        Console().print(shown.bisect(answer))
+        Console(markup=False, emoji=False).print(shown.bisect(answer))
     raise click.exceptions.Exit(0 if len(found.first) == 1 else 1)
 
 

@@ -168,7 +168,7 @@ def _debug(
     file = guest.runtime / "script.gdb"
     file.write_text(debugger.script(session))
     if not session.batch and (said := reach.ssh(guest)):
-        err.print(f"a shell in the guest: {said}", highlight=False, soft_wrap=True)
+        err.print(f"a shell in the guest: {said}", markup=False, highlight=False, soft_wrap=True)
     with reach.debugger(guest) as stub, Path(os.devnull).open("rb") as none:
         assert stub == session.stub
         beside = _Beside(guest, command, folder / "run.log", session)

@@ -188,7 +188,7 @@ def _run(
     if as_json:
         click.echo((folder / "run.json").read_text(), nl=False)
     else:
-        console = Console()
+        console = Console(markup=False, emoji=False)
         console.print(report.terminal(record, console.width))
         click.echo(f"run: {folder}")
     sys.exit(record.exit_code)
@@ -220,7 +220,7 @@ def fixes(as_json: bool, **options: Any) -> None:
     if as_json:
         out(rows)
     else:
-        Console().print(report.fixes(rows))
+        Console(markup=False, emoji=False).print(report.fixes(rows))
     silent = [row["defect"] for row in rows if row["shown"] is False]
     unknown = [row["defect"] for row in rows if row["shown"] is None]
     outcome = Outcome.FAIL if silent else Outcome.INFRA if unknown else Outcome.PASS

@@ -164,7 +164,7 @@ def measure(
     if as_json:
         out(found)
     else:
-        Console().print(report.flake(found))
+        Console(markup=False, emoji=False).print(report.flake(found))
         click.echo(f"results: {folder}")
     sys.exit(EXIT_CODES[tally.outcome(rows)])
 

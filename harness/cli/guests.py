@@ -33,6 +33,7 @@ from harness.cli.options import (
 from harness.errors import CannotRun, InputError
 from harness.model import EXIT_CODES, BuildArtifacts, Outcome, PatchedTree, RunSpec, Splat
 from harness.parse import splat
+from harness.report.text import in_line
 from harness.vm import hands, loading
 from harness.vm.loading import Wanted
 from harness.vm.machine import Machine
@@ -153,12 +154,12 @@ def show_splats(guest: Machine) -> list[Splat]:
     """Tell of what the kernel complained about, on stderr."""
     splats = list(splat.find(guest.console_text().splitlines()))
     for each in splats:
-        err.print(f"[bold red]{each.kind}[/] {escape(each.title)}", highlight=False)
+        err.print(f"[bold red]{each.kind}[/] {escape(in_line(each.title))}", highlight=False)
     return splats
 
 
 def show_console(folder: Path) -> None:
-    err.print(f"console: {folder / 'console.log'}", highlight=False, soft_wrap=True)
+    err.print(f"console: {folder / 'console.log'}", markup=False, highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -190,5 +191,5 @@ def shell(modules: tuple[str, ...], ssh: bool, **options: Any) -> None:
             raise CannotRun("this guest has no network for SSH", hint="leave --ssh out")
         said = hands.sit(guest, serial=not ssh)
     if said:
-        err.print(said, highlight=False)
+        err.print(said, markup=False, highlight=False)
     show_console(folder)

@@ -32,7 +32,7 @@ def doctor_command(as_json: bool) -> None:
     if as_json:
         out([need.as_json() for need in needs])
     else:
-        Console().print(doctor.table(needs))
+        Console(emoji=False).print(doctor.table(needs))
     if any(need.required and not need.found for need in needs):
         sys.exit(EXIT_CODES[Outcome.INFRA])
 

@@ -152,7 +152,7 @@ def page(
     table.add_column(overflow="fold")
     for what, said in onepage.lines(facts, fate):
         table.add_row(what, escape(said))
-    Console().print(table)
+    Console(emoji=False).print(table)
 
 
 def run_before(guest: Machine, command: str | None) -> None:

@@ -59,7 +59,7 @@ def compare(before: str, after: str, every: bool, as_json: bool) -> None:
     if as_json:
         out(report.comparison.as_json(found))
     else:
-        Console().print(report.comparison.comparison(found, every=every))
+        Console(markup=False, emoji=False).print(report.comparison.comparison(found, every=every))
     sys.exit(found.exit_code)
 
 
@@ -195,7 +195,7 @@ def _as_json(done: again.Reproduced) -> dict[str, object]:
 
 
 def _show(done: again.Reproduced) -> None:
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(report.terminal(done.record, console.width))
     console.print(report.comparison.reproduced(done.same, done.sentence, done.inputs))
     click.echo(f"run: {done.folder}")

@@ -113,7 +113,7 @@ def faults(
     elif markdown:
         click.echo(seeded.markdown(answer))
     else:
-        console = Console()
+        console = Console(markup=False, emoji=False)
         console.print(seeded.baseline(tried), seeded.faults(answer))
     sys.exit(EXIT_CODES[_outcome(rows)])
 

@@ -19,6 +19,7 @@ from harness.model import RunSpec
 from harness.pullrequest import BASE, HEAD, SIDES, WHY
 from harness.report import frames
 from harness.report import pull_request as said
+from harness.report.text import in_line
 from harness.stored import kept
 from harness.touched import Choice
 
@@ -116,11 +117,11 @@ def plan(as_json: bool, **options: Any) -> None:
         out([_choice(choice) for choice in choices])
         return
     for choice in choices:
-        click.echo(choice.job.name)
+        click.echo(in_line(choice.job.name))
         for why in choice.why:
-            click.echo(f"    {why}")
+            click.echo(f"    {in_line(why)}")
     for note in _notes(made, (), options["own"]):
-        click.echo(note)
+        click.echo(in_line(note))
     if not choices:
         if made.paths:
             click.echo("nothing is tried: no rule of the table fits, and 'otherwise' has nothing")
