@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Self, cast
 
 from harness import proc
 from harness.errors import InputError
@@ -30,7 +30,7 @@ from harness.model import Progress
 
 LIMIT_BYTES = 16 << 30
 LIMIT_FILES = 1_000_000
-LIMIT_HEADER = 64 << 20
+LIMIT_HEADER = 64 << 20  # and of the zeros behind the end
 _BLOCK = 1 << 20
 _MAGIC = (
     (b"\xfd7zXZ\x00", "xz"),
@@ -52,9 +52,10 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> None:
         with (
             _decompressed(archive) as (data, position),
             _Ahead(data, position) as stream,
-            tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as tar,
+            tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:", tarinfo=_Header) as tar,
         ):
             _members(tar, stream, writer, size, progress)
+            _ends(stream)
     except tarfile.TarError as error:
         raise InputError(
             f"{archive} is not a tar archive, or it is damaged: {error}",
@@ -169,6 +170,22 @@ class _Ahead:
         return self._below.tell()
 
 
+class _Header(tarfile.TarInfo):
+    """A member's header. One that is damaged or cut off, and none at all, are errors: tarfile takes
+    them for the end of the archive, behind the first member. That end is a block of zeros."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.EmptyHeaderError as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError("it ends without a block of zeros") from error
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
+
+
 def _members(
     tar: tarfile.TarFile,
     stream: _Ahead,
@@ -182,6 +199,16 @@ def _members(
         if writer.files % 1000 == 1:
             progress.advance(min(stream.compressed(), size), size, f"{writer.files} files unpacked")
     progress.advance(size, size, f"{writer.files} files unpacked")
+
+
+def _ends(stream: _Ahead) -> None:
+    """Behind the end are more zeros: how many depends on who made the archive. What else is there
+    are members that a hole hides."""
+    left = LIMIT_HEADER
+    while block := stream.read(_BLOCK):
+        left -= len(block)
+        if left < 0 or block.count(0) != len(block):
+            raise tarfile.ReadError("there is more behind its end")
 
 
 class _Writer:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import toykernel as toy
 
-from harness import proc
+from harness import cache, proc
 from harness.build import archive
 from harness.errors import InputError
 from harness.model import Silent
@@ -156,3 +157,85 @@ def test_something_else(tmp_path: Path) -> None:
     assert archive.kind(path) is None
     with pytest.raises(InputError, match="not a tar archive"):
         unpack(path)
+
+
+def three(path: Path, mode: str = "w") -> bytes:
+    """A tar of three members of 512 + 512 bytes each, and then the zeros of its end."""
+    return make(path, *(file(f"t/{name}") for name in "abc"), mode=mode).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("at", "why"),
+    [
+        (2 * 1024, "ends without"),  # behind a member
+        (2 * 1024 + 100, "truncated header"),  # within a header
+        (2 * 1024 + 512, "unexpected end|ends within"),  # within a member
+        (3 * 1024, "ends without"),  # behind the last
+    ],
+)
+def test_cut_plain_archive(tmp_path: Path, at: int, why: str) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(three(path)[:at])
+    with pytest.raises(InputError, match=f"it is damaged: .*({why})"):
+        unpack(path)
+
+
+@pytest.mark.parametrize("header", [b"\0" * 512, b"\0" * 1024, None])
+def test_damaged_header(tmp_path: Path, header: bytes | None) -> None:
+    """A flipped bit, and a hole as broad as the end is."""
+    path = tmp_path / "a.tar"
+    data = bytearray(three(path))
+    if header is None:
+        data[2 * 1024] ^= 1
+    else:
+        data[2 * 1024 + 512 - len(header) : 2 * 1024 + 512] = header
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"it is damaged: .*(bad checksum|more behind its end)"):
+        unpack(path)
+
+
+def test_too_many_zeros_behind_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "LIMIT_HEADER", 1 << 20)
+    path = tmp_path / "a.tar"
+    path.write_bytes(three(path) + bytes(1 << 20))
+    with pytest.raises(InputError, match="more behind its end"):
+        unpack(path)
+
+
+@pytest.mark.parametrize("zeros", [512, 1024, 10240, 1 << 20])
+def test_any_padding_is_taken(tmp_path: Path, zeros: int) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(three(path)[: 3 * 1024] + bytes(zeros))
+    assert sorted(entry.name for entry in unpack(path).iterdir()) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"tar -cf {{}} --format={name} t" for name in ("v7", "ustar", "gnu", "pax")),
+        "tar -cf {} -b 1 t",
+        "tar -cf {} -b 2048 t",
+        "tar -cf {} --posix --sort=name --pax-option=delete=atime,delete=ctime t",
+        "tar -czf {} t",
+        "tar -cJf {} t",
+        "git archive --format=tar --prefix=t/ -o {} HEAD:t",
+        "git archive --format=tar.gz -o {} HEAD",
+        "bsdtar -cf {} t",
+        "bsdtar -czf {} --format=gnutar t",
+    ],
+)
+def test_what_programs_make_is_taken(tmp_path: Path, words: str) -> None:
+    if shutil.which(words.split()[0]) is None:
+        pytest.skip(f"{words.split()[0]} is not installed")
+    top = tmp_path / "top"
+    for name, content in (("a", "x" * 511), ("d/b", "x" * 512), ("d/c", ""), ("z", "x" * 70_000)):
+        (top / "t" / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / "t" / name).write_text(content)
+    if words.startswith("git"):
+        toy.git(top, "init", "-q")
+        toy.git(top, "add", ".")
+        toy.git(top, "commit", "-qm", "x")
+    path = tmp_path / "made"
+    proc.run(words.format(path).split(), cwd=top)
+    out = unpack(path)
+    assert cache.measure(out) == (4, 511 + 512 + 70_000)
