@@ -14,6 +14,8 @@ import gzip
 import lzma
 import os
 import queue
+import shutil
+import signal
 import tarfile
 import tempfile
 import threading
@@ -25,13 +27,15 @@ from pathlib import Path
 from typing import IO, Self, cast
 
 from harness import proc
-from harness.errors import InputError
+from harness.errors import InputError, ToolError
 from harness.model import Progress
 
 LIMIT_BYTES = 16 << 30
 LIMIT_FILES = 1_000_000
 LIMIT_HEADER = 64 << 20  # and of the zeros behind the end
 _BLOCK = 1 << 20
+_TOO_MUCH = "unpacks to more than a kernel tree"
+_TRUST = "a kernel's archive holds no such thing: get it from a source you trust"
 _MAGIC = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x1f\x8b", "gz"),
@@ -43,6 +47,7 @@ _MAGIC = (
 def unpack(archive: Path, folder: Path, progress: Progress) -> None:
     """Unpack a tar archive (xz, gz, bz2, zst or plain) into folder, which exists.
 
+    Where zstd has to unpack it first, that is for as long beside the folder.
     A single folder at the archive's top is stepped into, as ``tar --strip-components=1`` does.
     InputError names the archive and the member that is refused.
     """
@@ -50,7 +55,7 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> None:
     writer = _Writer(folder, archive)
     try:
         with (
-            _decompressed(archive) as (data, position),
+            _decompressed(archive, folder.parent) as (data, position),
             _Ahead(data, position) as stream,
             tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:", tarinfo=_Header) as tar,
         ):
@@ -75,16 +80,14 @@ def kind(archive: Path) -> str | None:
 
 
 @contextmanager
-def _decompressed(archive: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+def _decompressed(archive: Path, scratch: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The archive's tar stream, and the file below it whose position tells the progress."""
     found = kind(archive)
     with archive.open("rb") as raw:
         if found == "zst":
-            with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".zst.") as folder:
+            with tempfile.TemporaryDirectory(dir=scratch, prefix=".zst.") as folder:
                 plain = Path(folder) / "tar"
-                proc.find("zstd", "zstd")
-                proc.run(["zstd", "-q", "-d", "-M2048MB", os.fspath(archive), "-o", plain.name],
-                         cwd=plain.parent)  # fmt: skip
+                _zstd(archive, plain)
                 with plain.open("rb") as file:
                     yield file, file
         elif found == "xz":
@@ -98,6 +101,23 @@ def _decompressed(archive: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
                 yield cast("IO[bytes]", file), raw
         else:
             yield raw, raw
+
+
+def _zstd(archive: Path, plain: Path) -> None:
+    """Unpack with zstd, which the kernel ends where it writes too much."""
+    proc.find("zstd", "zstd")
+    limit = [proc.find("prlimit", "util-linux"), f"--fsize={LIMIT_BYTES}", "--core=0", "--"]
+    words = ["zstd", "-q", "-d", "--no-sparse", "-M2048MB"]
+    argv = [*limit, *words, os.fspath(archive.absolute()), "-o", os.fspath(plain)]
+    done = proc.run(argv, check=False)
+    if done.status == -signal.SIGXFSZ:
+        raise InputError(f"{archive} is refused: it {_TOO_MUCH}", hint=_TRUST)
+    if done.status != 0:
+        raise ToolError(
+            f"zstd failed with status {done.status}",
+            command=argv,
+            detail=done.stderr.decode(errors="replace"),
+        )
 
 
 class _Ahead:
@@ -225,9 +245,7 @@ class _Writer:
     def take(self, member: tarfile.TarInfo, stream: _Ahead) -> None:
         name = self._name(member.name)
         self.files += 1
-        self._left -= max(member.size, 0)
-        if self.files > LIMIT_FILES or self._left < 0:
-            raise self._refused(member.name, "the archive unpacks to more than a kernel tree")
+        self._spend(member.name, max(member.size, 0))
         if not name:
             return
         if member.isdir():
@@ -262,14 +280,22 @@ class _Writer:
             if not Path(os.path.realpath(path)).is_relative_to(top):
                 raise self._refused(name, f"it links to {self._links[name]}, which is outside")
 
-    def _file(self, name: str, member: tarfile.TarInfo, stream: _Ahead) -> None:
-        path = os.path.join(self._top, name)  # noqa: PTH118
+    def _spend(self, name: str, size: int) -> None:
+        self._left -= size
+        if self.files > LIMIT_FILES or self._left < 0:
+            raise self._refused(name, f"the archive {_TOO_MUCH}")
+
+    def _create(self, name: str) -> int:
         if name in self._links:
             raise self._refused(name, "it is there twice")
+        path = os.path.join(self._top, name)  # noqa: PTH118
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError as error:
             raise self._refused(name, "it is there twice") from error
+
+    def _file(self, name: str, member: tarfile.TarInfo, stream: _Ahead) -> None:
+        file = self._create(name)
         try:
             left = member.size
             while left:
@@ -287,13 +313,14 @@ class _Writer:
             os.close(file)
 
     def _hardlink(self, name: str, target: str) -> None:
-        source = os.path.join(self._top, target)  # noqa: PTH118
-        if not os.path.isfile(source) or os.path.islink(source):  # noqa: PTH113, PTH114
+        """Make a copy, which counts as one."""
+        source = Path(self._top) / target
+        if not source.is_file() or source.is_symlink():
             raise self._refused(name, f"it links to {target}, which is no earlier file")
-        data = Path(source)
-        copy = Path(self._top) / name
-        copy.write_bytes(data.read_bytes())
-        copy.chmod(data.stat().st_mode & 0o777)
+        self._spend(name, source.stat().st_size)
+        with source.open("rb") as data, os.fdopen(self._create(name), "wb") as copy:
+            shutil.copyfileobj(data, copy)
+            os.fchmod(copy.fileno(), source.stat().st_mode & 0o777)
 
     def _folder(self, name: str) -> None:
         if name in self._made:
@@ -320,7 +347,7 @@ class _Writer:
     def _refused(self, name: str, why: str) -> InputError:
         return InputError(
             f"{self._archive}: the member {name!r} is refused: {why}",
-            hint="a kernel's archive holds no such thing: get it from a source you trust",
+            hint=_TRUST,
         )
 
 

@@ -38,6 +38,13 @@ def make(path: Path, *members: Member, mode: str = "w") -> Path:
     return path
 
 
+def zst(path: Path) -> Path:
+    if shutil.which("zstd") is None:
+        pytest.skip("zstd is not installed")
+    proc.run(["zstd", "-q", "--rm", str(path)])
+    return path.with_name(f"{path.name}.zst")
+
+
 def unpack(path: Path) -> Path:
     folder = path.parent / "out"
     folder.mkdir()
@@ -58,10 +65,7 @@ def test_formats(tmp_path: Path, kind: str) -> None:
     if kind in ("tar", "zst"):
         path = make(tmp_path / "a.tar", *members)
         if kind == "zst":
-            if shutil.which("zstd") is None:
-                pytest.skip("zstd is not installed")
-            proc.run(["zstd", "-q", str(path)])
-            path = tmp_path / "a.tar.zst"
+            path = zst(path)
     else:
         path = make(tmp_path / f"a.tar.{kind}", *members, mode=f"w:{kind}")
     assert archive.kind(path) == kind
@@ -98,6 +102,7 @@ def test_long_names_and_large_files(tmp_path: Path) -> None:
         ([file("t/a"), file("t/a/b")], "a file and a folder"),
         ([link("t/h", "../evil", tarfile.LNKTYPE)], "leads outside"),
         ([link("t/h", "t/none", tarfile.LNKTYPE)], "no earlier file"),
+        ([file("t/a"), link("t/a", "t/a", tarfile.LNKTYPE)], "twice"),
         ([("t/null", tarfile.CHRTYPE, "", 0o666, "")], "no file, folder or link"),
         ([("t/disk", tarfile.BLKTYPE, "", 0o666, "")], "no file, folder or link"),
         ([("t/pipe", tarfile.FIFOTYPE, "", 0o666, "")], "no file, folder or link"),
@@ -118,6 +123,35 @@ def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, valu
     members = [file(f"t/{i}", "x" * 400) for i in range(4)]
     with pytest.raises(InputError, match="unpacks to more than a kernel tree"):
         unpack(make(tmp_path / "a.tar.gz", *members, mode="w:gz"))
+
+
+def test_bomb_of_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "LIMIT_BYTES", 1000)
+    links = [link(f"t/{i}", "t/a", tarfile.LNKTYPE) for i in range(9)]
+    path = make(tmp_path / "a.tar", file("t/a", "x" * 400), *links)
+    with pytest.raises(InputError, match="unpacks to more than a kernel tree"):
+        unpack(path)
+    assert cache.measure(tmp_path / "out") == (2, 800)
+
+
+def test_bomb_of_zst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(tmp_path / "a.tar", file("t/a"))
+    path.write_bytes(path.read_bytes() + bytes(2_000_000))
+    path = zst(path)
+    monkeypatch.setattr(archive, "LIMIT_BYTES", 1_000_000)
+    with pytest.raises(InputError, match="unpacks to more than a kernel tree"):
+        unpack(path)
+
+
+def test_zst_in_a_folder_that_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    path = zst(make(tmp_path / "theirs/a.tar", file("t/a")))
+    before = path.parent.stat().st_mtime_ns
+    (tmp_path / "out").mkdir()
+    archive.unpack(path, tmp_path / "out", Silent())
+    assert path.parent.stat().st_mtime_ns == before
+    assert {entry.name for entry in tmp_path.iterdir()} == {"theirs", "out"}
+    assert (tmp_path / "out/a").read_text() == "x\n"
 
 
 def test_huge_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
