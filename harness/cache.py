@@ -88,7 +88,7 @@ def making(final: Path) -> Iterator[Path]:
 
 
 def discard(entry: Path) -> None:
-    """Remove an entry: out of the way at once, then deleted."""
+    """Remove an entry, whose lock the caller holds: out of the way at once, then deleted."""
     if not entry.exists():
         return
     away = entry.parent / f".{entry.name}.{secrets.token_hex(4)}.tmp"
@@ -97,7 +97,7 @@ def discard(entry: Path) -> None:
 
 
 def used(entry: Path) -> None:
-    """Note that an entry is in use now, for ``tidy``."""
+    """Note that an entry is in use now, for ``tidy``: with its lock held, or it may be gone."""
     with suppress(OSError):  # of another user, or gone
         os.utime(entry)
 
@@ -109,14 +109,20 @@ def tidy(folder: Path, pattern: str, keep: int, hours: float, progress: Progress
     for path in folder.glob(pattern):
         with suppress(FileNotFoundError):
             if path.is_dir():
-                found.append((path.stat().st_mtime, path))
-    for when, path in sorted(found, reverse=True)[keep:]:
-        if time.time() - when < hours * 3600:
+                found.append((_idle(path), path))
+    for idle, path in sorted(found)[keep:]:
+        if idle < hours:
             continue
         lock = FileLock(path.with_name(f"{path.name}.lock"))
         with suppress(Timeout, FileNotFoundError), lock.acquire(timeout=0):
-            progress.note(f"{path} was not used for {hours:g} hours: it makes room")
-            discard(path)
+            if _idle(path) >= hours:  # still: another run may have taken it since
+                progress.note(f"{path} was not used for {hours:g} hours: it makes room")
+                discard(path)
+
+
+def _idle(entry: Path) -> float:
+    """Hours since an entry was used."""
+    return (time.time() - entry.stat().st_mtime) / 3600
 
 
 def write(path: Path, data: bytes) -> None:

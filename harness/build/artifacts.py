@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def entry(key: str, cache_folder: Path) -> Path:
 def look(key: str, cache_folder: Path, progress: Progress) -> BuildArtifacts | None:
     """The build of this key if it is there and whole; a damaged one is thrown away."""
     folder = entry(key, cache_folder)
+    if not folder.exists():
+        return None
+    with _locked(folder, progress):
+        return _look(folder, progress)
+
+
+def _locked(folder: Path, progress: Progress) -> AbstractContextManager[None]:
+    return cache.locked(folder.with_name(f"{folder.name}.lock"), "publishes this build", progress)
+
+
+def _look(folder: Path, progress: Progress) -> BuildArtifacts | None:
     if not folder.exists():
         return None
     facts = cache.read_json(folder / "build.json") or {}
@@ -107,9 +119,8 @@ def publish(
         "toolchain": asdict(toolchain),
         "modules": {name: f"modules/{path.name}" for name, path in modules.items()},
     }
-    lock = folder.with_name(f"{folder.name}.lock")
-    with cache.locked(lock, "publishes this build", progress):
-        if (there := look(key, cache_folder, progress)) is not None:
+    with _locked(folder, progress):
+        if (there := _look(folder, progress)) is not None:
             return there
         with cache.making(folder) as temporary:
             (temporary / "modules").mkdir()

@@ -17,14 +17,14 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from harness import cache, proc
 from harness.build import archive, download, folder, git
 from harness.errors import InputError, PinpageError, SourceUnavailable
-from harness.model import Kernel, Progress, SourceOption, SourceTree
+from harness.model import Kernel, Progress, Silent, SourceOption, SourceTree
 
 _FORMAT = 1
 _TREES = "trees"
@@ -75,7 +75,9 @@ def variable_of(kernel: Kernel) -> str:
 
 def cached(digest: str, origin: str, cache_folder: Path) -> SourceTree | None:
     """The tree of this digest, if the cache has it and it is whole."""
-    return _look(digest, origin, cache_folder) if _DIGEST.fullmatch(digest) else None
+    if not _DIGEST.fullmatch(digest):
+        return None
+    return _there(digest, origin, cache_folder, Silent())
 
 
 def _known(tree: SourceTree, kernel: Kernel) -> SourceTree:
@@ -180,7 +182,8 @@ def _deb(option: SourceOption, cache_folder: Path, progress: Progress) -> Source
     done = proc.run([*_apt(), "--print-uris", "download", package], check=False)
     words = done.stdout.decode(errors="replace").split()
     if done.status != 0 or len(words) < 4 or not words[3].startswith("SHA256:"):
-        return _fetched_before(package, done.stderr.decode(errors="replace"), cache_folder)
+        problem = done.stderr.decode(errors="replace")
+        return _fetched_before(package, problem, cache_folder, progress)
     name, size, sha256 = words[1], int(words[2]), words[3].removeprefix("SHA256:")
 
     def make(target: Path) -> None:
@@ -224,11 +227,14 @@ def _remembered(cache_folder: Path, package: str) -> Path:
     return cache_folder / _TREES / f"{package}.json"
 
 
-def _fetched_before(package: str, problem: str, cache_folder: Path) -> SourceTree:
+def _fetched_before(
+    package: str, problem: str, cache_folder: Path, progress: Progress
+) -> SourceTree:
     """The tree that an earlier run got from this package, when apt knows nothing now."""
     known = cache.read_json(_remembered(cache_folder, package)) or {}
     if known:
-        tree = _look(f"sha256:{known.get('sha256')}", str(known.get("origin")), cache_folder)
+        digest, origin = f"sha256:{known.get('sha256')}", str(known.get("origin"))
+        tree = _there(digest, origin, cache_folder, progress)
         if tree is not None:
             return tree
     reasons = [line for line in problem.splitlines() if line.startswith("E:")]
@@ -277,11 +283,8 @@ def _cached(
     progress: Progress,
 ) -> SourceTree:
     """The tree of this digest from the cache, made by ``make(folder)`` if it is not there."""
-    found = _look(digest, origin, cache_folder)
-    if found is not None:
-        return found
     entry = _entry(digest, cache_folder)
-    with cache.locked(entry.with_name(f"{entry.name}.lock"), f"unpacks {origin}", progress):
+    with _locked(entry, origin, progress):
         found = _look(digest, origin, cache_folder)
         if found is not None:
             return found
@@ -314,8 +317,21 @@ def _entry(digest: str, cache_folder: Path) -> Path:
     return cache_folder / _TREES / digest.replace(":", "-")
 
 
+def _locked(entry: Path, origin: str, progress: Progress) -> AbstractContextManager[None]:
+    return cache.locked(entry.with_name(f"{entry.name}.lock"), f"unpacks {origin}", progress)
+
+
+def _there(digest: str, origin: str, cache_folder: Path, progress: Progress) -> SourceTree | None:
+    entry = _entry(digest, cache_folder)
+    if not entry.exists():
+        return None
+    with _locked(entry, origin, progress):
+        return _look(digest, origin, cache_folder)
+
+
 def _look(digest: str, origin: str, cache_folder: Path) -> SourceTree | None:
-    """The cached tree if it is there and whole."""
+    """The cached tree if it is there and whole. The caller holds its lock: it is not taken away
+    before it is noted that it is used."""
     entry = _entry(digest, cache_folder)
     marker = cache.read_json(entry / "entry.json") or {}
     tree = entry / "tree"

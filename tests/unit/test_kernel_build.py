@@ -29,7 +29,7 @@ from harness.errors import (
     InputError,
     MissingTool,
 )
-from harness.model import BuildArtifacts, Fragment, Kernel, KernelConfig, SourceTree
+from harness.model import BuildArtifacts, Fragment, Kernel, KernelConfig, SourceTree, Toolchain
 
 X86 = arches.get("x86_64")
 HOST = arches.host()
@@ -193,6 +193,34 @@ def test_artifacts_of_another_format_are_not_taken(tmp_path: Path) -> None:
     progress = toy.Notes()
     assert artifacts.look("k", tmp_path, progress) is None
     assert progress.said("is damaged") and not folder.exists()
+
+
+def test_a_build_that_another_run_replaces_is_not_thrown_away(tmp_path: Path) -> None:
+    folder = artifacts.entry("k", tmp_path)
+    facts = {"release": "6.12", "arch": "x86_64", "seconds": 1.0, "cpu_seconds": 1.0}
+    (tmp_path / "image").write_text("image")
+    files = {"image": tmp_path / "image"}
+    gcc = Toolchain("gcc", "12", {})
+    artifacts.publish("k", files, {}, facts, gcc, tmp_path, toy.Notes())
+    whole = (folder / "build.json").read_text()
+    (folder / "build.json").write_text("{")
+    waiting, found = threading.Event(), []
+
+    class Waited(toy.Notes):
+        def note(self, text: str) -> None:
+            super().note(text)
+            waiting.set()
+
+    progress = Waited()
+    thread = threading.Thread(target=lambda: found.append(artifacts.look("k", tmp_path, progress)))
+    with cache.locked(folder.with_name("k.lock"), "publishes it", toy.Notes()):
+        thread.start()
+        assert waiting.wait(30)
+        folder.mkdir(exist_ok=True)
+        (folder / "build.json").write_text(whole)
+    thread.join(30)
+    assert found[0] is not None and found[0].image.is_file()
+    assert not progress.said("is damaged")
 
 
 def test_only_what_a_series_touches_is_compiled(bench: Bench) -> None:

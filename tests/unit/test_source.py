@@ -192,28 +192,55 @@ def test_archive_that_is_no_kernel_leaves_nothing(tmp_path: Path) -> None:
     assert left == []
 
 
-def test_another_run_is_waited_for_and_its_tree_taken(tmp_path: Path) -> None:
+class Waited(toy.Notes):
+    """Says when somebody waits for another run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = threading.Event()
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        if "waiting for another run" in text:
+            self.waiting.set()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_another_run_is_waited_for_and_its_tree_taken(tmp_path: Path, there: bool) -> None:
+    """It makes the tree, or it makes room."""
     path = pack(tmp_path / "linux.tar.xz")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    lock = tmp_path / "cache" / "trees" / f"sha256-{digest}.lock"
-    progress, results = toy.Notes(), []
-    waiting = threading.Event()
-
-    class Watched(toy.Notes):
-        def note(self, text: str) -> None:
-            super().note(text)
-            if "waiting for another run" in text:
-                waiting.set()
-
-    progress = Watched()
+    entry = tmp_path / "cache" / "trees" / f"sha256-{digest}"
+    if there:
+        resolve(tmp_path, path)
+    progress, results = Waited(), []
     thread = threading.Thread(
         target=lambda: results.append(resolve(tmp_path, path, progress=progress))
     )
-    with cache.locked(lock, "holds it", toy.Notes()):
+    with cache.locked(entry.with_name(f"{entry.name}.lock"), "holds it", toy.Notes()):
         thread.start()
-        assert waiting.wait(30)
+        assert progress.waiting.wait(30)
+        cache.discard(entry)
     thread.join(30)
     assert results and results[0].digest == f"sha256:{digest}"
+    assert (results[0].path / "Makefile").is_file()
+
+
+def test_what_comes_into_use_meanwhile_makes_no_room(tmp_path: Path) -> None:
+    entries = [tmp_path / name for name in ("a", "b", "c")]
+    for number, path in enumerate(entries):
+        path.mkdir()
+        os.utime(path, (1000 + number, 1000 + number))
+
+    class Meanwhile(toy.Notes):
+        def note(self, text: str) -> None:
+            super().note(text)
+            cache.used(entries[0])
+
+    notes = Meanwhile()
+    cache.tidy(tmp_path, "?", 0, 1.0, notes)
+    assert [path.exists() for path in entries] == [True, False, False]
+    assert len(notes.notes) == 2
 
 
 # ---------------------------------------------------------------------------------------------
