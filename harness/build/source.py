@@ -54,8 +54,8 @@ def resolve(kernel: Kernel, tree: str | None, *, cache: Path, progress: Progress
             ) from error
     for option in kernel.sources:
         try:
-            if option.kind == "tarball" and option.sha256 is None and not kernel.blobs:
-                raise SourceUnavailable("neither its sha256 nor any of its blobs is known")
+            if option.kind == "tarball" and option.sha256 is None:
+                return _unpinned(option, kernel, cache, progress)
             return _known(_PROVIDERS[option.kind](option, cache, progress), kernel)
         except PinpageError as error:
             problems.append(f"{option.kind} {option.location}: {error.message}")
@@ -245,14 +245,10 @@ def _fetched_before(
 
 
 def _kernel_org(option: SourceOption, cache_folder: Path, progress: Progress) -> SourceTree:
-    """A tarball from the network. Its sha256 is pinned, or the tree's blobs are known."""
+    """A tarball from the network, whose sha256 is pinned."""
+    assert option.sha256 is not None
     url = option.location
     name = url.rsplit("/", 1)[-1]
-    if option.sha256 is None:
-        target = cache_folder / "downloads" / f"{cache.key(url)[:16]}-{name}"
-        with cache.locked(target.with_name(f"{target.name}.lock"), f"fetches {name}", progress):
-            download.fetch(url, None, target, progress)
-        return replace(_tarball(target, cache_folder, progress), origin=url)
     target = cache_folder / "downloads" / f"{option.sha256[:16]}-{name}"
     sha256 = option.sha256.lower()
 
@@ -262,6 +258,25 @@ def _kernel_org(option: SourceOption, cache_folder: Path, progress: Progress) ->
             archive.unpack(target, into, progress)
 
     return _cached(f"sha256:{sha256}", url, make, cache_folder, progress)
+
+
+def _unpinned(
+    option: SourceOption, kernel: Kernel, cache_folder: Path, progress: Progress
+) -> SourceTree:
+    """A tarball from the network, of which the kernel's blobs are known. What came in its place
+    (a login page) is thrown away."""
+    if not kernel.blobs:
+        raise SourceUnavailable("neither its sha256 nor any of its blobs is known")
+    url = option.location
+    name = url.rsplit("/", 1)[-1]
+    target = cache_folder / "downloads" / f"{cache.key(url)[:16]}-{name}"
+    with cache.locked(target.with_name(f"{target.name}.lock"), f"fetches {name}", progress):
+        download.fetch(url, None, target, progress)
+        try:
+            return _known(replace(_tarball(target, cache_folder, progress), origin=url), kernel)
+        except (InputError, SourceUnavailable) as error:
+            target.unlink()
+            raise SourceUnavailable(f"what came was thrown away: {error.message}") from error
 
 
 _PROVIDERS: dict[str, Callable[[SourceOption, Path, Progress], SourceTree]] = {

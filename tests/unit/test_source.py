@@ -467,6 +467,30 @@ def test_tarball_known_by_its_blobs(tmp_path: Path, tarball: bytes) -> None:
             assert next(iter(blobs)) in caught.value.detail
 
 
+@pytest.mark.parametrize("wrong", ["page", "other"])
+def test_what_came_in_a_tarballs_place_is_asked_for_again(
+    tmp_path: Path, tarball: bytes, wrong: str
+) -> None:
+    """A login page, and another kernel."""
+    blobs = {"mm/migrate.c": blob("mm/migrate.c")}
+    other = toy.copy(tmp_path / "other")
+    (other / "mm/migrate.c").write_text("int other;\n")
+    with serving(tarball) as server:
+        plain = SourceOption("tarball", server.url)
+        server.data = b"<html>" if wrong == "page" else pack(tmp_path / "o", other).read_bytes()
+        with pytest.raises(SourceUnavailable) as caught:
+            resolve(tmp_path, None, plain, blobs=blobs)
+        assert {"page": "is not a tar archive", "other": "is not kernel toy's"}[wrong] in (
+            caught.value.detail
+        )
+        assert "thrown away" in caught.value.detail
+        server.data = tarball
+        assert resolve(tmp_path, None, plain, blobs=blobs).origin == server.url
+        assert len(server.asked) == 2
+        resolve(tmp_path, None, plain, blobs=blobs)
+        assert len(server.asked) == 2
+
+
 def test_a_kernels_tree_on_this_machine_comes_first_and_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
