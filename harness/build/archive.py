@@ -32,6 +32,9 @@ from harness.model import Progress
 
 LIMIT_BYTES = 16 << 30
 LIMIT_FILES = 1_000_000
+LIMIT_DEPTH = 100
+LIMIT_PATH = 1024
+LIMIT_NAME = 255  # NAME_MAX
 LIMIT_HEADER = 64 << 20  # and of the zeros behind the end
 _BLOCK = 1 << 20
 _TOO_MUCH = "unpacks to more than a kernel tree"
@@ -204,6 +207,8 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError("it ends without a block of zeros") from error
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
+        except (ValueError, IndexError, RecursionError) as error:  # tarfile's, of a forged one
+            raise tarfile.ReadError(f"a header that means nothing: {error}") from error
 
 
 def _members(
@@ -255,9 +260,7 @@ class _Writer:
         if member.isreg() and not member.issparse():
             self._file(name, member, stream)
         elif member.issym():
-            if member.linkname.startswith("/"):
-                raise self._refused(member.name, f"it links to {member.linkname}")
-            self._links[name] = member.linkname
+            self._link(name, member.linkname)
         elif member.islnk():
             self._hardlink(name, self._name(member.linkname))
         else:
@@ -277,7 +280,11 @@ class _Writer:
             path.symlink_to(target)
             made.append((name, path))
         for name, path in made:
-            if not Path(os.path.realpath(path)).is_relative_to(top):
+            try:
+                real = Path(os.path.realpath(path))
+            except RecursionError as error:
+                raise self._refused(name, "it links on and on") from error
+            if not real.is_relative_to(top):
                 raise self._refused(name, f"it links to {self._links[name]}, which is outside")
 
     def _spend(self, name: str, size: int) -> None:
@@ -307,10 +314,16 @@ class _Writer:
                 while rest:
                     rest = rest[os.write(file, rest) :]
             os.fchmod(file, 0o755 if member.mode & 0o100 else 0o644)
-            changed = min(max(member.mtime, 0), self._now)
+            changed = min(max(0, member.mtime), self._now)  # in this order "nan" makes 0
             os.utime(file, (changed, changed))
         finally:
             os.close(file)
+
+    def _link(self, name: str, target: str) -> None:
+        if not target or target.startswith("/") or "\0" in target:
+            raise self._refused(name, f"it links to {target!r}")
+        self._bounded(name, target)
+        self._links[name] = target
 
     def _hardlink(self, name: str, target: str) -> None:
         """Make a copy, which counts as one."""
@@ -339,14 +352,25 @@ class _Writer:
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if ".." in parts:
             raise self._refused(name, "its path leads outside")
+        self._bounded(name, name)
         for end in range(1, len(parts)) if self._links else ():
             if "/".join(parts[:end]) in self._links:
                 raise self._refused(name, "its path goes through a link")
         return "/".join(parts)
 
+    def _bounded(self, name: str, path: str) -> None:
+        encoded = os.fsencode(path)
+        parts = encoded.split(b"/")
+        if (
+            len(encoded) > LIMIT_PATH
+            or len(parts) > LIMIT_DEPTH
+            or max(map(len, parts)) > LIMIT_NAME
+        ):
+            raise self._refused(name, "its path is longer than a kernel's")
+
     def _refused(self, name: str, why: str) -> InputError:
         return InputError(
-            f"{self._archive}: the member {name!r} is refused: {why}",
+            f"{self._archive}: the member {name[:LIMIT_PATH]!r} is refused: {why}",
             hint=_TRUST,
         )
 

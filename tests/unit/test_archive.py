@@ -91,7 +91,7 @@ def test_long_names_and_large_files(tmp_path: Path) -> None:
         ([file("/etc/evil")], "leads outside"),
         ([file("t/../../evil")], "leads outside"),
         ([file("../evil")], "leads outside"),
-        ([link("t/l", "/etc")], "links to /etc"),
+        ([link("t/l", "/etc")], "links to '/etc'"),
         ([file("t/a"), link("t/l", "../../evil")], "outside"),
         ([file("t/a"), link("t/l", "..")], "outside"),
         ([file("t/d/a"), link("t/d/l", ".."), link("t/m", "d/l/..")], "outside"),
@@ -103,6 +103,12 @@ def test_long_names_and_large_files(tmp_path: Path) -> None:
         ([link("t/h", "../evil", tarfile.LNKTYPE)], "leads outside"),
         ([link("t/h", "t/none", tarfile.LNKTYPE)], "no earlier file"),
         ([file("t/a"), link("t/a", "t/a", tarfile.LNKTYPE)], "twice"),
+        ([link("t/l", "")], "links to ''"),
+        ([link(f"t/l{i}", f"l{i + 1}") for i in range(2000)], "links on and on"),
+        ([file("a/" * 1500 + "f")], "longer than a kernel's"),
+        ([file("a/" + "b" * 256)], "longer than a kernel's"),
+        ([file(("b" * 250 + "/") * 20 + "f")], "longer than a kernel's"),
+        ([link("t/l", "b" * 5000)], "longer than a kernel's"),
         ([("t/null", tarfile.CHRTYPE, "", 0o666, "")], "no file, folder or link"),
         ([("t/disk", tarfile.BLKTYPE, "", 0o666, "")], "no file, folder or link"),
         ([("t/pipe", tarfile.FIFOTYPE, "", 0o666, "")], "no file, folder or link"),
@@ -190,6 +196,60 @@ def test_something_else(tmp_path: Path) -> None:
     path.write_text("hello\n" * 200)
     assert archive.kind(path) is None
     with pytest.raises(InputError, match="not a tar archive"):
+        unpack(path)
+
+
+def pax(**records: str) -> bytes:
+    """A header of its own kind, which says more of the member behind it."""
+    info = tarfile.TarInfo("t/a")
+    info.pax_headers = records
+    return info.tobuf(tarfile.PAX_FORMAT)[:-512]
+
+
+def test_time_that_is_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(pax(mtime="nan") + three(path))
+    assert (unpack(path) / "a").stat().st_mtime == 0
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        pax(comment="x") * 3000,
+        pax(size="-1"),
+        pax(**{"GNU.sparse.map": "x"}),
+        pax(**{"GNU.sparse.size": "x"}),
+        pax(hdrcharset="\u00fc").replace(b"\xc3\xbc", b"\xff\xff"),
+        pax(comment="x" * 5000).replace(
+            b"5014 comment=" + b"x" * 4900, b"9" * 4900 + b"5014 comment="
+        ),
+    ],
+    ids=["3000 in a row", "size", "map", "sparse size", "charset", "length"],
+)
+def test_header_that_cannot_be_read(tmp_path: Path, front: bytes) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(front + three(path))
+    with pytest.raises(InputError, match="it is damaged"):
+        unpack(path)
+
+
+def test_link_to_what_is_no_path(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.tar", link("t/l", "x"))
+    path.write_bytes(pax(linkpath="a\0b") + path.read_bytes())
+    with pytest.raises(InputError, match=r"links to 'a\\x00b'"):
+        unpack(path)
+
+
+def test_sparse_header_that_is_cut(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("t/a")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[482] = 1  # it goes on in the next block
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "a.tar"
+    path.write_bytes(header)
+    with pytest.raises(InputError, match="it is damaged"):
         unpack(path)
 
 
