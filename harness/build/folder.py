@@ -46,8 +46,11 @@ def listing(top: Path) -> Listing:
     todo = [""]
     while todo:
         below = todo.pop()
-        with os.scandir(top / below) as found:
-            entries = list(found)
+        try:
+            with os.scandir(top / below) as found:
+                entries = list(found)
+        except OSError as error:
+            raise unreadable(top / below, error) from error
         names = {entry.name for entry in entries}
         if below and _is_build_folder(top / below, names):
             left_out += 1
@@ -83,9 +86,13 @@ def _is_build_folder(folder: Path, names: set[str]) -> bool:
 def version(top: Path) -> str:
     """The kernel's version, from its Makefile; InputError when this is no kernel tree."""
     makefile, kconfig = top / "Makefile", top / "Kconfig"
-    text = makefile.read_text(errors="replace") if makefile.is_file() else ""
+    try:
+        text = makefile.read_text(errors="replace") if makefile.is_file() else ""
+        whole = kconfig.is_file()
+    except OSError as error:
+        raise unreadable(makefile, error) from error
     found: dict[str, str] = dict(_VERSION.findall(text))
-    if not {"VERSION", "PATCHLEVEL"} <= found.keys() or not kconfig.is_file():
+    if not {"VERSION", "PATCHLEVEL"} <= found.keys() or not whole:
         raise InputError(
             f"{top} is not a kernel tree: it has no Kconfig and no Makefile with VERSION and "
             "PATCHLEVEL at its top",
@@ -93,6 +100,13 @@ def version(top: Path) -> str:
         )
     numbers = [found["VERSION"], found["PATCHLEVEL"], found.get("SUBLEVEL") or "0"]
     return ".".join(numbers) + found.get("EXTRAVERSION", "")
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path} cannot be read: {error.strerror}",
+        hint="--tree wants what this user may read, all of it",
+    )
 
 
 def digest(top: Path, files: tuple[str, ...], cache_folder: Path) -> str:
@@ -115,6 +129,8 @@ def digest(top: Path, files: tuple[str, ...], cache_folder: Path) -> str:
             raise InputError(
                 f"{top} changes while it is read: {path} is gone", hint="run it again"
             ) from error
+        except OSError as error:
+            raise unreadable(top / path, error) from error
         whole.update(os.fsencode(f"{path}\0{mode}\0{content}\n"))
         if now - max(found.st_mtime, found.st_ctime) > RACY_SECONDS:
             fresh[path] = [*_stamp(found), content]

@@ -102,23 +102,43 @@ def _known(tree: SourceTree, kernel: Kernel) -> SourceTree:
 
 
 def _own(word: str, cache_folder: Path, progress: Progress) -> SourceTree:
-    path = Path(word).expanduser()
-    if path.is_file():
+    path = _path(word)
+    found = _kind(path)
+    if found == "file":
         return _tarball(path, cache_folder, progress)
-    if path.is_dir():
-        if git.is_repository(path) and not (path / ".git").exists():
-            return _git(path, "HEAD", word, cache_folder, progress)
+    if found == "bare":
+        return _git(path, "HEAD", word, cache_folder, progress)
+    if found:
         return _folder(path.resolve(), cache_folder, progress)
     where, at, reference = word.rpartition("@")
-    repository = Path(where).expanduser()
-    if at and repository.is_dir():
-        if not git.is_repository(repository):
-            raise InputError(f"{repository} is not the top of a git repository (--tree {word})")
+    repository = _path(where)
+    found = _kind(repository) if at else ""
+    if found in ("bare", "checkout"):
         return _git(repository, reference or "HEAD", word, cache_folder, progress)
+    if found == "folder":
+        raise InputError(f"{repository} is not the top of a git repository (--tree {word})")
     raise InputError(
         f"--tree {word}: there is no such folder, archive or repository",
         hint="clone or download it first" if "://" in word else "DIR, TARBALL or GIT@REF",
     )
+
+
+def _path(word: str) -> Path:
+    return Path(os.path.expanduser(word))  # noqa: PTH111  (the other fails without such a user)
+
+
+def _kind(path: Path) -> str:
+    """What is there: a file, a folder, a checkout, a bare repository, or nothing."""
+    try:
+        if path.is_file():
+            return "file"
+        if not path.is_dir():
+            return ""
+        if (path / ".git").exists():
+            return "checkout"
+        return "bare" if git.is_repository(path) else "folder"
+    except OSError as error:
+        raise folder.unreadable(path, error) from error
 
 
 def _folder(path: Path, cache_folder: Path, progress: Progress) -> SourceTree:
@@ -132,12 +152,16 @@ def _folder(path: Path, cache_folder: Path, progress: Progress) -> SourceTree:
 
 
 def _tarball(path: Path, cache_folder: Path, progress: Progress) -> SourceTree:
-    if archive.kind(path) is None:
+    try:
+        kind, sha256 = archive.kind(path), cache.sha256(path)
+    except OSError as error:
+        raise folder.unreadable(path, error) from error
+    if kind is None:
         raise InputError(
             f"{path} is not a tar archive",
             hint="tar, tar.xz, tar.gz, tar.bz2 and tar.zst can be read",
         )
-    digest = f"sha256:{cache.sha256(path)}"
+    digest = f"sha256:{sha256}"
 
     def make(target: Path) -> None:
         archive.unpack(path, target, progress)

@@ -195,6 +195,11 @@ def test_artifacts_of_another_format_are_not_taken(tmp_path: Path) -> None:
     assert progress.said("is damaged") and not folder.exists()
 
 
+def test_a_build_in_the_home_of_nobody(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="~no-such-user/build is no folder"):
+        artifacts.named("~no-such-user/build", tmp_path)
+
+
 def test_a_build_that_another_run_replaces_is_not_thrown_away(tmp_path: Path) -> None:
     folder = artifacts.entry("k", tmp_path)
     facts = {"release": "6.12", "arch": "x86_64", "seconds": 1.0, "cpu_seconds": 1.0}

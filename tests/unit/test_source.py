@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import toykernel as toy
@@ -139,11 +140,57 @@ def test_folder_that_is_no_kernel(tmp_path: Path, missing: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["/no/such/tree", "no-such@v6.12", "https://example.org/linux.git"]
+    "word",
+    [
+        "/no/such/tree",
+        "no-such@v6.12",
+        "https://example.org/linux.git",
+        "~no-such-user/linux",
+        "~no-such-user/linux@v6.12",
+    ],
 )
 def test_word_that_names_nothing(tmp_path: Path, word: str) -> None:
     with pytest.raises(InputError, match="no such folder, archive or repository"):
         resolve(tmp_path, word)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """As a user who may not read everything."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize(
+    ("closed", "tree"),
+    [
+        ("theirs/linux", "theirs/linux"),
+        ("theirs/linux/Makefile", "theirs/linux"),
+        ("theirs/linux/mm", "theirs/linux"),
+        ("theirs/linux/mm/migrate.c", "theirs/linux"),
+        ("theirs/linux.tar.xz", "theirs/linux.tar.xz"),
+        ("theirs", "theirs/linux"),
+        ("theirs", "theirs/linux@v6.12"),
+    ],
+)
+def test_what_may_not_be_read_is_named(closed: str, tree: str) -> None:
+    with TemporaryDirectory(dir="/tmp") as name:
+        here = Path(name)
+        here.chmod(0o777)
+        (here / "theirs").mkdir()
+        toy.copy(here / "theirs/linux")
+        pack(here / "theirs/linux.tar.xz")
+        (here / closed).chmod(0)
+        with pytest.raises(InputError) as caught, unprivileged():
+            resolve(here, here / tree)
+        assert f"{here / closed}" in caught.value.message
+        assert "cannot be read: " in caught.value.message
+        assert "Permission denied" in caught.value.message
+        (here / closed).chmod(0o700)
 
 
 # ---------------------------------------------------------------------------------------------
