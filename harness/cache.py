@@ -3,7 +3,7 @@
 
 An entry is a folder named by its key. It is made under a temporary name beside it, while the
 lock of its key is held, and renamed when it is whole; a leftover of a killed run is removed by
-the next one that takes the lock.
+the next one that makes the entry, or by ``tidy``.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def used(entry: Path) -> None:
 
 def tidy(folder: Path, pattern: str, keep: int, hours: float, progress: Progress) -> None:
     """Of the entries of a folder that fit a pattern, remove those that were not used for so many
-    hours, but for as many as are kept: those that were used last. One that is held stays."""
+    hours, but for as many as are kept: those that were used last; and, of that age, whatever killed
+    runs left in the folder. One that is held stays."""
     found = []
     for path in folder.glob(pattern):
         with suppress(FileNotFoundError):
@@ -118,6 +119,12 @@ def tidy(folder: Path, pattern: str, keep: int, hours: float, progress: Progress
             if _idle(path) >= hours:  # still: another run may have taken it since
                 progress.note(f"{path} was not used for {hours:g} hours: it makes room")
                 discard(path)
+    for path in folder.glob(".*.tmp"):
+        entry = path.name[1:].rsplit(".", 2)[0]
+        with suppress(Timeout, FileNotFoundError):
+            if path.is_dir() and _idle(path) >= hours:
+                with FileLock(folder / f"{entry}.lock").acquire(timeout=0):
+                    shutil.rmtree(path)
 
 
 def _idle(entry: Path) -> float:

@@ -290,6 +290,19 @@ def test_what_comes_into_use_meanwhile_makes_no_room(tmp_path: Path) -> None:
     assert len(notes.notes) == 2
 
 
+def test_what_killed_runs_left_goes_with_the_hours(tmp_path: Path) -> None:
+    left = {name: tmp_path / f".{name}.0badcafe.tmp" for name in ("old", "held", "young", "git-1")}
+    for name, path in left.items():
+        (path / "tree").mkdir(parents=True)
+        if name != "young":
+            os.utime(path, (1000, 1000))
+    (tmp_path / ".old.json.0badcafe.tmp").write_text("being written")
+    with cache.locked(tmp_path / "held.lock", "is making it", toy.Notes()):
+        cache.tidy(tmp_path, "git-*", 9, 1.0, toy.Notes())
+    assert {name for name, path in left.items() if path.exists()} == {"held", "young"}
+    assert (tmp_path / ".old.json.0badcafe.tmp").exists()
+
+
 # ---------------------------------------------------------------------------------------------
 # Git
 # ---------------------------------------------------------------------------------------------
