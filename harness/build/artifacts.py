@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
-from harness import cache
+from harness import cache, resources
 from harness.errors import BuildError, InputError
 from harness.model import BuildArtifacts, Progress, Toolchain
 
@@ -56,7 +55,7 @@ def named(word: str, cache_folder: Path) -> BuildArtifacts:
 
     Its files are not checked against their digests.
     """
-    folder = Path(os.path.expanduser(word))  # noqa: PTH111  (the other fails without such a user)
+    folder = resources.path(word)
     if re.fullmatch(r"[0-9a-f]{6,32}", word):
         found = sorted(cache_folder.glob(f"{_BUILDS}/{word}*/build.json"))
         if len(found) != 1:

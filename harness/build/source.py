@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from harness import cache, proc
+from harness import cache, proc, resources
 from harness.build import archive, download, folder, git
 from harness.errors import InputError, PinpageError, SourceUnavailable
 from harness.model import Kernel, Progress, Silent, SourceOption, SourceTree
@@ -102,7 +102,7 @@ def _known(tree: SourceTree, kernel: Kernel) -> SourceTree:
 
 
 def _own(word: str, cache_folder: Path, progress: Progress) -> SourceTree:
-    path = _path(word)
+    path = resources.path(word)
     found = _kind(path)
     if found == "file":
         return _tarball(path, cache_folder, progress)
@@ -111,7 +111,7 @@ def _own(word: str, cache_folder: Path, progress: Progress) -> SourceTree:
     if found:
         return _folder(path.resolve(), cache_folder, progress)
     where, at, reference = word.rpartition("@")
-    repository = _path(where)
+    repository = resources.path(where)
     found = _kind(repository) if at else ""
     if found in ("bare", "checkout"):
         return _git(repository, reference or "HEAD", word, cache_folder, progress)
@@ -121,10 +121,6 @@ def _own(word: str, cache_folder: Path, progress: Progress) -> SourceTree:
         f"--tree {word}: there is no such folder, archive or repository",
         hint="clone or download it first" if "://" in word else "DIR, TARBALL or GIT@REF",
     )
-
-
-def _path(word: str) -> Path:
-    return Path(os.path.expanduser(word))  # noqa: PTH111  (the other fails without such a user)
 
 
 def _kind(path: Path) -> str:
