@@ -27,7 +27,7 @@ def _folder(name: str, here: str = "") -> Path:
     )
 
 
-def path(word: str) -> Path:
+def path(word: str | Path) -> Path:
     """The path that a user's word means; as it stands where its ~ is nobody's home."""
     return Path(os.path.expanduser(word))  # noqa: PTH111 - Path's own raises there
 

@@ -140,7 +140,7 @@ def _words(
         raise InputError("a search is on one architecture", hint="name one with --arch")
     return Words(options, more).spec(
         name,
-        keep=keep.absolute() if keep is not None else None,
+        keep=resources.path(keep).absolute() if keep is not None else None,
         params=scenario.params(name, settings),
     )
 
@@ -168,7 +168,7 @@ def _line(
 def _commits(
     words: RunSpec, span: str, tries: int, confidence: float, seed: int, progress: Progress
 ) -> search.Found:
-    repository = Path(words.tree).expanduser().resolve() if words.tree else None
+    repository = resources.path(words.tree).resolve() if words.tree else None
     if repository is None or git.top(repository) is None:
         raise InputError(
             f"--commits {span}: of which repository?", hint="name its top with --tree, without @REF"

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from harness import pipeline, proc, scenario
+from harness import pipeline, proc, resources, scenario
 from harness.cli.guests import boot_folder, one_arch, shell_text, stand_of
 from harness.cli.options import (
     GUEST_OPTIONS,
@@ -120,7 +120,7 @@ def dump(
     one_arch(options)
     text = shell_text(command)
     folder = boot_folder()
-    target = (output if output is not None else folder / "vmcore").expanduser().absolute()
+    target = resources.path(output or folder / "vmcore").absolute()
     vmcore.check(target)
     if scenario_name is None:
         if arm is not None or seed is not None or settings:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from harness import pipeline, report, scenario, spec
+from harness import pipeline, report, resources, scenario, spec
 from harness.cli.holding import Holder
 from harness.cli.options import (
     BUILD_OPTIONS,
@@ -172,7 +172,7 @@ def _run(
     wanted = Words(options, tuple(more)).spec(
         **scenario.named(name),
         seed=secrets.randbelow(2**32) if seed is None else seed,
-        keep=keep.absolute() if keep is not None else None,
+        keep=resources.path(keep).absolute() if keep is not None else None,
         params=scenario.params(name, settings),
     )
     if hold is not None and stop_on is None:

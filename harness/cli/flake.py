@@ -152,7 +152,11 @@ def measure(
     plan = flake.jobs(wanted, numbers, repeat, spec_of, judges.code())
     for job in plan:
         pipeline.choose(job.spec)
-    folder = keep.absolute() if keep else resources.state() / "flake" / flake.digest(plan)
+    folder = (
+        resources.path(keep).absolute()
+        if keep
+        else resources.state() / "flake" / flake.digest(plan)
+    )
     try:
         with progress_shown() as progress:
             results = flake.measure(plan, folder, Child, progress, at_once=guests)

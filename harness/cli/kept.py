@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from harness import comparison, report
+from harness import comparison, report, resources
 from harness.cli.options import JSON_OPTION, out, progress_shown
 from harness.errors import InputError
 from harness.model import EXIT_CODES, Outcome
@@ -169,7 +169,7 @@ def reproduce(
       pinpage reproduce latest
       pinpage reproduce theirs.pinpage.tar.xz
     """
-    where = keep.absolute() if keep is not None else None
+    where = resources.path(keep).absolute() if keep is not None else None
     wish = again.Wish(tree=tree, accel=accel, jobs=jobs, keep=where, trust=trust, build=build)
     with progress_shown() as progress, kept.opened(run, progress) as found:
         then = str(Path(found.where).resolve())  # "latest" is another after it

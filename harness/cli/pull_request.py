@@ -175,7 +175,7 @@ def run(
         toolchain=toolchain,
         memory_mib=memory,
     )
-    folder = folder.absolute()
+    folder = resources.path(folder).absolute()
     asked = {"base": made.base, "head": made.head, "series": list(series), "own": own}
     asked |= {"memory": memory, "toolchain": toolchain, "seed": seed}
     asked |= {} if own else {"code": judges.code()}

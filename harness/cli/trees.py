@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from harness import pipeline, spec
+from harness import pipeline, resources, spec
 from harness.build import browse
 from harness.cli.options import (
     BUILD_OPTIONS,
@@ -78,6 +78,7 @@ def apply(more: tuple[str, ...], to: Path | None, as_json: bool, **options: Any)
       pinpage apply --series fixed --to /tmp/linux-pinpage
     """
     chosen = pipeline.choose(Words(options, more).spec())
+    to = resources.path(to) if to is not None else None
     if to is not None:
         browse.must_be_new(to)
     with progress_shown() as progress:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness import cache, scenario, spec
+from harness import cache, resources, scenario, spec
 from harness.build import git, kernel, series, source
 from harness.errors import InputError
 from harness.model import RunSpec, SourceTree
@@ -30,5 +30,5 @@ def meant(words: RunSpec) -> str:
 def _repository(words: RunSpec) -> Path | None:
     """The repository of the tree, of which a range of commits without a name is."""
     tree = words.tree or os.environ.get(source.variable_of(spec.load_kernel(words.kernel)), "")
-    folders = (Path(word).expanduser() for word in (tree, tree.rpartition("@")[0]) if word)
+    folders = (resources.path(word) for word in (tree, tree.rpartition("@")[0]) if word)
     return next((git.top(folder) for folder in folders if folder.is_dir()), None)

@@ -421,3 +421,14 @@ def test_a_folder_of_ours_that_cannot_be_made_is_named(
     with pytest.raises(InputError, match=r"file/x/pinpage cannot be made: Not a dir") as found:
         made()
     assert variable in found.value.hint
+
+
+def test_a_home_is_meant_behind_an_equals_sign_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shells leave --to=~/x as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "there").mkdir()
+    found = CliRunner().invoke(cli.cli, ["apply", "--series=none", "--to=~/there"])
+    assert isinstance(found.exception, InputError)
+    assert f"{tmp_path / 'there'} is there already" in str(found.exception)
