@@ -134,17 +134,20 @@ class _Job:
     def _sources(self, work: Workspace) -> set[str]:
         source = self._tree.source
         in_cache = source.path.is_relative_to(self._cache)
-        changed = work.synchronise(self._tree, linkable=in_cache)
-        if not in_cache:
-            _unchanged(self._tree, self._cache)
-        return changed
+
+        def check() -> None:
+            if not in_cache:
+                _unchanged(self._tree, self._cache)
+
+        return work.synchronise(self._tree, in_cache, check)
 
     def _configure(self, make: Make, changed: set[str]) -> bool:
         """Make .config from nothing, unless nothing that goes into it has changed; whether the
         configuration is another one now."""
         work, dot_config = make.work, make.work.obj / ".config"
         stamp = work.state().get("configured")
-        if stamp == self._stamp(dot_config) and not any(map(_goes_into_config, changed)):
+        same = stamp is not None and stamp == self._stamp(dot_config)
+        if same and not any(map(_goes_into_config, changed)):
             return False
         work.remember(configured=None)
         before = (dot_config.read_bytes(), dot_config.stat()) if dot_config.is_file() else None

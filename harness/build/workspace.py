@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,10 +60,11 @@ class Workspace:
     # Sources
     # -----------------------------------------------------------------------------------------
 
-    def synchronise(self, tree: PatchedTree, linkable: bool) -> set[str]:
+    def synchronise(self, tree: PatchedTree, linkable: bool, check: Callable[[], None]) -> set[str]:
         """Make src hold exactly this tree; the paths that changed.
 
-        linkable: the source is in the cache and never changes, so that hard links will do.
+        linkable: the source is in the cache and never changes, so that hard links will do. check
+        raises if the source was not all the time what its digest says: src is no tree's then.
         """
         state = self.state()
         overlay = state.get("overlay")
@@ -71,21 +72,29 @@ class Workspace:
         # The inode too: a tree that was damaged and made again has linked its damage to here.
         source = f"{tree.source.digest} {tree.source.path.stat().st_ino}"
         whole = state.get("source") != source
+        # What the last one brought in is not known if it did not come to its end: the times of
+        # files tell nothing, and nobody was told what changed.
+        sound = state.get("source") is not None
+        if not sound:
+            self.remember(configured=None)
+        # All files of a commit have its second, and so have those of a rebase's others.
+        by_time = sound and not linkable
         self.remember(source=None, overlay=sorted(before | tree.changed.keys()))
         self.src.mkdir(parents=True, exist_ok=True)
         changed: set[str] = set()
         if whole:
-            changed |= self._whole(tree, linkable)
+            changed |= self._whole(tree, linkable, by_time=by_time)
         for path in sorted((before | tree.changed.keys()), reverse=True):
             if path in tree.changed:
                 done = self._put(path, tree.changed[path], path in tree.executable)
             else:
-                done = self._restore(tree.source.path, path, linkable)
+                done = self._restore(tree.source.path, path, linkable, by_time=by_time)
             changed |= {path} if done else set()
+        check()
         self.remember(source=source, overlay=sorted(tree.changed))
         return changed
 
-    def _whole(self, tree: PatchedTree, linkable: bool) -> set[str]:
+    def _whole(self, tree: PatchedTree, linkable: bool, *, by_time: bool) -> set[str]:
         """Bring in every file of the source that differs, and remove what it does not have."""
         source = tree.source.path
         files = folder.listing(source).files
@@ -101,7 +110,7 @@ class Workspace:
                 self._progress.advance(number, len(files), "files of the source")
             if path in tree.changed:
                 continue
-            if self._restore(source, path, linkable, new=new):
+            if self._restore(source, path, linkable, by_time=by_time, new=new):
                 changed.add(path)
         return changed
 
@@ -118,9 +127,12 @@ class Workspace:
                 elif path != self.obj.name:
                     todo.append(path)
 
-    def _restore(self, source: Path, path: str, linkable: bool, *, new: bool = False) -> bool:
-        """Make a file what it is in the source; whether it was something else. new: nothing has
-        been made of it yet, so that it may be a link, or have the source's time."""
+    def _restore(
+        self, source: Path, path: str, linkable: bool, *, by_time: bool, new: bool = False
+    ) -> bool:
+        """Make a file what it is in the source; whether it was something else. by_time: one of the
+        source's time is the source's. new: nothing has been made of it yet, so that it may be a
+        link, or have the source's time."""
         wanted, target = os.path.join(source, path), os.path.join(self.src, path)  # noqa: PTH118
         try:
             original = os.lstat(wanted)
@@ -129,8 +141,7 @@ class Workspace:
         linked = linkable and new and stat.S_ISREG(original.st_mode)
         if linked and _link(wanted, target):
             return True  # the common case: nothing is there yet
-        # All files of a commit have its second, and so have those of a rebase's others.
-        if _same(wanted, original, target, by_time=not linkable):
+        if _same(wanted, original, target, by_time=by_time):
             if linkable:
                 _sever(original, target)
             return False

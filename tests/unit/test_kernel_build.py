@@ -384,6 +384,35 @@ def test_folder_that_changes_under_the_build(bench: Bench) -> None:
         bench.build(tree=tree)
 
 
+def test_an_edit_under_the_build_does_not_outlast_it(bench: Bench) -> None:
+    """Not even one that the times do not tell."""
+    top = toy.copy(bench.folder / "linux")
+    file, text = top / "mm/migrate.c", toy.read("mm/migrate.c")
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    tree = bench.folder_tree(top)
+    file.write_text(text.replace("-1", "-9"))
+    os.utime(file, ns=times)
+    with pytest.raises(InputError, match="was changed while it was read"):
+        bench.build(tree=tree)
+    file.write_text(text)
+    os.utime(file, ns=times)
+    bench.build(tree=bench.folder_tree(top))
+    assert (bench.workspace() / "src/mm/migrate.c").read_text() == text
+
+
+def test_an_edit_under_the_build_is_configured_with_the_next(bench: Bench) -> None:
+    top = toy.copy(bench.folder / "linux")
+    bench.build(tree=bench.folder_tree(top))
+    (top / "mm/migrate.c").write_text(toy.read("mm/migrate.c").replace("-1", "-9"))
+    tree = bench.folder_tree(top)
+    with (top / "Kconfig").open("a") as kconfig:
+        kconfig.write('\nconfig EXTRA\n\tbool "More"\n\tdefault y\n')
+    with pytest.raises(InputError, match="was changed while it was read"):
+        bench.build(tree=tree)
+    built = bench.build(tree=bench.folder_tree(top))
+    assert "CONFIG_EXTRA=y" in built.config.read_text()
+
+
 def test_environment_does_not_reach_the_build(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
