@@ -24,11 +24,13 @@ def lay_out(tree: PatchedTree, top: Path) -> Path:
     """
     top.mkdir(parents=True)
     (top / _OBJ).mkdir()
-    real = {parent for path in tree.changed for parent in Path(path).parents}
+    files = {Path(path) for path, data in tree.changed.items() if data is not None}
+    above = {parent for path in tree.changed for parent in Path(path).parents}
+    real = {each for each in above if files.isdisjoint((each, *each.parents))}
     for below in sorted(real | {Path()}):
         there, here = tree.source.path / below, top / below
         here.mkdir(exist_ok=True)
-        entries = there.iterdir() if there.is_dir() else ()
+        entries = there.iterdir() if there.is_dir() and not there.is_symlink() else ()
         for entry in entries:
             name = below / entry.name
             if name not in real and str(name) not in tree.changed and entry.name != _OBJ:
@@ -49,16 +51,16 @@ def export(tree: PatchedTree, to: Path, progress: Progress) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as name:
             top = Path(name) / "tree"
             top.mkdir()
+            for path, data in tree.changed.items():  # first: no link is there to write through
+                if data is not None:
+                    (top / path).parent.mkdir(parents=True, exist_ok=True)
+                    (top / path).write_bytes(data)
+                    (top / path).chmod(0o755 if path in tree.executable else 0o644)
             for number, path in enumerate(files):
                 if number % _TOLD == 0:
                     progress.advance(number, len(files), "files")
                 (top / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(tree.source.path / path, top / path, follow_symlinks=False)
-            for path, data in tree.changed.items():
-                if data is not None:
-                    (top / path).parent.mkdir(parents=True, exist_ok=True)
-                    (top / path).write_bytes(data)
-                    (top / path).chmod(0o755 if path in tree.executable else 0o644)
             must_be_new(to)
             top.rename(to)
     except OSError as error:

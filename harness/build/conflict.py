@@ -17,6 +17,7 @@ from harness.model import Patch
 
 _FAILED = re.compile(r"error: patch failed: (.+):(\d+)$", re.MULTILINE)
 _ABSENT = re.compile(r"error: (.+): (?:does not exist in index|No such file or directory)$", re.M)
+_BEYOND = re.compile(r"error: affected file '(.+)' is beyond a symbolic link$", re.M)
 _EXISTS = re.compile(r"error: (.+): already exists in (?:index|working directory)$", re.M)
 _CORRUPT = re.compile(r"error: corrupt patch at (?:<stdin>:|line )(\d+)")
 _CANDIDATES = 5
@@ -49,6 +50,11 @@ def error(problem: Problem) -> PatchError:
     if found := _CORRUPT.search(said):
         message = f"it is malformed at line {found.group(1)} of its diff"
         return _make(problem, message, "was its white space changed by a mail program?", "")
+    found = _BEYOND.search(said) or _ABSENT.search(said)
+    if found and (link := _link(problem, found.group(1))):
+        message = f"{found.group(1)} is beyond the symbolic link {link}"
+        leads = f"{link} leads to {(problem.source / link).readlink()}"
+        return _make(problem, message, f"{leads}: name a file of the tree by its own path", "")
     if found := _FAILED.search(said):
         return _hunk(problem, found.group(1), int(found.group(2)))
     if found := _ABSENT.search(said):
@@ -67,6 +73,13 @@ def _make(problem: Problem, message: str, hint: str, detail: str) -> PatchError:
         detail=detail.rstrip(),
         hint=hint or "make the patch anew for this tree, or name the tree it is for with --tree",
     )
+
+
+def _link(problem: Problem, path: str) -> str | None:
+    """The link of the tree that a path leads through, unless the patches have removed it."""
+    above = [str(parent) for parent in Path(path).parents]
+    links = (each for each in above if (problem.source / each).is_symlink())
+    return next((each for each in links if problem.read(each) is not None), None)
 
 
 def _blame(problem: Problem, path: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.build import conflict, git, patchfile
+from harness.build import conflict, folder, git, patchfile
 from harness.build.origin import Tracker
 from harness.errors import PatchError
 from harness.model import Patch, PatchedTree, Progress, Series, SourceTree
@@ -69,6 +69,11 @@ def _digest(
     return f"patched:{whole.hexdigest()}"
 
 
+def _plain(path: str) -> bool:
+    """Whether a path of a patch is one below the tree's top."""
+    return not path.startswith("/") and ".." not in path.split("/") and "\n" not in path
+
+
 @dataclass(frozen=True)
 class _Change:
     path: str
@@ -99,8 +104,12 @@ class _Scratch:
         return self._run("write-tree")[1].decode().strip()
 
     def _fill(self) -> None:
-        """Put every file of the source that a patch names into the index."""
-        wanted = sorted({path for diff in self._diffs for path in patchfile.paths(diff)})
+        """Put every file of the source that a patch names into the index; and what stands in the
+        way of one, a link or a file above it or a file below it: git refuses the patch then."""
+        named = {path for diff in self._diffs for path in patchfile.paths(diff)}
+        above = {str(parent) for path in named for parent in Path(path).parents}
+        below = {file for path in named for file in self._below(path) if file not in named}
+        wanted = sorted(named | above | below)
         modes = {path: mode for path in wanted if (mode := self._mode(path))}
         files = [path for path, mode in modes.items() if mode != _LINK]
         names = "".join(f"{self._source.path / path}\n" for path in files)
@@ -117,19 +126,28 @@ class _Scratch:
         self._run("update-index", "--add", "--index-info", stdin=os.fsencode("".join(lines)))
 
     def _mode(self, path: str) -> str | None:
-        """git's mode of a file of the source; None when there is none (or it is not inside)."""
-        if path.startswith("/") or ".." in path.split("/") or "\n" in path:
-            return None
+        """git's mode of a file of the source; None when there is none, or only through a link."""
         full = self._source.path / path
+        if not _plain(path) or any(
+            (self._source.path / parent).is_symlink() for parent in list(Path(path).parents)[:-1]
+        ):
+            return None
         try:
             mode = full.lstat().st_mode
         except (FileNotFoundError, NotADirectoryError):
             return None
         if stat.S_ISLNK(mode):
             return _LINK
-        if not stat.S_ISREG(mode) or not full.resolve().is_relative_to(self._source.path.resolve()):
+        if not stat.S_ISREG(mode):
             return None
         return "100755" if mode & 0o100 else "100644"
+
+    def _below(self, path: str) -> list[str]:
+        """The files of the source that are below a path, where that is a folder."""
+        full = self._source.path / path
+        if not _plain(path) or not full.is_dir():
+            return []
+        return [f"{path}/{file}" for file in folder.listing(full).files]
 
     def apply(
         self,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,48 @@ def test_changed_files_are_as_the_series_has_them(tmp_path: Path) -> None:
     assert (source / "mm/migrate.c").read_text() == "old mm/migrate.c"
     # gdb warns of sources that are newer than the program.
     assert (top / "mm/migrate.c").stat().st_mtime < 1
+
+
+def turned(tmp_path: Path) -> PatchedTree:
+    """A tree in which a file, a link and a folder turn into what they were not."""
+    source = tmp_path / "source"
+    for name in ("mm/file", "mm/real/x.h", "mm/folder/below/x.h", "mm/folder/y.h"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(f"old {name}")
+    (source / "mm/link").symlink_to("real")
+    changed = {
+        "mm/file": None,
+        "mm/file/a.h": b"a",
+        "mm/link": None,
+        "mm/link/new.h": b"n",
+        "mm/folder": b"f",
+        "mm/folder/below/x.h": None,
+        "mm/folder/y.h": None,
+    }
+    whole = SourceTree(source, "d", "6.12", "here")
+    return PatchedTree(whole, Series("s", (), "d", "o"), changed, frozenset(), {}, "d")
+
+
+def test_files_links_and_folders_turn_into_one_another(tmp_path: Path) -> None:
+    tree = turned(tmp_path)
+    read, whole = browse.lay_out(tree, tmp_path / "read"), tmp_path / "whole"
+    browse.export(tree, whole, Silent())
+    for top in (read, whole):
+        assert (top / "mm/file/a.h").read_text() == "a"
+        assert (top / "mm/folder").read_text() == "f"
+        assert [each.name for each in (top / "mm/link").iterdir()] == ["new.h"]
+        assert (top / "mm/real/x.h").read_text() == "old mm/real/x.h"
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    tree = turned(tmp_path)
+    through = replace(tree, changed={"mm/link/new.h": b"n"})
+    (tmp_path / "elsewhere").mkdir()
+    (tree.source.path / "mm/link").unlink()
+    (tree.source.path / "mm/link").symlink_to(tmp_path / "elsewhere")
+    browse.export(through, tmp_path / "whole", Silent())
+    browse.lay_out(through, tmp_path / "read")
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_copy_is_old(tmp_path: Path) -> None:

@@ -497,6 +497,77 @@ def test_symbolic_links_are_refused(tmp_path: Path) -> None:
         apply(tmp_path, link)
 
 
+def linked(tmp_path: Path) -> SourceTree:
+    """The toy tree with a link that leads outside, and one to a folder of its own."""
+    top = toy.copy(tmp_path / "tree")
+    (tmp_path / "elsewhere").mkdir()
+    (top / "out").symlink_to(tmp_path / "elsewhere")
+    (top / "scripts/own").symlink_to("../include/linux")
+    return toy.tree(top)
+
+
+def onto(source: SourceTree, tmp_path: Path, *texts: str) -> PatchedTree:
+    files = [write(tmp_path / f"{i}.patch", text) for i, text in enumerate(texts, 1)]
+    return series.apply(source, load(*files), cache=tmp_path / "cache", progress=toy.Notes())
+
+
+MM = toy.read("include/linux/mm.h")
+LINK = toy.diff("scripts/own", "../include/linux\n", None).replace("100644", "120000")
+LINK = LINK.rstrip("\n") + "\n\\ No newline at end of file\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "link"),
+    [
+        (toy.diff("out/evil", None, "evil\n"), "out/evil", "out"),
+        (toy.diff("scripts/own/new.h", None, "new\n"), "scripts/own/new.h", "scripts/own"),
+        (toy.diff("scripts/own/mm.h", MM, None), "scripts/own/mm.h", "scripts/own"),
+        (toy.diff("scripts/own/mm.h", MM, MM + "new\n"), "scripts/own/mm.h", "scripts/own"),
+        (
+            "diff --git a/mm/migrate.c b/out/evil\nsimilarity index 100%\n"
+            "rename from mm/migrate.c\nrename to out/evil\n",
+            "out/evil",
+            "out",
+        ),
+    ],
+)
+def test_what_is_beyond_a_link_is_refused(tmp_path: Path, text: str, file: str, link: str) -> None:
+    source = linked(tmp_path)
+    (tmp_path / "elsewhere" / "evil").write_text("theirs")
+    with pytest.raises(PatchError) as caught:
+        onto(source, tmp_path, COUNT, text)
+    where = f"patch 2 of 2, 2.patch (2) does not apply: {file} is beyond the symbolic link {link}"
+    assert caught.value.message == where
+    assert str((source.path / link).readlink()) in caught.value.hint
+
+
+def test_a_link_makes_room_for_a_folder(tmp_path: Path) -> None:
+    source = linked(tmp_path)
+    tree = onto(source, tmp_path, LINK, toy.diff("scripts/own/new.h", None, "new\n"))
+    assert tree.changed == {"scripts/own": None, "scripts/own/new.h": b"new\n"}
+
+
+@pytest.mark.parametrize("path", ["mm/migrate.c/x.c", "kernel"])
+def test_a_file_and_a_folder_of_one_name_are_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(PatchError, match=f"'{path}' appears as both a file and as a directory"):
+        apply(tmp_path, COUNT, toy.diff(path, None, "new\n"))
+
+
+def test_a_file_may_become_a_folder_and_a_folder_a_file(tmp_path: Path) -> None:
+    fork, main = toy.read("kernel/fork.c"), toy.read("init/main.c")
+    tree = apply(
+        tmp_path,
+        toy.diff("kernel/fork.c", fork, None) + toy.diff("kernel/fork.c/x.c", None, "x\n"),
+        toy.diff("init/main.c", main, None) + toy.diff("init", None, "x\n"),
+    )
+    assert tree.changed == {
+        "kernel/fork.c": None,
+        "kernel/fork.c/x.c": b"x\n",
+        "init/main.c": None,
+        "init": b"x\n",
+    }
+
+
 def test_the_users_tree_is_not_touched(tmp_path: Path) -> None:
     top = toy.copy(tmp_path / "tree")
     before = cache.measure(top)
