@@ -129,7 +129,7 @@ class _Scratch:
         """git's mode of a file of the source; None when there is none, or only through a link."""
         full = self._source.path / path
         if not _plain(path) or any(
-            (self._source.path / parent).is_symlink() for parent in list(Path(path).parents)[:-1]
+            (self._source.path / parent).is_symlink() for parent in Path(path).parents[:-1]
         ):
             return None
         try:

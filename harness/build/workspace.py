@@ -87,6 +87,8 @@ class Workspace:
         for path in sorted((before | tree.changed.keys()), reverse=True):
             if path in tree.changed:
                 done = self._put(path, tree.changed[path], path in tree.executable)
+            elif not _has(tree.source.path, path):
+                done = self._put(path, None, False)
             else:
                 done = self._restore(tree.source.path, path, linkable, by_time=by_time)
             changed |= {path} if done else set()
@@ -136,7 +138,7 @@ class Workspace:
         wanted, target = os.path.join(source, path), os.path.join(self.src, path)  # noqa: PTH118
         try:
             original = os.lstat(wanted)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return self._put(path, None, False)
         linked = linkable and new and stat.S_ISREG(original.st_mode)
         if linked and _link(wanted, target):
@@ -155,14 +157,13 @@ class Workspace:
 
     def _put(self, path: str, content: bytes | None, executable: bool) -> bool:
         """Make a file hold this content (None: not be there); whether it did not."""
-        target = self.src / path
+        target, there = self.src / path, _has(self.src, path)
         if content is None:
-            if not os.path.lexists(target):
-                return False
-            target.unlink()
-            return True
+            if there:
+                target.unlink()
+            return there
         mode = 0o755 if executable else 0o644
-        if target.is_file() and not target.is_symlink() and target.read_bytes() == content:
+        if there and not target.is_symlink() and target.read_bytes() == content:
             found = target.stat().st_mode & 0o777
             if (found & 0o100) == (mode & 0o100):
                 return False
@@ -173,18 +174,16 @@ class Workspace:
 
     def _clear(self, path: str) -> None:
         """Make room for a file: its folder, and nothing in its place. Never written in place:
-        the old file may be a hard link into the cache."""
+        the old file may be a hard link into the cache. From the top: no link is followed."""
         target = self.src / path
-        try:
-            target.unlink(missing_ok=True)
-        except IsADirectoryError:
-            shutil.rmtree(target)
-        except NotADirectoryError:
-            pass
         for parent in reversed(Path(path).parents[:-1]):
             above = self.src / parent
             if os.path.lexists(above) and (above.is_symlink() or not above.is_dir()):
                 above.unlink()
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
 
     # -----------------------------------------------------------------------------------------
@@ -221,6 +220,14 @@ class Workspace:
             if made > times[command] or times[command] > newest - _RECENT_NS:
                 product.unlink(missing_ok=True)
                 command.unlink()
+
+
+def _has(top: Path, path: str) -> bool:
+    """Whether a file or a link is at this path, and no link leads there."""
+    if any((top / parent).is_symlink() for parent in Path(path).parents[:-1]):
+        return False
+    own = top / path
+    return own.is_symlink() or (own.exists() and not own.is_dir())
 
 
 def _same(wanted: str, original: os.stat_result, target: str, *, by_time: bool) -> bool:

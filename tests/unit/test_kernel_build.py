@@ -20,7 +20,7 @@ import toykernel as toy
 
 from harness import arch as arches
 from harness import cache
-from harness.build import artifacts, kernel, make, series, source, toolchain
+from harness.build import artifacts, kernel, make, series, source, toolchain, workspace
 from harness.errors import (
     BuildError,
     CompileError,
@@ -29,7 +29,16 @@ from harness.errors import (
     InputError,
     MissingTool,
 )
-from harness.model import BuildArtifacts, Fragment, Kernel, KernelConfig, SourceTree, Toolchain
+from harness.model import (
+    BuildArtifacts,
+    Fragment,
+    Kernel,
+    KernelConfig,
+    PatchedTree,
+    Series,
+    SourceTree,
+    Toolchain,
+)
 
 X86 = arches.get("x86_64")
 HOST = arches.host()
@@ -314,6 +323,60 @@ def test_the_users_folder_is_copied_and_followed(bench: Bench) -> None:
     assert not (work / "scripts/hello.sh").exists()
     bench.build(MIGRATE.replace("-1;", "-9;"), tree=bench.folder_tree(top))
     assert "return -22;" in (work / "mm/migrate.c").read_text()
+
+
+LINK = "mm/link"
+TURNS: dict[str, dict[str, bytes | None]] = {
+    "file": {"mm/migrate.c": None, "mm/migrate.c/below/x.c": b"x"},
+    "folder": {"init/main.c": None, "init": b"x"},
+    "link": {LINK: None, f"{LINK}/mm.h": toy.read("include/linux/mm.h").encode()},
+    "file of the link's name": {LINK: b"x"},
+}
+
+
+def laid_out(top: Path) -> dict[str, Path | bytes]:
+    """What files hold and where links lead to."""
+    return {
+        str(path.relative_to(top)): path.readlink() if path.is_symlink() else path.read_bytes()
+        for path in top.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+@pytest.mark.parametrize("linkable", [True, False])
+@pytest.mark.parametrize("other_tree", [True, False])
+@pytest.mark.parametrize("first", TURNS)
+def test_files_links_and_folders_turn_into_one_another(
+    tmp_path: Path, first: str, other_tree: bool, linkable: bool
+) -> None:
+    top = toy.copy(tmp_path / "linux")
+    (top / LINK).symlink_to("../include/linux")
+    original = laid_out(top)
+    work = workspace.Workspace(tmp_path / "work", toy.Notes())
+    work.top.mkdir()
+    names = [name for second in TURNS for name in ("none", "none", first, second)]
+    for number, name in enumerate([*names, "none", "none"]):
+        source, changed = toy.tree(top, str(number * other_tree)), TURNS.get(name, {})
+        tree = PatchedTree(source, Series("s", (), "d", "o"), changed, frozenset(), {}, "d")
+        work.synchronise(tree, linkable, lambda: None)
+        wanted = {**original, **changed}
+        assert laid_out(work.src) == {path: wanted[path] for path in wanted if wanted[path]}
+        assert laid_out(top) == original
+
+
+@pytest.mark.parametrize("content", [b"evil", None])
+def test_nothing_is_reached_through_a_link(tmp_path: Path, content: bytes | None) -> None:
+    top, elsewhere = toy.copy(tmp_path / "linux"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "evil").write_text("theirs")
+    (top / "out").symlink_to(elsewhere)
+    tree = PatchedTree(toy.tree(top), Series("s", (), "d", "o"), {}, frozenset(), {}, "d")
+    work = workspace.Workspace(tmp_path / "work", toy.Notes())
+    work.top.mkdir()
+    series_of: list[dict[str, bytes | None]] = [{}, {"out/evil": content}, {}]
+    for changed in series_of:
+        work.synchronise(replace(tree, changed=changed), False, lambda: None)
+        assert laid_out(elsewhere) == {"evil": b"theirs"}
 
 
 def test_commits_of_a_repository_share_a_workspace(
