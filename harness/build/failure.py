@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 STEP = re.compile(r"  [A-Z][A-Z0-9_-]*(?: \[M\])? +(\S+)$")
 
@@ -76,8 +77,16 @@ _HOST = re.compile(
     r"|virtual memory exhausted|Killed signal terminated program)"
 )
 _HEADER = re.compile(
-    r"fatal error: '?([\w/.-]+\.h)'?(?:: No such file or directory| file not found)"
+    r"(?P<file>[^\s:]+):\d+:(?:\d+:)? fatal error: "
+    r"'?(?P<header>[\w/.-]+\.h)'?(?:: No such file or directory| file not found)"
 )
+_INCLUDED = re.compile(r"(?:In file included|\s+) ?from (?P<file>[^\s:]+):")
+_MADE = re.compile(r"make(?:\[\d+\])?: \*\*\* \[(?P<makefile>[^\s:]+):\d+: (?P<target>\S+)\] ")
+# Programs of the host: where their sources are, the host's own headers among them, and what
+# makes those that stand elsewhere.
+_PROGRAMS = ("scripts/", "tools/", "/usr/", "<stdin>")
+_MAKES_PROGRAMS = ("scripts/Makefile.host", "tools/")
+_EXCERPT = re.compile(r"\s*\d* +\|")  # a line of the source, as a compiler shows it
 _COMPILE = re.compile(r"(?P<file>[^\s:]+):(?P<line>\d+):(?:(?P<column>\d+):)? "
                       r"(?:fatal |internal compiler )?[eE]rror: (?P<message>.*)$")  # fmt: skip
 _KCONFIG = re.compile(
@@ -105,7 +114,9 @@ def first(lines: Sequence[str], roots: Iterable[str] = ()) -> Failure | None:
     """The first error in the lines; roots are path prefixes that stand for the tree's top."""
     prefixes = (*roots, "../")
     for number, line in enumerate(lines):
-        found = _one(line, prefixes)
+        if _EXCERPT.match(line):
+            continue
+        found = _header(lines, number, prefixes) or _one(line, prefixes)
         if found is not None:
             return _with_context(found, lines, number)
     for line in lines:
@@ -122,14 +133,29 @@ def _host(line: str) -> Failure | None:
     """Errors that are this machine's, not the tree's."""
     if (match := _TOOL.search(line)) and match[1] in PACKAGES:
         return Failure(Kind.TOOL, f"{match[1]} is not installed", package=PACKAGES[match[1]])
-    if (match := _HEADER.search(line)) and match[1] in HEADERS:
-        message = f"the header {match[1]} is not installed"
-        return Failure(Kind.TOOL, message, package=HEADERS[match[1]])
     if match := _HOST.search(line):
         return Failure(Kind.HOST, line.strip())
     if match := _KILLED.match(line):
         return Failure(Kind.HOST, f"what made {match['message']} was killed")
     return None
+
+
+def _header(lines: Sequence[str], number: int, prefixes: Sequence[str]) -> Failure | None:
+    """A header that a program of the host lacks; in the kernel's own code none of them belongs."""
+    match = _HEADER.match(lines[number])
+    if match is None or match["header"] not in HEADERS:
+        return None
+    above = map(_INCLUDED.match, lines[_start(lines, number) : number])
+    files = [plain(each["file"], prefixes) for each in (match, *above) if each]
+    programs = {
+        Path(made["target"]).stem
+        for made in map(_MADE.match, lines[number:])
+        if made and plain(made["makefile"], prefixes).startswith(_MAKES_PROGRAMS)
+    }
+    if not any(file.startswith(_PROGRAMS) or Path(file).stem in programs for file in files):
+        return None
+    message = f"the header {match['header']} is not installed"
+    return Failure(Kind.TOOL, message, package=HEADERS[match["header"]])
 
 
 def _source(line: str, prefixes: Sequence[str]) -> Failure | None:
@@ -170,14 +196,18 @@ def _linking(line: str, prefixes: Sequence[str]) -> Failure | None:
 
 def _with_context(failure: Failure, lines: Sequence[str], number: int) -> Failure:
     """The failure with its line and those of the compiler's that explain it."""
-    start = number
-    while start > 0 and re.match(r"In file included|\s+from |.*: [Ii]n function|.*: In member",
-                                 lines[start - 1]):  # fmt: skip
-        start -= 1
-    end = number + 1
+    start, end = _start(lines, number), number + 1
     while end < len(lines) and end - number < 8 and re.match(r"\s+\d* *\||>>> ", lines[end]):
         end += 1
     return Failure(**{**failure.__dict__, "context": tuple(lines[start:end])})
+
+
+def _start(lines: Sequence[str], number: int) -> int:
+    """Where what a compiler says of an error begins."""
+    while number > 0 and re.match(r"In file included|\s+from |.*: [Ii]n function|.*: In member",
+                                  lines[number - 1]):  # fmt: skip
+        number -= 1
+    return number
 
 
 def plain(path: str, prefixes: Iterable[str]) -> str:

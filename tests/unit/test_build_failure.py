@@ -71,6 +71,37 @@ from harness.build.failure import Kind
             ("", 0),
             "gelf.h",
         ),
+        (
+            "../mm/x.c:3:10: fatal error: stdio.h: No such file or directory",
+            Kind.COMPILE,
+            ("mm/x.c", 3),
+            "stdio.h",
+        ),
+        (
+            "/w/src/mm/x.h:3:10: fatal error: 'elf.h' file not found",
+            Kind.COMPILE,
+            ("mm/x.h", 3),
+            "elf.h",
+        ),
+        (
+            "/w/src/scripts/sorttable.c:30:10: fatal error: 'elf.h' file not found",
+            Kind.TOOL,
+            ("", 0),
+            "elf.h",
+        ),
+        (
+            "scripts/basic/fixdep.c:98:10: fatal error: stdlib.h: No such file or directory",
+            Kind.TOOL,
+            ("", 0),
+            "stdlib.h",
+        ),
+        (
+            "/usr/lib/gcc/x86_64-linux-gnu/12/plugin/include/system.h:703:10: "
+            "fatal error: gmp.h: No such file or directory",
+            Kind.TOOL,
+            ("", 0),
+            "gmp.h",
+        ),
         ("gcc: fatal error: Killed signal terminated program cc1", Kind.HOST, ("", 0), "Killed"),
         ("../mm/x.c:12:5: warning: unused variable 'error' [-Wunused-variable]", None, ("", 0), ""),
         ("make[2]: *** [../Makefile:1201: vmlinux_o] Killed", Kind.HOST, ("", 0), "vmlinux_o"),
@@ -90,6 +121,61 @@ def test_first_error(line: str, kind: Kind | None, place: tuple[str, int], words
     assert found is not None
     assert (found.kind, (found.file, found.line)) == (kind, place)
     assert words in found.message
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind"),
+    [
+        ("../scripts/Makefile.host:114: certs/extract-cert", Kind.TOOL),
+        ("../scripts/Makefile.host:131: certs/extract-cert.o", Kind.TOOL),
+        ("../scripts/Makefile.build:229: certs/extract-cert.o", Kind.COMPILE),
+        ("../scripts/Makefile.host:114: usr/gen_init_cpio", Kind.COMPILE),
+    ],
+)
+def test_a_host_program_is_known_by_its_rule(rule: str, kind: Kind) -> None:
+    found = failure.first(
+        [
+            "../certs/extract-cert.c:21:10: fatal error: openssl/bio.h: No such file or directory",
+            "   21 | #include <openssl/bio.h>",
+            "      |          ^~~~~~~~~~~~~~~",
+            "compilation terminated.",
+            f"make[2]: *** [{rule}] Error 1",
+        ]
+    )
+    assert found is not None and found.kind is kind
+
+
+def test_a_host_program_is_known_by_what_includes_the_header() -> None:
+    """make of tools/ names files from the tool's folder."""
+    found = failure.first(
+        [
+            "In file included from arch/x86/decode.c:26:0:",
+            "arch/x86/../../elf.h:23:18: fatal error: gelf.h: No such file or directory",
+            "make[4]: *** [/w/src/tools/build/Makefile.build:96: /w/obj/arch/x86/decode.o] Error 1",
+        ],
+        ["/w/src/"],
+    )
+    assert found is not None and found.kind is Kind.TOOL
+
+
+@pytest.mark.parametrize(
+    "excerpt",
+    [
+        '  123 |  pr_err("Cannot allocate memory");',
+        '12345 |  pr_err("No space left on device: %s: flex: not found',
+        "      |  Cannot allocate memory",
+    ],
+)
+def test_the_source_that_a_warning_shows_is_no_error(excerpt: str) -> None:
+    found = failure.first(
+        [
+            "../mm/x.c:123:2: warning: unused variable 'x' [-Wunused-variable]",
+            excerpt,
+            "../mm/x.c:130:2: error: 'y' undeclared",
+        ]
+    )
+    assert found is not None
+    assert (found.kind, found.line) == (Kind.COMPILE, 130)
 
 
 def test_the_first_of_several_errors_is_taken() -> None:
