@@ -46,6 +46,11 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def lock_of(entry: Path) -> Path:
+    """The lock file of an entry, beside it."""
+    return entry.with_name(f"{entry.name}.lock")
+
+
 @contextmanager
 def locked(path: Path, what: str, progress: Progress) -> Iterator[None]:
     """Hold the lock file path; what says what another run that has it is doing."""
@@ -114,7 +119,7 @@ def tidy(folder: Path, pattern: str, keep: int, hours: float, progress: Progress
     for idle, path in sorted(found)[keep:]:
         if idle < hours:
             continue
-        lock = FileLock(path.with_name(f"{path.name}.lock"))
+        lock = FileLock(lock_of(path))
         with suppress(Timeout, FileNotFoundError), lock.acquire(timeout=0):
             if _idle(path) >= hours:  # still: another run may have taken it since
                 progress.note(f"{path} was not used for {hours:g} hours: it makes room")
@@ -123,7 +128,7 @@ def tidy(folder: Path, pattern: str, keep: int, hours: float, progress: Progress
         entry = path.name[1:].rsplit(".", 2)[0]
         with suppress(Timeout, FileNotFoundError):
             if path.is_dir() and _idle(path) >= hours:
-                with FileLock(folder / f"{entry}.lock").acquire(timeout=0):
+                with FileLock(lock_of(folder / entry)).acquire(timeout=0):
                     shutil.rmtree(path)
 
 

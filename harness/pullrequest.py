@@ -166,7 +166,7 @@ def of_ours(made: Change, words_of: RunSpec, folder: Path, progress: Progress) -
 def _copy(repository: Path, commit: str, folder: Path, progress: Progress) -> Path:
     """The files of a commit, below a folder. InputError where what runs there is not their code."""
     final = folder / commit
-    with cache.locked(folder / f"{commit}.lock", f"copies {commit[:12]}", progress):
+    with cache.locked(cache.lock_of(final), f"copies {commit[:12]}", progress):
         if not final.is_dir():
             with cache.making(final) as temporary:
                 tar, files = temporary / "tar", temporary / "files"

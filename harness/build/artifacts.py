@@ -34,7 +34,7 @@ def look(key: str, cache_folder: Path, progress: Progress) -> BuildArtifacts | N
 
 
 def _locked(folder: Path, progress: Progress) -> AbstractContextManager[None]:
-    return cache.locked(folder.with_name(f"{folder.name}.lock"), "publishes this build", progress)
+    return cache.locked(cache.lock_of(folder), "publishes this build", progress)
 
 
 def _look(folder: Path, progress: Progress) -> BuildArtifacts | None:

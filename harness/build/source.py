@@ -273,7 +273,7 @@ def _kernel_org(option: SourceOption, cache_folder: Path, progress: Progress) ->
     sha256 = option.sha256.lower()
 
     def make(into: Path) -> None:
-        with cache.locked(target.with_name(f"{target.name}.lock"), f"fetches {name}", progress):
+        with cache.locked(cache.lock_of(target), f"fetches {name}", progress):
             download.fetch(url, sha256, target, progress)
             archive.unpack(target, into, progress)
 
@@ -290,7 +290,7 @@ def _unpinned(
     url = option.location
     name = url.rsplit("/", 1)[-1]
     target = cache_folder / "downloads" / f"{cache.key(url)[:16]}-{name}"
-    with cache.locked(target.with_name(f"{target.name}.lock"), f"fetches {name}", progress):
+    with cache.locked(cache.lock_of(target), f"fetches {name}", progress):
         download.fetch(url, None, target, progress)
         try:
             return _known(replace(_tarball(target, cache_folder, progress), origin=url), kernel)
@@ -353,7 +353,7 @@ def _entry(digest: str, cache_folder: Path) -> Path:
 
 
 def _locked(entry: Path, origin: str, progress: Progress) -> AbstractContextManager[None]:
-    return cache.locked(entry.with_name(f"{entry.name}.lock"), f"unpacks {origin}", progress)
+    return cache.locked(cache.lock_of(entry), f"unpacks {origin}", progress)
 
 
 def _there(digest: str, origin: str, cache_folder: Path, progress: Progress) -> SourceTree | None:

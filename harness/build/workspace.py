@@ -299,7 +299,7 @@ def hold(top: Path, progress: Progress) -> Iterator[Workspace]:
             hint="name another cache folder with XDG_CACHE_HOME",
         )
     top.parent.mkdir(parents=True, exist_ok=True)
-    with cache.locked(top.with_name(f"{top.name}.lock"), f"builds in {top}", progress):
+    with cache.locked(cache.lock_of(top), f"builds in {top}", progress):
         top.mkdir(exist_ok=True)
         work = Workspace(top, progress)
         work.logs.mkdir(exist_ok=True)

@@ -148,9 +148,7 @@ def comment(judged: Judged, link: str = "") -> str:
     parts = [MARK, f"**pinpage**: {plain(sentence(judged))}", "", *_table(judged), *_next(judged)]
     if judged.why:
         parts += ["", "<details><summary>what this is, and why these</summary>", "", _LEGEND, ""]
-        parts += [
-            f"- `{_fenced(name)}`: {plain('; '.join(said))}" for name, said in judged.why.items()
-        ]
+        parts += _whys(judged)
         parts += ["", "</details>"]
     if link:
         parts += ["", f"[the whole run]({link})"]
@@ -174,9 +172,7 @@ def summary(judged: Judged) -> str:
         parts += ["", "</details>"] if quiet else []
     if judged.why:
         parts += ["", "### What this is, and why these", "", _LEGEND, ""]
-        parts += [
-            f"- `{_fenced(name)}`: {plain('; '.join(said))}" for name, said in judged.why.items()
-        ]
+        parts += _whys(judged)
     return "\n".join(parts) + "\n"
 
 
@@ -271,6 +267,11 @@ def _more(judged: Judged, pair: Pair) -> list[str]:
         lines += ["", "A is the base, B the change:", "", "```"]
         lines += [*map(_fenced, text.getvalue().rstrip().splitlines()), "```"]
     return lines
+
+
+def _whys(judged: Judged) -> list[str]:
+    """Why each job was run."""
+    return [f"- `{_fenced(name)}`: {plain('; '.join(said))}" for name, said in judged.why.items()]
 
 
 def _fenced(text: str) -> str:
